@@ -1,0 +1,356 @@
+"""What happened, past tense: the entries of the events in the stream ``PTO``.
+
+Imports msgspec only. Invariant: each type has one writing role (``WRITERS``), and an entry's identity is
+(run, round, task, attempt, kind), where the run is named once by the event that carries it. All times are Unix time in
+milliseconds. A change of a shipped struct needs a new version (``VERSIONS``), an upcast and a stored sample.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from pto_proto.ids import NO_DIGEST, Digest, InstanceId, Lane, TaskId
+from pto_proto.plans import Problem, TaskSpec
+from pto_proto.requests import OnConflict, RunRequested, Sandbox
+
+FailureClass = Literal["task", "timeout", "capacity", "infra", "config", "budget", "cancelled"]
+Outcome = Literal["succeeded", "failed", "cancelled"]
+RunStatus = Literal["succeeded", "partial", "failed", "cancelled"]
+PlanDecision = Literal["not-asked", "approved", "edited", "rejected"]
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of all entries: when it happened, and the log sequence of the event that caused it (0: none)."""
+
+    at: int
+    cause: int = 0
+
+
+class TaskEntry(Entry, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of all entries about one attempt of one task. ``round`` counts reopenings by a red merged tree."""
+
+    task: TaskId
+    attempt: int
+    round: int = 0
+
+
+class AnswerEntry(Entry, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of the scheduler's answers: the request's id and its sequence in ``PTO_REQ`` (0: not asked by a request)."""
+
+    request_id: str = ""
+    request_seq: int = 0
+
+
+# --- scheduler -------------------------------------------------------------------------------------------------------
+
+
+class SchedulerEpochStarted(Entry, frozen=True, kw_only=True, omit_defaults=True):
+    """A scheduler became the leader. Its sequence in the log fences all that the leader before it may still send."""
+
+    epoch: int
+    instance: InstanceId
+    incarnation: str
+    schema_level: int
+    """No writer may write event versions above this level."""
+
+
+class RunAccepted(AnswerEntry, frozen=True, kw_only=True, omit_defaults=True):
+    """A run exists from here on; the whole request is inside, so that the log alone rebuilds the run."""
+
+    content_digest: Digest
+    request: RunRequested
+    task_count: int = 0
+    """Tasks of a plan that came with the request, after expansion; 0 when the planner will make the plan."""
+
+
+class RequestRefused(AnswerEntry, frozen=True, kw_only=True, omit_defaults=True):
+    """A request was refused; no run is touched."""
+
+    kind: str
+    reasons: tuple[Problem, ...]
+
+
+class PlanSettled(AnswerEntry, frozen=True, kw_only=True, omit_defaults=True):
+    """The plan with this digest is the one that runs, or was rejected."""
+
+    plan_digest: Digest
+    decision: PlanDecision = "not-asked"
+
+
+class RunCancelling(AnswerEntry, frozen=True, kw_only=True, omit_defaults=True):
+    """No attempt of the run starts from here on; what runs is asked to stop."""
+
+    reason: str = ""
+
+
+class TaskReady(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
+    """An attempt is handed out to one dispatcher instance. It counts against the run's executors from here on."""
+
+    instance: InstanceId
+    slot: int = 0
+    """Executor slot of the run, 0 .. max_executors-1; names the folder ``executor_<slot>``."""
+    key: Digest = NO_DIGEST
+    """Content key: what the result depends on."""
+    spec: TaskSpec
+    trees: tuple[Digest, ...] = ()
+    """Tree digests of the direct dependencies, without empty ones and repeats, in the order of ``depends_on``."""
+    inputs_digest: Digest = NO_DIGEST
+    inputs: tuple[str, ...] = ()
+    """Plan-wide input globs, besides the task's own."""
+    requirement: str = ""
+    """The run's requirement, for agents."""
+    engine: str = "simulated"
+    on_conflict: OnConflict = "fail"
+    sandbox: Sandbox = "agents"
+
+
+class AttemptStopRequested(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
+    """An order to end an attempt; its slot stays taken until TaskFinished says that it ended."""
+
+    instance: InstanceId
+    reason: str = ""
+
+
+class AttemptUnknown(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
+    """No news from the attempt's dispatcher for too long; nothing is concluded from that."""
+
+    instance: InstanceId
+
+
+class AttemptLost(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
+    """The attempt is given up by rule; a late result of it is recorded and not applied."""
+
+    instance: InstanceId
+    reason: str = ""
+
+
+class TaskRetryScheduled(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
+    """The failed attempt ``attempt`` will be followed by another one, not before ``due_at`` (Unix ms)."""
+
+    due_at: int
+    failure: FailureClass
+
+
+class TaskReopened(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
+    """A red merged tree was traced to this task: its key is revoked and it runs again with the evidence."""
+
+    evidence: str = ""
+
+
+class LanePaused(Entry, frozen=True, kw_only=True, omit_defaults=True):
+    """Nothing is handed out in the lane before ``until`` (Unix ms; 0: until resumed)."""
+
+    reason: str
+    until: int = 0
+
+
+class LaneResumed(Entry, frozen=True, kw_only=True, omit_defaults=True):
+    """The lane is handed out again."""
+
+
+class RunPaused(AnswerEntry, frozen=True, kw_only=True, omit_defaults=True):
+    """Nothing more of the run is handed out. ``kind`` says why, ``reason`` what would end it."""
+
+    kind: Literal["asked", "config", "budget", "poisoned"]
+    reason: str = ""
+    sequence: int = 0
+    """For ``poisoned``: the log sequence of the event that does not fit."""
+
+
+class RunResumed(AnswerEntry, frozen=True, kw_only=True, omit_defaults=True):
+    """The run is handed out again."""
+
+
+class BudgetChanged(AnswerEntry, frozen=True, kw_only=True, omit_defaults=True):
+    """The run may use this many executors from here on."""
+
+    max_executors: int
+
+
+class RunExecuted(Entry, frozen=True, kw_only=True, omit_defaults=True):
+    """Every task of the run has ended; the outputs are merged next."""
+
+
+class RunFinished(Entry, frozen=True, kw_only=True, omit_defaults=True):
+    """The run ended. ``unconfirmed`` names attempts (``task.attempt``) whose end nobody confirmed."""
+
+    status: RunStatus
+    tasks: dict[str, int]
+    """End state -> number of tasks."""
+    reason: str = ""
+    outcome_digest: Digest = NO_DIGEST
+    """Digest over the status and, per task, its end state, key and manifest; the same for undisturbed repeats."""
+    tree_digest: Digest = NO_DIGEST
+    unconfirmed: tuple[str, ...] = ()
+
+
+class LogArchived(Entry, frozen=True, kw_only=True, omit_defaults=True):
+    """The log up to ``sequence`` was exported as the named segment and purged."""
+
+    sequence: int
+    segment: Digest
+
+
+# --- planner ---------------------------------------------------------------------------------------------------------
+
+
+class TaskPlanned(Entry, frozen=True, kw_only=True, omit_defaults=True):
+    """Part ``part`` (from 0) of the ``parts`` of the plan with this digest. Inert until PlanFinished."""
+
+    plan_digest: Digest
+    part: int
+    parts: int
+    tasks: tuple[TaskSpec, ...]
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Tokens that a model charged for."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+
+
+class PlanFinished(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
+    """A plan is complete; the first complete one of a run wins."""
+
+    plan_digest: Digest
+    name: str
+    parts: int
+    task_count: int
+    inputs: tuple[str, ...] = ()
+    checks: tuple[str, ...] = ()
+    complexity: int | None = None
+    """0-100; None for a plan that a person brought."""
+    rationale: str = ""
+    engine: str = ""
+    usage: Usage = Usage()
+    cost_usd: float | None = 0.0
+    """None: unknown."""
+
+
+# --- dispatchers (planner and consolidator report in their own lanes the same way) -----------------------------------
+
+
+class DispatcherUp(Entry, frozen=True, kw_only=True, omit_defaults=True):
+    """An instance is ready for work in its lane. A new incarnation of an instance ends the one before it."""
+
+    instance: InstanceId
+    incarnation: str
+    capacity: int
+    """Attempts that it takes at once."""
+    can_run: tuple[str, ...] = ()
+    """What it can do: ``noop``, ``command``, ``agent:<engine>``, ``plan``, ``merge``."""
+    images: dict[str, str] = {}
+    version: str = ""
+
+
+class DispatcherDraining(Entry, frozen=True, kw_only=True, omit_defaults=True):
+    """The instance takes nothing more; what it runs goes on."""
+
+    instance: InstanceId
+    incarnation: str
+
+
+class JobStateChanged(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
+    """The backend's own word about an attempt's job."""
+
+    instance: InstanceId
+    state: str
+    job: str = ""
+    detail: str = ""
+
+
+class TaskStarted(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
+    """The attempt's work began."""
+
+    instance: InstanceId
+    job: str = ""
+    """The backend's own id, such as a process or job id."""
+
+
+class TaskFinished(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
+    """The attempt ended. ``succeeded`` means that the harness saw its outputs and its checks pass."""
+
+    instance: InstanceId
+    outcome: Outcome
+    failure: FailureClass | None = None
+    reason: str = ""
+    hint: str = ""
+    """One sentence: what a person can do about it."""
+    tail: tuple[str, ...] = ()
+    """The last lines of its output, for a failure."""
+    exit_code: int | None = None
+    manifest: Digest = NO_DIGEST
+    """Names the list of the attempt's own output files."""
+    tree: Digest = NO_DIGEST
+    """Names the attempt's outputs merged over those of all its ancestors: what its dependents see."""
+    log: Digest = NO_DIGEST
+    duration_s: float = 0.0
+    """By the dispatcher's monotonic clock, from start to end."""
+    files: int = 0
+    usage: Usage = Usage()
+    cost_usd: float | None = 0.0
+
+
+# --- consolidator ----------------------------------------------------------------------------------------------------
+
+
+class CheckResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One check on the merged tree."""
+
+    command: str
+    passed: bool
+    exit_code: int | None = None
+    tail: tuple[str, ...] = ()
+
+
+class Conflict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Tasks that wrote different content to one path without one depending on the other."""
+
+    path: str
+    tasks: tuple[TaskId, ...]
+    resolution: str
+
+
+class RunConsolidated(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
+    """The outputs of all succeeded tasks are merged into one tree, named by its manifest."""
+
+    tree_digest: Digest
+    """Digest over (path, mode, content digest) of the merged tree, the same for the same files wherever they came from."""
+    manifest: Digest
+    files: int
+    lines: int
+    """Lines of text in files under ``src`` and ``tests``."""
+    conflicts: tuple[Conflict, ...] = ()
+    refused: tuple[str, ...] = ()
+    """Paths that were not taken over, each with the reason."""
+    checks: tuple[CheckResult, ...] = ()
+
+
+AnyEvent = (
+    SchedulerEpochStarted | RunAccepted | RequestRefused | PlanSettled | RunCancelling | TaskReady
+    | AttemptStopRequested | AttemptUnknown | AttemptLost | TaskRetryScheduled | TaskReopened | LanePaused | LaneResumed
+    | RunPaused | RunResumed | BudgetChanged | RunExecuted | RunFinished | LogArchived
+    | TaskPlanned | PlanFinished
+    | DispatcherUp | DispatcherDraining | JobStateChanged | TaskStarted | TaskFinished
+    | RunConsolidated
+)  # fmt: skip
+
+WRITERS: dict[str, tuple[type[Entry], ...]] = {
+    "scheduler": (
+        SchedulerEpochStarted, RunAccepted, RequestRefused, PlanSettled, RunCancelling, TaskReady, AttemptStopRequested,
+        AttemptUnknown, AttemptLost, TaskRetryScheduled, TaskReopened, LanePaused, LaneResumed, RunPaused, RunResumed,
+        BudgetChanged, RunExecuted, RunFinished, LogArchived,
+    ),
+    "planner": (TaskPlanned, PlanFinished),
+    "dispatcher": (DispatcherUp, DispatcherDraining, JobStateChanged, TaskStarted, TaskFinished),
+    "consolidator": (RunConsolidated,),
+}  # fmt: skip
+"""Writing role -> the types it owns. Planner and consolidator also have the dispatcher role in their own lanes."""
+
+EVENTS: tuple[type[Entry], ...] = tuple(kind for kinds in WRITERS.values() for kind in kinds)
+VERSIONS: dict[type[Entry], int] = dict.fromkeys(EVENTS, 1)
+SCHEMA_LEVEL = 1
+"""Rises with every new event version; SchedulerEpochStarted carries it."""

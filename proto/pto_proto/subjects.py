@@ -1,0 +1,85 @@
+"""Subject grammar and stream names: the only place that builds or takes apart a subject.
+
+Imports ids and events only. Invariant: an event's subject is ``pto.<kind>.<lane|_>.<run|_>``, always four tokens; a request's
+is ``pto.req.<kind>.<requester>``; a live line's is ``pto-live.<what>.<lane>.<run>``.
+"""
+
+import re
+
+from pto_proto.events import EVENTS, Entry
+from pto_proto.ids import Digest, Lane, RunId
+from pto_proto.requests import REQUESTS, Request
+
+LOG_STREAM = "PTO"
+REQUEST_STREAM = "PTO_REQ"
+VIEW_STREAM = "PTO_VIEW"
+BLOB_STREAM = "PTO_BLOB"
+NONE = "_"
+
+_WORD = re.compile(r"(?<!^)(?=[A-Z])")
+
+
+def kind_of(struct: type[Entry] | type[Request]) -> str:
+    """The subject token of an event or request type: ``TaskReady`` -> ``task-ready``."""
+    return _WORD.sub("-", struct.__name__).lower()
+
+
+KINDS: dict[str, type[Entry]] = {kind_of(event): event for event in EVENTS}
+REQUEST_KINDS: dict[str, type[Request]] = {kind_of(request): request for request in REQUESTS}
+_KIND_NAMES: dict[type, str] = {struct: kind for kind, struct in (KINDS | REQUEST_KINDS).items()}
+
+
+def event_subject(kind: type[Entry], lane: Lane | None, run: RunId | None) -> str:
+    """Subject of an event of this type, in this lane (None: the scheduler's own) about this run (None: no run)."""
+    return f"pto.{_KIND_NAMES[kind]}.{lane or NONE}.{run or NONE}"
+
+
+def request_subject(kind: type[Request], requester: str) -> str:
+    """Subject on which this requester asks."""
+    return f"pto.req.{_KIND_NAMES[kind]}.{requester}"
+
+
+def lane_filter(lane: Lane) -> str:
+    """Everything in one lane, of all kinds and runs."""
+    return f"pto.*.{lane}.*"
+
+
+def run_filter(run: RunId) -> str:
+    """Everything about one run, of all kinds and lanes."""
+    return f"pto.*.*.{run}"
+
+
+def kind_filter(kind: type[Entry]) -> str:
+    """Every event of one type."""
+    return f"pto.{_KIND_NAMES[kind]}.*.*"
+
+
+def writer_subjects(kinds: tuple[type[Entry], ...], lane: Lane | None) -> list[str]:
+    """What an account that writes these types in this lane may publish (None: in every lane and outside lanes)."""
+    return [f"pto.{_KIND_NAMES[kind]}.{lane or '*'}.*" for kind in kinds]
+
+
+EPOCH_SUBJECT = f"pto.{kind_of(EVENTS[0])}.{NONE}.{NONE}"
+"""The fence: the last sequence on this subject is the leader's."""
+LOG_SUBJECTS = [f"pto.{kind}.*.*" for kind in KINDS]
+REQUEST_SUBJECTS = [f"pto.req.{kind}.*" for kind in REQUEST_KINDS]
+BLOB_SUBJECTS = ["pto-blob.*.*"]
+
+
+def blob_subject(digest: Digest, chunk: int) -> str:
+    """Where chunk ``chunk`` (from 0) of a blob is stored."""
+    return f"pto-blob.{digest}.{chunk}"
+
+
+def live_subject(what: str, lane: Lane, run: RunId) -> str:
+    """Plain NATS subject for news that may be lost: ``log`` lines and ``heartbeat`` signs of life."""
+    return f"pto-live.{what}.{lane}.{run}"
+
+
+def parse_event_subject(subject: str) -> tuple[str, Lane | None, RunId | None]:
+    """(kind, lane, run) of an event's subject. Raises ValueError for anything else."""
+    tokens = subject.split(".")
+    if len(tokens) != 4 or tokens[0] != "pto" or tokens[1] not in KINDS:
+        raise ValueError(f"not the subject of an event: {subject!r}")
+    _, kind, lane, run = tokens
+    return kind, None if lane == NONE else Lane(lane), None if run == NONE else RunId(run)
