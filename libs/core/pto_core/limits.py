@@ -1,0 +1,26 @@
+"""Named bounds of the core, each with its reason. Imports nothing."""
+
+INFRA_RETRIES = 5
+"""Attempts lost to the infrastructure before a task fails: enough for a flapping node, few enough to end."""
+PLAN_RETRIES = 2
+"""Retries of the system's own tasks ``_plan`` and ``_merge``: they are deterministic or cost money."""
+BACKOFF_BASE_MS = 5_000
+"""First delay; doubles with every failure of the task itself (the contract's 5 s x 2^(n-1))."""
+BACKOFF_CAP_MS = 300_000
+"""Longest delay: a person looking on should not wait more than five minutes for a sign of life."""
+CAPACITY_PAUSE_MS = 30_000
+"""How long a lane rests after a capacity failure before the next try."""
+DEFAULT_ESTIMATE_S = 1.0
+"""Duration assumed for a task without an estimate: with all equal, hand-out follows the number of tasks behind one."""
+MAX_TASKS = 100_000
+"""Tasks of one plan, after expansion of matrices."""
+MAX_EXECUTORS = 10_000
+"""Executors of one run; a typing error should not become a denial of service."""
+MAX_RETRIES = 100
+"""Retries one may ask for."""
+MAX_REQUIREMENT_BYTES = 65_536
+"""A requirement travels in the log with every agent task."""
+MAX_HAND_OUT = 10_000
+"""Attempts handed out in one tick: what 100 entries in each of 100 events carry; the rest follows in the next tick."""
+MAX_DECISIONS = 20_000
+"""Entries of one tick, so that its events fit one atomic batch."""

@@ -1,0 +1,193 @@
+"""What the fold knows: runs with their tasks, and lanes with their dispatcher instances.
+
+Imports pto_proto and siblings only. Invariant: only ``fold`` changes these objects; per finished task at most 1 kB stays.
+"""
+
+from pto_core.graph import Graph
+from pto_core.transitions import ENDED_PHASES, OPEN_STATES, RunPhase, TaskState
+from pto_proto.events import FailureClass, PlanFinished, RunConsolidated, RunFinished, RunPaused
+from pto_proto.ids import (
+    LANE_CONSOLIDATOR,
+    LANE_PLANNER,
+    MERGE_TASK,
+    NO_DIGEST,
+    PLAN_TASK,
+    Digest,
+    InstanceId,
+    Lane,
+    RunId,
+    TaskId,
+)
+from pto_proto.plans import TaskSpec
+from pto_proto.requests import RunRequested
+
+
+class Task:
+    """One task of a run. Slotted, because a run may have 100,000 of them."""
+
+    __slots__ = (
+        "attempt", "burned", "due_at", "failure", "index", "infra", "instance", "key", "manifest", "reason", "retry_known",
+        "round", "slot", "spec", "state", "stopping", "tree", "unmet",
+    )  # fmt: skip
+
+    def __init__(self, spec: TaskSpec, index: int, unmet: int) -> None:
+        self.spec = spec
+        self.index = index
+        """Position in the plan; -1 for the system's own tasks."""
+        self.state = TaskState.PLANNED
+        self.unmet = unmet
+        """Dependencies that have not succeeded yet."""
+        self.attempt = 0
+        """The last attempt handed out, from 1."""
+        self.round = 0
+        self.burned = 0
+        """Failures of the task itself, which use up retries."""
+        self.infra = 0
+        """Attempts lost to the infrastructure."""
+        self.instance: InstanceId | None = None
+        self.slot = -1
+        self.due_at = 0
+        """Unix ms before which the next attempt must not start."""
+        self.retry_known = True
+        """Whether TaskRetryScheduled has said when the next attempt is due."""
+        self.stopping = False
+        """Whether AttemptStopRequested is in the log for the current attempt."""
+        self.key: Digest = NO_DIGEST
+        self.manifest: Digest = NO_DIGEST
+        self.tree: Digest = NO_DIGEST
+        self.failure: FailureClass | None = None
+        self.reason = ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an attempt is out."""
+        return self.state in OPEN_STATES
+
+
+class PlanParts:
+    """The parts of one plan as far as they have come."""
+
+    __slots__ = ("finished", "parts")
+
+    def __init__(self) -> None:
+        self.parts: dict[int, tuple[TaskSpec, ...]] = {}
+        self.finished: PlanFinished | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether all parts and the end of the plan are known."""
+        return self.finished is not None and len(self.parts) == self.finished.parts
+
+    def tasks(self) -> tuple[TaskSpec, ...]:
+        """All tasks in plan order; call it only when complete."""
+        return tuple(spec for part in sorted(self.parts) for spec in self.parts[part])
+
+
+class Run:
+    """One run, from its acceptance on."""
+
+    def __init__(self, run: RunId, request: RunRequested, *, seq: int, at: int, content_digest: Digest) -> None:
+        self.id = run
+        self.request = request
+        self.accepted_seq = seq
+        self.accepted_at = at
+        self.content_digest = content_digest
+        self.phase = RunPhase.PLANNING
+        self.max_executors = request.max_executors
+        self.paused: RunPaused | None = None
+        self.poisoned: tuple[int, str] | None = None
+        """Sequence and reason of an event that does not fit, until RunPaused(poisoned) is in the log."""
+        self.halt: tuple[str, str] | None = None
+        """Kind and reason of a pause that a failure calls for, until RunPaused is in the log."""
+        self.plans: dict[Digest, PlanParts] = {}
+        self.plan: PlanFinished | None = None
+        """The first complete plan; it runs once PlanSettled says so."""
+        self.settled = False
+        self.rejected = ""
+        self.tasks: list[Task] = []
+        self.index: dict[TaskId, int] = {}
+        self.graph = Graph((), (), ())
+        self.system = {
+            PLAN_TASK: Task(TaskSpec(id=PLAN_TASK, title="Plan the work"), -1, 0),
+            MERGE_TASK: Task(TaskSpec(id=MERGE_TASK, title="Merge the outputs"), -1, 0),
+        }
+        self.ready: dict[Lane, list[int]] = {}
+        """Lane -> ranks (see Graph.rank) of the tasks that may be handed out, ascending: the most urgent is last."""
+        self.delayed: dict[TaskId, Task] = {}
+        """Tasks in waiting-retry."""
+        self.open: dict[TaskId, Task] = {}
+        """Tasks with an attempt out: what counts against the executors."""
+        self.counts: dict[TaskState, int] = {}
+        self.unended = 0
+        """Tasks of the plan that have not ended."""
+        self.last_hand_out = 0
+        """Sequence of the last TaskReady, for fairness between runs."""
+        self.consolidated: RunConsolidated | None = None
+        self.finished: RunFinished | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run is over."""
+        return self.phase in ENDED_PHASES
+
+    def task(self, task: TaskId) -> Task | None:
+        """The task with this id, the system's own included."""
+        at = self.index.get(task)
+        return self.tasks[at] if at is not None else self.system.get(task)
+
+    def lane_of(self, task: Task) -> Lane:
+        """Where attempts of this task are handed out."""
+        if task.index < 0:
+            return LANE_PLANNER if task.spec.id == PLAN_TASK else LANE_CONSOLIDATOR
+        return Lane(task.spec.backend or self.request.backend)
+
+    def free_slot(self, taken: set[int]) -> int:
+        """The lowest executor slot that is neither used nor in ``taken``."""
+        used = {task.slot for task in self.open.values()} | taken
+        return next(slot for slot in range(len(used) + 1) if slot not in used)
+
+
+class Instance:
+    """One dispatcher instance as it announced itself."""
+
+    __slots__ = ("can_run", "capacity", "draining", "incarnation")
+
+    def __init__(self, incarnation: str, capacity: int, can_run: tuple[str, ...]) -> None:
+        self.incarnation = incarnation
+        self.capacity = capacity
+        self.can_run = can_run
+        self.draining = False
+
+
+class LaneState:
+    """One lane: its instances and how many attempts each has out."""
+
+    def __init__(self) -> None:
+        self.instances: dict[InstanceId, Instance] = {}
+        self.in_use: dict[InstanceId, int] = {}
+        self.paused_until: int | None = None
+        """Unix ms (0: until resumed); None: not paused."""
+        self.pause_reason = ""
+        self.short_of: str = ""
+        """Reason of a capacity failure, until LanePaused is in the log."""
+
+
+class State:
+    """Everything that the log says, up to ``seq``."""
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self.now = 0
+        """The latest time that a scheduler recorded (Unix ms); it never goes back."""
+        self.epoch = 0
+        self.epoch_seq = 0
+        self.request_seq = 0
+        """The last sequence of PTO_REQ that was answered."""
+        self.runs: dict[RunId, Run] = {}
+        self.active: dict[RunId, Run] = {}
+        """Runs that have not ended."""
+        self.lanes: dict[Lane, LaneState] = {}
+
+    def lane(self, lane: Lane) -> LaneState:
+        """The lane's state, made when first named."""
+        return self.lanes.setdefault(lane, LaneState())
