@@ -1,0 +1,74 @@
+# One entry for everything that is done to this project; CI runs `make test` (see .ci/run).
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# Which Python makes the environment: PYTHON=python3.12, or the first one here that is new enough.
+PYTHON ?=
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.set-up
+# Slow tests run under CI=true only; PYTEST_ARGS adds to the command line (PYTEST_ARGS="-k retry -x").
+MARKERS := $(if $(filter true,$(CI)),,not slow)
+PYTEST_ARGS ?=
+COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
+	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
+
+.PHONY: help setup run demo fmt check test proto lock clean
+
+help: ## show this list
+	@echo "make <target>:"
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 12
+
+setup: $(STAMP) ## make .venv with the pinned requirements and the commands in it
+
+$(STAMP): requirements-dev.txt pyproject.toml
+	@python=""; \
+	for candidate in $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python); do \
+	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python="$$candidate"; break; fi; \
+	done; \
+	[ -n "$$python" ] || { echo "setup: no Python 3.11 or newer found (tried: $(or $(PYTHON),python3 and its versions)); install one, or name it: make setup PYTHON=/path/to/python3.12" >&2; exit 1; }; \
+	"$$python" -c 'import ensurepip, venv' 2>/dev/null || { echo "setup: $$python cannot make virtual environments; install its venv module (on Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; }; \
+	echo "setup 1/3: environment in $(VENV) ($$("$$python" --version))"; \
+	[ -x $(BIN)/python ] && [ -z "$(PYTHON)" ] || "$$python" -m venv --clear $(VENV); \
+	echo "setup 2/3: $$(grep -c '==' requirements-dev.txt) pinned packages, checked by hash"; \
+	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements-dev.txt \
+	  | sed -un 's/^Collecting \([^ ]*\).*/  \1/p'; \
+	echo "setup 3/3: this project"; \
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+	@echo "setup: done; the command is $(BIN)/orchestrator"
+
+run: setup ## build a small example project with three executors
+	@$(BIN)/orchestrator "Build todo list with backend and frontend" -m 3
+
+demo: setup ## show five runs: small, parallel, large, with failures, with a plan of one's own
+	@$(BIN)/orchestrator demo
+
+fmt: setup ## format the code and mend what can be mended
+	@$(BIN)/ruff check --quiet --fix-only .
+	@$(BIN)/ruff format .
+
+check: setup ## formatting, lint, types, import contracts, tidiness
+	@echo "check: format"; $(BIN)/ruff format --check --quiet .
+	@echo "check: lint"; $(BIN)/ruff check --quiet .
+	@echo "check: types"; $(BIN)/mypy
+	@echo "check: import contracts"; $(BIN)/lint-imports --no-logo | tail -n 30
+	@echo "check: tidiness"; $(BIN)/pytest tests/test_tidy.py
+
+test: check ## everything that must hold before a change goes in (CI=true adds the slow tests)
+	@echo "test: $(if $(MARKERS),without slow tests (CI=true runs them too),all tests)"
+	@$(BIN)/pytest -m "$(MARKERS)" $(PYTEST_ARGS)
+
+proto: setup ## write the schemas, asyncapi.yaml and the reference table of events anew
+	@$(BIN)/python -m pto_proto.generate
+
+lock: setup ## pin the newest allowed requirements, with hashes
+	@$(COMPILE) --upgrade --output-file requirements.txt pyproject.toml
+	@$(COMPILE) --upgrade --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
+	@git --no-pager diff --stat -- requirements.txt requirements-dev.txt
+
+clean: ## remove the environment, caches and build results (outputs stay)
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
