@@ -22,6 +22,7 @@ help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 12
 
 setup: $(STAMP) ## make .venv with the pinned requirements and the commands in it
+	@:
 
 $(STAMP): requirements-dev.txt pyproject.toml
 	@python=""; \
