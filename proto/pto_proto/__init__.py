@@ -1,1 +1,1 @@
-"""The language of the system: requests, events, plans, ids and subjects. Imports msgspec and the standard library only."""
+"""The language of the system: requests, events, plans, ids, subjects. Imports msgspec and the standard library."""

@@ -1,4 +1,4 @@
-"""The CloudEvents 1.0 envelope in structured JSON: what the bytes of every message in ``PTO`` and ``PTO_REQ`` look like.
+"""The CloudEvents 1.0 envelope in structured JSON: the bytes of every message in ``PTO`` and ``PTO_REQ``.
 
 Imports msgspec only. Invariant: the same event always encodes to the same bytes, so a retry is byte-identical.
 """
@@ -21,6 +21,10 @@ MAX_EVENT_BYTES = 256 * 1024
 
 class ProtocolError(ValueError):
     """These bytes are no event or request this version can read. The writer's fault; reading again will not help."""
+
+
+class UnknownVersion(ProtocolError):
+    """This version does not know the event's type or version: upgrade the reader; nothing is wrong with the event."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +65,8 @@ _wire_decoder = msgspec.json.Decoder(_Wire)
 _data_decoder = msgspec.json.Decoder(_EventData)
 _TYPE_NAMES = {kind: f"pto.{kind.__name__}.v{VERSIONS[kind]}" for kind in EVENTS}
 _ENTRY_DECODERS: dict[str, tuple[type[Entry], msgspec.json.Decoder[Any]]] = {
-    name: (kind, msgspec.json.Decoder(tuple[kind, ...])) for kind, name in _TYPE_NAMES.items()  # type: ignore[valid-type]
+    name: (kind, msgspec.json.Decoder(tuple[kind, ...]))  # type: ignore[valid-type]
+    for kind, name in _TYPE_NAMES.items()
 }
 _REQUEST_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
     f"pto.{kind.__name__}.v1": msgspec.json.Decoder(kind) for kind in REQUESTS
@@ -93,7 +98,7 @@ def decode_event(data: bytes) -> Event:
         body = _data_decoder.decode(wire.data)
         known = _ENTRY_DECODERS.get(wire.type)
         if known is None:
-            raise ProtocolError(f"unknown event type {wire.type!r}; this version reads up to schema level {SCHEMA_LEVEL}: upgrade it")
+            raise UnknownVersion(f"unknown event type {wire.type!r}; this version reads schema level {SCHEMA_LEVEL}")
         kind, decoder = known
         entries = decoder.decode(body.entries)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -104,7 +109,8 @@ def decode_event(data: bytes) -> Event:
 def encode_request(request_id: str, requester: str, at: int, request: Request) -> bytes:
     """The bytes of a request by this requester (an instance id), asked at this Unix time in milliseconds."""
     subject = request_subject(type(request), requester)
-    return _encode(request_id, type_name(type(request)), f"requester/{requester}", subject, at, _encoder.encode(request))
+    data = _encoder.encode(request)
+    return _encode(request_id, type_name(type(request)), f"requester/{requester}", subject, at, data)
 
 
 def decode_request(data: bytes) -> tuple[str, AnyRequest]:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from pto_proto.ids import NO_DIGEST, Digest, InstanceId, Lane, TaskId
+from pto_proto.ids import NO_DIGEST, Digest, InstanceId, TaskId
 from pto_proto.plans import Problem, TaskSpec
 from pto_proto.requests import OnConflict, RunRequested, Sandbox
 
@@ -318,7 +318,9 @@ class RunConsolidated(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
     """The outputs of all succeeded tasks are merged into one tree, named by its manifest."""
 
     tree_digest: Digest
-    """Digest over (path, mode, content digest) of the merged tree, the same for the same files wherever they came from."""
+    """Digest over (path, mode, content digest) of the merged tree, the same for the same files wherever they came
+    from.
+    """
     manifest: Digest
     files: int
     lines: int

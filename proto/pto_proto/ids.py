@@ -35,7 +35,7 @@ def is_run_id(text: str) -> bool:
 
 
 def is_task_id(text: str) -> bool:
-    """Whether ``text`` may name a task of a plan: a slug of at most 64 characters that starts with a letter or digit."""
+    """Whether ``text`` may name a task of a plan: a slug of at most 64 characters, first a letter or digit."""
     return TASK_ID.match(text) is not None
 
 

@@ -86,7 +86,9 @@ class InputFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One thing that is wrong in what somebody asked for: where it is and, in one sentence, what is wrong and what to do."""
+    """One thing that is wrong in what somebody asked for: where it is and, in one sentence, what is wrong and what to
+    do.
+    """
 
     where: str
     what: str

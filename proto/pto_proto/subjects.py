@@ -1,7 +1,7 @@
 """Subject grammar and stream names: the only place that builds or takes apart a subject.
 
-Imports ids and events only. Invariant: an event's subject is ``pto.<kind>.<lane|_>.<run|_>``, always four tokens; a request's
-is ``pto.req.<kind>.<requester>``; a live line's is ``pto-live.<what>.<lane>.<run>``.
+Imports ids and events only. Invariant: an event's subject is ``pto.<kind>.<lane|_>.<run|_>``, always four tokens; a
+request's is ``pto.req.<kind>.<requester>``; a live line's is ``pto-live.<what>.<lane>.<run>``.
 """
 
 import re

@@ -1,34 +1,30 @@
-"""The fold: how each event changes what is known. The only code that changes a ``State``, for recovery as for live news.
+"""The fold: how each event changes what is known, for recovery as for live news.
 
-Imports pto_proto and siblings only. Invariants: it never fails on what the log holds (an event that does not fit poisons its
-run), and it ignores a fact it already knows, so that reading the same fact twice changes nothing.
+Imports pto_proto and siblings only. It alone changes a ``State``. Invariants: it never fails on what the log holds (an
+event that does not fit poisons its run), and it ignores a fact it already knows, so that reading the same fact twice
+changes nothing.
 """
 
-from bisect import bisect_left, insort
 from collections.abc import Callable
 from typing import Any
 
-from pto_core.graph import PlanCycle, build_graph
-from pto_core.limits import CAPACITY_PAUSE_MS, INFRA_RETRIES, PLAN_RETRIES
-from pto_core.state import Instance, PlanParts, Run, State, Task
-from pto_core.transitions import (
-    DONE_STATES,
-    ENDED_PHASES,
-    ENDED_STATES,
-    OPEN_STATES,
-    RUN_TRANSITIONS,
-    TASK_TRANSITIONS,
-    RunPhase,
-    TaskState,
-    TaskTrigger,
-)
 from pto_proto import events as ev
 from pto_proto.envelope import Event
-from pto_proto.ids import MERGE_TASK, PLAN_TASK, Lane, RunId
+from pto_proto.ids import Digest, Lane, RunId
 
-
-class IllegalEvent(Exception):
-    """An event does not fit what the log says so far. Never leaves this module: it becomes the run's poison."""
+from pto_core.movements import (
+    IllegalEvent,
+    cancel,
+    close_attempt,
+    enter,
+    fail,
+    lay_out,
+    move,
+    release_dependents,
+    unready,
+)
+from pto_core.state import Instance, PlanParts, Run, State, Task
+from pto_core.transitions import RunPhase, TaskState, TaskTrigger
 
 
 def evolve(state: State, seq: int, event: Event) -> None:
@@ -40,6 +36,8 @@ def evolve(state: State, seq: int, event: Event) -> None:
     handler = _HANDLERS.get(event.kind)
     if handler is None:
         return
+    if event.run is not None:
+        state.touched.add(event.run)
     for entry in event.entries:
         try:
             handler(_Context(state, run, event, seq), entry)
@@ -54,6 +52,7 @@ def poison(state: State, run: RunId | None, seq: int, reason: str) -> None:
     known = state.runs.get(run) if run is not None else None
     if known is not None and known.poisoned is None and not known.ended:
         known.poisoned = (seq, reason)
+        state.touched.add(known.id)
 
 
 class _Context:
@@ -83,88 +82,11 @@ class _Context:
         """The task, if its attempt of this entry is the one that is out; None for an attempt that is history."""
         task = self.task(entry)
         if (entry.round, entry.attempt) > (task.round, task.attempt):
-            raise IllegalEvent(f"{self.event.kind.__name__} for attempt {entry.attempt} of {entry.task}, never handed out")
+            raise IllegalEvent(
+                f"{self.event.kind.__name__} for attempt {entry.attempt} of {entry.task}, never handed out"
+            )
         is_current = (entry.round, entry.attempt) == (task.round, task.attempt) and task.is_open
         return task if is_current else None
-
-
-# --- movements -------------------------------------------------------------------------------------------------------
-
-
-def _move(run: Run, task: Task, trigger: TaskTrigger) -> None:
-    before = task.state
-    after = TASK_TRANSITIONS.get((before, trigger))
-    if after is None:
-        raise IllegalEvent(f"task {task.spec.id} is {before.value}; it cannot be {trigger.value!r}")
-    task.state = after
-    if task.index < 0:
-        return
-    run.counts[before] -= 1
-    run.counts[after] = run.counts.get(after, 0) + 1
-    if after in ENDED_STATES:
-        run.unended -= 1
-    elif before in ENDED_STATES:
-        run.unended += 1
-
-
-def _enter(state: State, run: Run, phase: RunPhase) -> None:
-    if phase not in RUN_TRANSITIONS[run.phase]:
-        raise IllegalEvent(f"run {run.id} is {run.phase.value}; it cannot become {phase.value}")
-    run.phase = phase
-    if phase in ENDED_PHASES:
-        state.active.pop(run.id, None)
-        run.plans.clear()
-        run.ready.clear()
-        run.delayed.clear()
-
-
-def _make_ready(run: Run, task: Task) -> None:
-    """The task may be handed out (system tasks are found by decide itself)."""
-    if task.index >= 0:
-        insort(run.ready.setdefault(run.lane_of(task), []), run.graph.rank[task.index])
-
-
-def _unready(run: Run, task: Task) -> None:
-    if task.index < 0:
-        return
-    ready = run.ready.get(run.lane_of(task), [])
-    rank = run.graph.rank[task.index]
-    at = bisect_left(ready, rank)
-    if at < len(ready) and ready[at] == rank:
-        del ready[at]
-
-
-def _close_attempt(state: State, run: Run, task: Task) -> None:
-    """The attempt that was out is over: its slot and its place in the instance are free."""
-    run.open.pop(task.spec.id, None)
-    if task.instance is not None:
-        in_use = state.lane(run.lane_of(task)).in_use
-        in_use[task.instance] = in_use.get(task.instance, 0) - 1
-    task.stopping = False
-
-
-def _release_dependents(run: Run, task: Task) -> None:
-    for child in run.graph.children[task.index] if task.index >= 0 else ():
-        dependent = run.tasks[child]
-        dependent.unmet -= 1
-        if dependent.unmet == 0 and dependent.state is TaskState.PLANNED:
-            _make_ready(run, dependent)
-
-
-def _give_up(run: Run, task: Task) -> None:
-    """The task failed for good: what depends on it, or the whole rest, never starts."""
-    if task.index < 0:
-        return
-    everything = run.request.on_failure == "stop"
-    for position in range(len(run.tasks)) if everything else run.graph.descendants(task.index):
-        _drop(run, run.tasks[position], TaskTrigger.SKIPPED)
-
-
-def _drop(run: Run, task: Task, trigger: TaskTrigger) -> None:
-    if task.state in (TaskState.PLANNED, TaskState.WAITING_RETRY):
-        _unready(run, task)
-        run.delayed.pop(task.spec.id, None)
-        _move(run, task, trigger)
 
 
 # --- the scheduler's events ------------------------------------------------------------------------------------------
@@ -202,45 +124,20 @@ def _on_settled(at: _Context, entry: ev.PlanSettled) -> None:
         return
     if entry.decision == "rejected":
         run.rejected = "the plan was rejected"
-        _cancel(at, run)
+        cancel(at.state, run)
         return
     plan = run.plans.get(entry.plan_digest)
     if plan is None or not plan.complete:
         raise IllegalEvent(f"plan {entry.plan_digest[:12]} was settled before it was complete")
     run.plan = plan.finished
-    _enter(at.state, run, RunPhase.RUNNING)
+    enter(at.state, run, RunPhase.RUNNING)
     run.settled = True
-    _lay_out(run, plan)
-
-
-def _lay_out(run: Run, plan: PlanParts) -> None:
-    specs = plan.tasks()
-    try:
-        run.graph = build_graph(specs)
-    except (PlanCycle, KeyError) as error:
-        raise IllegalEvent(f"the plan cannot run: {error}") from error
-    run.plans.clear()
-    run.tasks = [Task(spec, at, len(set(spec.depends_on))) for at, spec in enumerate(specs)]
-    run.index = {spec.id: at for at, spec in enumerate(specs)}
-    run.counts = {TaskState.PLANNED: len(specs)}
-    run.unended = len(specs)
-    for rank in run.graph.by_rank:
-        task = run.tasks[rank]
-        if task.unmet == 0:
-            run.ready.setdefault(run.lane_of(task), []).append(run.graph.rank[rank])
+    lay_out(run, plan)
 
 
 def _on_cancelling(at: _Context, entry: ev.RunCancelling) -> None:
     _answered(at, entry)
-    _cancel(at, at.run)
-
-
-def _cancel(at: _Context, run: Run) -> None:
-    if run.ended or run.phase is RunPhase.CANCELLING:
-        return
-    _enter(at.state, run, RunPhase.CANCELLING)
-    for task in (*run.tasks, *run.system.values()):
-        _drop(run, task, TaskTrigger.CANCELLED)
+    cancel(at.state, at.run)
 
 
 def _on_ready(at: _Context, entry: ev.TaskReady) -> None:
@@ -251,9 +148,9 @@ def _on_ready(at: _Context, entry: ev.TaskReady) -> None:
         return
     if run.phase is RunPhase.CANCELLING or run.ended:
         raise IllegalEvent(f"attempt of {entry.task} handed out although the run is {run.phase.value}")
-    _unready(run, task)
+    unready(run, task)
     run.delayed.pop(entry.task, None)
-    _move(run, task, TaskTrigger.HANDED_OUT)
+    move(run, task, TaskTrigger.HANDED_OUT)
     task.attempt = entry.attempt
     task.round = entry.round
     task.instance = entry.instance
@@ -277,7 +174,7 @@ def _on_lost(at: _Context, entry: ev.AttemptLost) -> None:
     at.state.now = max(at.state.now, entry.at)
     task = at.current(entry)
     if task is not None:
-        _fail(at, task, "infra", entry.reason)
+        fail(at.state, at.run, task, "infra", entry.reason)
 
 
 def _on_retry_scheduled(at: _Context, entry: ev.TaskRetryScheduled) -> None:
@@ -324,7 +221,7 @@ def _on_budget(at: _Context, entry: ev.BudgetChanged) -> None:
 def _on_executed(at: _Context, entry: ev.RunExecuted) -> None:
     at.state.now = max(at.state.now, entry.at)
     if at.run.phase is RunPhase.RUNNING:
-        _enter(at.state, at.run, RunPhase.CONSOLIDATING)
+        enter(at.state, at.run, RunPhase.CONSOLIDATING)
 
 
 def _on_finished_run(at: _Context, entry: ev.RunFinished) -> None:
@@ -332,7 +229,7 @@ def _on_finished_run(at: _Context, entry: ev.RunFinished) -> None:
     run = at.run
     if run.ended:
         return
-    _enter(at.state, run, RunPhase(entry.status))
+    enter(at.state, run, RunPhase(entry.status))
     run.finished = entry
 
 
@@ -342,19 +239,21 @@ def _on_finished_run(at: _Context, entry: ev.RunFinished) -> None:
 def _on_planned(at: _Context, entry: ev.TaskPlanned) -> None:
     if not at.run.settled and not at.run.ended:
         at.run.plans.setdefault(entry.plan_digest, PlanParts()).parts[entry.part] = entry.tasks
-        _first_complete(at.run, entry.plan_digest)
+        _first_complete(at.state, at.run, entry.plan_digest)
 
 
 def _on_plan_finished(at: _Context, entry: ev.PlanFinished) -> None:
     if not at.run.settled and not at.run.ended:
         at.run.plans.setdefault(entry.plan_digest, PlanParts()).finished = entry
-        _first_complete(at.run, entry.plan_digest)
+        _first_complete(at.state, at.run, entry.plan_digest)
 
 
-def _first_complete(run: Run, digest: ev.Digest) -> None:
+def _first_complete(state: State, run: Run, digest: Digest) -> None:
     plan = run.plans[digest]
     if run.plan is None and plan.complete:
         run.plan = plan.finished
+        if run.request.approve:
+            enter(state, run, RunPhase.AWAITING_APPROVAL)
 
 
 def _on_dispatcher_up(at: _Context, entry: ev.DispatcherUp) -> None:
@@ -372,7 +271,7 @@ def _on_draining(at: _Context, entry: ev.DispatcherDraining) -> None:
 def _on_started(at: _Context, entry: ev.TaskStarted) -> None:
     task = at.current(entry)
     if task is not None and task.state is TaskState.READY:
-        _move(at.run, task, TaskTrigger.STARTED)
+        move(at.run, task, TaskTrigger.STARTED)
 
 
 def _on_finished(at: _Context, entry: ev.TaskFinished) -> None:
@@ -384,41 +283,17 @@ def _on_finished(at: _Context, entry: ev.TaskFinished) -> None:
         task.tree = entry.tree
         task.failure = None
         task.reason = ""
-        _close_attempt(at.state, at.run, task)
-        _move(at.run, task, TaskTrigger.SUCCEEDED)
-        _release_dependents(at.run, task)
+        close_attempt(at.state, at.run, task)
+        move(at.run, task, TaskTrigger.SUCCEEDED)
+        release_dependents(at.run, task)
     else:
-        _fail(at, task, "cancelled" if entry.outcome == "cancelled" else entry.failure or "task", entry.reason)
-
-
-def _fail(at: _Context, task: Task, failure: ev.FailureClass, reason: str) -> None:
-    run = at.run
-    _close_attempt(at.state, run, task)
-    task.failure = failure
-    task.reason = reason
-    if run.phase is RunPhase.CANCELLING or failure == "cancelled":
-        _move(run, task, TaskTrigger.CANCELLED)
-        _give_up(run, task)
-        return
-    task.burned += failure in ("task", "timeout")
-    task.infra += failure == "infra"
-    if task.burned > _retries(run, task) or task.infra > INFRA_RETRIES:
-        _move(run, task, TaskTrigger.FAILED)
-        _give_up(run, task)
-        return
-    _move(run, task, TaskTrigger.FAILED_AGAIN)
-    run.delayed[task.spec.id] = task
-    task.retry_known = False
-    if failure == "capacity":
-        at.state.lane(run.lane_of(task)).short_of = reason or "no capacity"
-    elif failure in ("config", "budget"):
-        run.halt = (failure, reason)
-
-
-def _retries(run: Run, task: Task) -> int:
-    if task.index < 0:
-        return PLAN_RETRIES
-    return run.request.max_retries if task.spec.retries is None else task.spec.retries
+        fail(
+            at.state,
+            at.run,
+            task,
+            "cancelled" if entry.outcome == "cancelled" else entry.failure or "task",
+            entry.reason,
+        )
 
 
 def _on_consolidated(at: _Context, entry: ev.RunConsolidated) -> None:

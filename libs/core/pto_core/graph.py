@@ -1,16 +1,17 @@
 """The dependency graph of a plan: who waits for whom, and who is most urgent.
 
-Imports pto_proto and siblings only. Invariant: built once per plan, never changed. Urgency is the longest remaining path:
-the sum of estimates from a task to the end of the longest chain behind it (list scheduling after Graham 1969, with the
-critical-path priority of Hu 1961).
+Imports pto_proto and siblings only. Invariant: built once per plan, never changed. Urgency is the longest remaining
+path: the sum of estimates from a task to the end of the longest chain behind it (list scheduling after Graham 1969,
+with the critical-path priority of Hu 1961).
 """
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from pto_core.limits import DEFAULT_ESTIMATE_S
 from pto_proto.ids import TaskId
 from pto_proto.plans import TaskSpec
+
+from pto_core.limits import DEFAULT_ESTIMATE_S
 
 
 class PlanCycle(ValueError):

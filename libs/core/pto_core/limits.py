@@ -24,3 +24,15 @@ MAX_HAND_OUT = 10_000
 """Attempts handed out in one tick: what 100 entries in each of 100 events carry; the rest follows in the next tick."""
 MAX_DECISIONS = 20_000
 """Entries of one tick, so that its events fit one atomic batch."""
+MAX_DEPENDENCIES = 2_000_000
+"""Dependencies of one plan, after expansion: what the graph of 100,000 tasks may cost in memory (about 100 MB)."""
+MAX_TASK_BYTES = 96 * 1024
+"""One task as JSON: with the requirement it still fits the one event (256 kB) that hands it out."""
+MAX_NAME_CHARS = 200
+"""Names and titles: one line on a screen."""
+MAX_PATH_BYTES = 1_024
+"""A path or glob; below what file systems take (4,096), so that a workspace can lie anywhere."""
+MAX_PATH_PART_BYTES = 255
+"""One part of a path: what file systems take."""
+MAX_PROBLEMS = 100
+"""Problems named in one answer; the rest is counted. Nobody reads more, and a refusal must fit one event."""

@@ -1,10 +1,9 @@
 """What the fold knows: runs with their tasks, and lanes with their dispatcher instances.
 
-Imports pto_proto and siblings only. Invariant: only ``fold`` changes these objects; per finished task at most 1 kB stays.
+Imports pto_proto and siblings only. Invariant: only ``fold`` changes these objects; per finished task at most 1 kB
+stays.
 """
 
-from pto_core.graph import Graph
-from pto_core.transitions import ENDED_PHASES, OPEN_STATES, RunPhase, TaskState
 from pto_proto.events import FailureClass, PlanFinished, RunConsolidated, RunFinished, RunPaused
 from pto_proto.ids import (
     LANE_CONSOLIDATOR,
@@ -21,13 +20,16 @@ from pto_proto.ids import (
 from pto_proto.plans import TaskSpec
 from pto_proto.requests import RunRequested
 
+from pto_core.graph import Graph
+from pto_core.transitions import ENDED_PHASES, OPEN_STATES, RunPhase, TaskState
+
 
 class Task:
     """One task of a run. Slotted, because a run may have 100,000 of them."""
 
     __slots__ = (
-        "attempt", "burned", "due_at", "failure", "index", "infra", "instance", "key", "manifest", "reason", "retry_known",
-        "round", "slot", "spec", "state", "stopping", "tree", "unmet",
+        "attempt", "burned", "due_at", "failure", "index", "infra", "instance", "key", "manifest", "reason",
+        "retry_known", "round", "slot", "spec", "state", "stopping", "tree", "unmet",
     )  # fmt: skip
 
     def __init__(self, spec: TaskSpec, index: int, unmet: int) -> None:
@@ -141,11 +143,6 @@ class Run:
             return LANE_PLANNER if task.spec.id == PLAN_TASK else LANE_CONSOLIDATOR
         return Lane(task.spec.backend or self.request.backend)
 
-    def free_slot(self, taken: set[int]) -> int:
-        """The lowest executor slot that is neither used nor in ``taken``."""
-        used = {task.slot for task in self.open.values()} | taken
-        return next(slot for slot in range(len(used) + 1) if slot not in used)
-
 
 class Instance:
     """One dispatcher instance as it announced itself."""
@@ -187,6 +184,8 @@ class State:
         self.active: dict[RunId, Run] = {}
         """Runs that have not ended."""
         self.lanes: dict[Lane, LaneState] = {}
+        self.touched: set[RunId] = set()
+        """Runs about which there was news since the scheduler last decided; it empties this before it folds on."""
 
     def lane(self, lane: Lane) -> LaneState:
         """The lane's state, made when first named."""

@@ -1,6 +1,7 @@
 """The legal transitions of tasks and runs, as tables; the diagrams in the docs are generated from them.
 
-Imports the standard library's enum only. Invariant: what is not in a table does not happen; the fold quarantines the run.
+Imports the standard library's enum only. Invariant: what is not in a table does not happen; the fold quarantines the
+run.
 """
 
 from enum import StrEnum

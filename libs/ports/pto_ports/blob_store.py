@@ -34,7 +34,9 @@ class BlobStore(Protocol):
         """The bytes, verified. Raises BlobMissing, BlobDamaged."""
 
     async def get_file(self, digest: Digest, path: Path) -> None:
-        """Write the blob to ``path`` (its folder exists), by temporary file and rename. Raises BlobMissing, BlobDamaged."""
+        """Write the blob to ``path`` (its folder exists), by temporary file and rename. Raises BlobMissing,
+        BlobDamaged.
+        """
 
     async def has(self, digest: Digest) -> bool:
         """Whether the blob is stored here, complete."""

@@ -1,6 +1,7 @@
 """The log port: an append-only sequence of messages, read in order, written with a fence.
 
-Invariant: what a reader yields has strictly rising sequences, and nothing that was acknowledged is ever missing from it.
+Invariant: what a reader yields has strictly rising sequences, and nothing that was acknowledged is ever missing from
+it.
 """
 
 from collections.abc import Sequence

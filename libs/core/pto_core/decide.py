@@ -1,0 +1,144 @@
+"""The decisions: what follows from what the log says. Pure; the scheduler's shell writes what comes out.
+
+Imports pto_proto and siblings only. Invariants: every decision is legal alone, so that any part of a tick may be
+written without the rest; deciding again on the same state gives the same decisions.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pto_proto import events as ev
+from pto_proto.ids import MERGE_TASK, NO_DIGEST, PLAN_TASK, Lane, RunId
+
+from pto_core.hand_out import hand_out
+from pto_core.limits import BACKOFF_BASE_MS, CAPACITY_PAUSE_MS
+from pto_core.outcome import outcome_digest, run_status
+from pto_core.retry import backoff_ms
+from pto_core.state import Run, State, Task
+from pto_core.transitions import RunPhase, TaskState
+
+
+class Decision(NamedTuple):
+    """One entry to write, in this lane about this run."""
+
+    lane: Lane | None
+    run: RunId | None
+    entry: ev.Entry
+
+
+def decide(state: State, now: int) -> list[Decision]:
+    """Everything that should be written now; ``now`` (Unix ms) is never before ``state.now``."""
+    decisions = [Decision(lane, None, entry) for lane, entry in _lanes(state, now)]
+    for name in state.touched:
+        run = state.active.get(name)
+        if run is not None:
+            decisions += _run(run, now)
+    decisions += [Decision(lane, run.id, entry) for lane, run, entry in hand_out(state, now)]
+    return decisions
+
+
+def next_due(state: State, now: int) -> int | None:
+    """When (Unix ms) time alone will call for a decision; None: never."""
+    due = [lane.paused_until for lane in state.lanes.values() if lane.paused_until]
+    for run in state.active.values():
+        due += [task.due_at for task in run.delayed.values() if task.retry_known and task.due_at > now]
+    return min(due, default=None)
+
+
+def _lanes(state: State, now: int) -> Iterator[tuple[Lane, ev.Entry]]:
+    for name, lane in state.lanes.items():
+        if lane.short_of:
+            yield name, ev.LanePaused(at=now, reason=lane.short_of, until=now + CAPACITY_PAUSE_MS)
+        elif lane.paused_until and lane.paused_until <= now:
+            yield name, ev.LaneResumed(at=now)
+
+
+def _run(run: Run, now: int) -> list[Decision]:
+    return [Decision(lane, run.id, entry) for lane, entry in _steps(run, now)]
+
+
+def _steps(run: Run, now: int) -> Iterator[tuple[Lane | None, ev.Entry]]:
+    if run.poisoned is not None:
+        if run.paused is None or run.paused.kind != "poisoned":
+            sequence, reason = run.poisoned
+            yield None, ev.RunPaused(at=now, cause=sequence, kind="poisoned", reason=reason, sequence=sequence)
+        return
+    if run.halt is not None and run.phase is not RunPhase.CANCELLING:
+        kind, reason = run.halt
+        yield None, ev.RunPaused(at=now, kind="config" if kind == "config" else "budget", reason=reason)
+    for task in run.delayed.values():
+        if not task.retry_known:
+            yield None, _retry(run, task, now)
+    if run.phase is RunPhase.CANCELLING:
+        yield from _stop_open(run, now)
+    elif run.plan is not None and run.phase is RunPhase.PLANNING:
+        yield None, ev.PlanSettled(at=now, plan_digest=run.plan.plan_digest)
+    elif run.phase is RunPhase.RUNNING and run.unended == 0 and not run.open:
+        yield None, ev.RunExecuted(at=now)
+    if _is_over(run):
+        yield None, _finish(run, now)
+
+
+def _retry(run: Run, task: Task, now: int) -> ev.TaskRetryScheduled:
+    failure = task.failure or "task"
+    if failure in ("task", "timeout"):
+        delay = backoff_ms(run.id, task.spec.id, task.burned)
+    else:
+        # The infrastructure gets a short breath; capacity and configuration wait by the pause of their lane or run.
+        delay = BACKOFF_BASE_MS // 5 if failure == "infra" else 0
+    return ev.TaskRetryScheduled(
+        at=now, task=task.spec.id, attempt=task.attempt, round=task.round, due_at=now + delay, failure=failure
+    )
+
+
+def _stop_open(run: Run, now: int) -> Iterator[tuple[Lane, ev.Entry]]:
+    for task in run.open.values():
+        if not task.stopping and task.instance is not None:
+            yield (
+                run.lane_of(task),
+                ev.AttemptStopRequested(
+                    at=now,
+                    task=task.spec.id,
+                    attempt=task.attempt,
+                    round=task.round,
+                    instance=task.instance,
+                    reason=run.rejected or "the run is cancelled",
+                ),
+            )
+
+
+def _is_over(run: Run) -> bool:
+    if run.open:
+        return False
+    if run.phase is RunPhase.CANCELLING:
+        return True
+    if run.phase is RunPhase.PLANNING:
+        return run.system[PLAN_TASK].state is TaskState.FAILED or (
+            run.system[PLAN_TASK].state is TaskState.SUCCEEDED and run.plan is None
+        )
+    return run.phase is RunPhase.CONSOLIDATING and run.system[MERGE_TASK].state in (
+        TaskState.SUCCEEDED,
+        TaskState.FAILED,
+    )
+
+
+def _finish(run: Run, now: int) -> ev.RunFinished:
+    if run.phase is RunPhase.PLANNING:
+        reason = f"no plan: {run.system[PLAN_TASK].reason or 'the planner ended without one'}"
+        return ev.RunFinished(
+            at=now, status="failed", tasks={}, reason=reason, outcome_digest=outcome_digest(run, "failed")
+        )
+    status, reason = run_status(run)
+    merge = run.system[MERGE_TASK]
+    if merge.state is TaskState.FAILED:
+        status, reason = "failed", f"the outputs could not be merged: {merge.reason}"
+    counts = {state.value: count for state, count in sorted(run.counts.items()) if count}
+    tree = run.consolidated.tree_digest if run.consolidated is not None else NO_DIGEST
+    return ev.RunFinished(
+        at=now,
+        status=status,
+        tasks=counts,
+        reason=reason,
+        outcome_digest=outcome_digest(run, status),
+        tree_digest=tree,
+    )

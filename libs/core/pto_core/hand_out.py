@@ -1,0 +1,182 @@
+"""Who gets the next attempt: list scheduling under the budgets of runs and the capacities of instances.
+
+Imports pto_proto and siblings only. Invariants: never more than ``max_executors`` attempts of a run are out, never more
+than an instance's capacity in that instance; among runs the one with the fewest attempts out is served first.
+"""
+
+from collections.abc import Iterator
+from heapq import heapify, heappop, heapreplace
+
+from pto_proto.events import TaskReady
+from pto_proto.ids import MERGE_TASK, NO_DIGEST, PLAN_TASK, InstanceId, Lane
+
+from pto_core.limits import MAX_HAND_OUT
+from pto_core.outcome import task_key
+from pto_core.state import LaneState, Run, State, Task
+from pto_core.transitions import RunPhase, TaskState
+
+
+def hand_out(state: State, now: int) -> Iterator[tuple[Lane, Run, TaskReady]]:
+    """The attempts to hand out now, most urgent first, at most ``MAX_HAND_OUT``."""
+    waiting: dict[Lane, list[_Waiting]] = {}
+    budgets: dict[str, _Budget] = {}
+    for run in state.active.values():
+        budget = _Budget(run)
+        if run.paused is None and run.poisoned is None and run.halt is None and budget.left > 0:
+            budgets[run.id] = budget
+            for lane in _lanes(run, now):
+                waiting.setdefault(lane, []).append(_Waiting(run, lane, now))
+    total = 0
+    for lane, runs in waiting.items():
+        known = state.lanes.get(lane)
+        if known is None or known.paused_until is not None or known.short_of:
+            continue
+        for run, ready in _serve(lane, known, runs, budgets, now):
+            yield lane, run, ready
+            total += 1
+            if total >= MAX_HAND_OUT:
+                return
+
+
+class _Budget:
+    """Executors and slots of one run that are left in this tick."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.left = run.max_executors - len(run.open)
+        self._used: set[int] | None = None
+        self._next = 0
+
+    def take_slot(self) -> int:
+        if self._used is None:
+            self._used = {task.slot for task in self.run.open.values()}
+        while self._next in self._used:
+            self._next += 1
+        self._next += 1
+        self.left -= 1
+        return self._next - 1
+
+
+class _Waiting:
+    """The tasks of one run that wait in one lane, most urgent first."""
+
+    def __init__(self, run: Run, lane: Lane, now: int) -> None:
+        self.run = run
+        self.out = len(run.open)
+        self.tasks = _urgent_first(run, lane, now)
+
+    def __lt__(self, other: "_Waiting") -> bool:
+        return (self.out, self.run.last_hand_out, self.run.accepted_seq) < (
+            other.out,
+            other.run.last_hand_out,
+            other.run.accepted_seq,
+        )
+
+
+class _Room:
+    """Free places of the lane's instances by what they can run."""
+
+    def __init__(self, lane: LaneState) -> None:
+        self._instances = lane.instances
+        self.free = {
+            name: instance.capacity - lane.in_use.get(name, 0)
+            for name, instance in lane.instances.items()
+            if not instance.draining
+        }
+
+    def any(self) -> bool:
+        return any(count > 0 for count in self.free.values())
+
+    def take(self, ability: str) -> InstanceId | None:
+        """A place in the emptiest instance that has this ability."""
+        best: InstanceId | None = None
+        for name, count in self.free.items():
+            if count > 0 and ability in self._instances[name].can_run and (best is None or count > self.free[best]):
+                best = name
+        if best is not None:
+            self.free[best] -= 1
+        return best
+
+
+def _serve(
+    lane: Lane, state: LaneState, runs: list[_Waiting], budgets: dict[str, _Budget], now: int
+) -> Iterator[tuple[Run, TaskReady]]:
+    room = _Room(state)
+    heapify(runs)
+    while runs and room.any():
+        waiting = runs[0]
+        budget = budgets[waiting.run.id]
+        task = next(waiting.tasks, None) if budget.left > 0 else None
+        if task is None:
+            heappop(runs)
+            continue
+        instance = room.take(ability_for(waiting.run, task))
+        if instance is None:
+            continue
+        yield waiting.run, _ready(waiting.run, task, instance, budget.take_slot(), now)
+        waiting.out += 1
+        heapreplace(runs, waiting)
+
+
+def ability_for(run: Run, task: Task) -> str:
+    """What an instance must be able to run for this task, in the words of DispatcherUp."""
+    if task.index < 0:
+        return "plan" if task.spec.id == PLAN_TASK else "merge"
+    if task.spec.noop:
+        return "noop"
+    return f"agent:{run.request.engine}" if task.spec.agent else "command"
+
+
+def _lanes(run: Run, now: int) -> set[Lane]:
+    lanes = {lane for lane, ready in run.ready.items() if ready} if run.phase is RunPhase.RUNNING else set()
+    lanes |= {run.lane_of(task) for task in run.delayed.values() if _is_due(task, now)}
+    system = _system_task(run)
+    return lanes | {run.lane_of(system)} if system is not None else lanes
+
+
+def _system_task(run: Run) -> Task | None:
+    name = {RunPhase.PLANNING: PLAN_TASK, RunPhase.CONSOLIDATING: MERGE_TASK}.get(run.phase)
+    task = run.system[name] if name is not None else None
+    return task if task is not None and task.state is TaskState.PLANNED else None
+
+
+def _is_due(task: Task, now: int) -> bool:
+    return task.state is TaskState.WAITING_RETRY and task.retry_known and task.due_at <= now
+
+
+def _urgent_first(run: Run, lane: Lane, now: int) -> Iterator[Task]:
+    """Retries that are due come before first attempts: others have waited for them longest."""
+    system = _system_task(run)
+    if system is not None and run.lane_of(system) == lane:
+        yield system
+    yield from [task for task in run.delayed.values() if _is_due(task, now) and run.lane_of(task) == lane]
+    if run.phase is RunPhase.RUNNING:
+        by_rank = run.graph.by_rank
+        for rank in reversed(run.ready.get(lane, ())):
+            yield run.tasks[by_rank[rank]]
+
+
+def _ready(run: Run, task: Task, instance: InstanceId, slot: int, now: int) -> TaskReady:
+    spec = task.spec
+    seen = (run.tasks[run.index[name]].tree for name in spec.depends_on) if task.index >= 0 else ()
+    trees = tuple(dict.fromkeys(tree for tree in seen if tree))
+    planned = run.plan if task.index >= 0 else None
+    inputs = planned.inputs if planned is not None else ()
+    return TaskReady(
+        at=now,
+        cause=run.accepted_seq,
+        task=spec.id,
+        attempt=task.attempt + 1,
+        round=task.round,
+        instance=instance,
+        slot=slot,
+        key=task_key(run, task, trees),
+        spec=spec,
+        trees=trees,
+        inputs_digest=run.request.inputs_digest if spec.inputs or inputs else NO_DIGEST,
+        inputs=inputs,
+        requirement=run.request.requirement if spec.agent else "",
+        engine=run.request.engine,
+        on_conflict=run.request.on_conflict,
+        sandbox=run.request.sandbox,
+    )

@@ -1,0 +1,121 @@
+"""The answers to requests: what the scheduler writes for each message of ``PTO_REQ``.
+
+Imports pto_proto and siblings only. Invariant: each request is answered by at most one entry, which names the request
+and its sequence; a request that cannot be granted touches no run.
+"""
+
+import msgspec
+from pto_proto import events as ev
+from pto_proto import requests as rq
+from pto_proto.ids import Digest, RunId, digest_of, is_run_id
+from pto_proto.plans import Problem
+from pto_proto.subjects import kind_of
+
+from pto_core.decide import Decision
+from pto_core.limits import MAX_EXECUTORS
+from pto_core.state import Run, State
+from pto_core.transitions import RunPhase
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """One request as it was taken from the queue; ``problems`` are what checking its content found."""
+
+    seq: int
+    request_id: str
+    request: rq.AnyRequest
+    problems: tuple[Problem, ...] = ()
+    task_count: int = 0
+
+
+def content_digest(request: rq.RunRequested) -> Digest:
+    """Digest of what is asked for: two requests with the same one ask for the same run."""
+    return digest_of(msgspec.json.encode(request, order="sorted"))
+
+
+def answer(state: State, asked: Asked, now: int) -> Decision | None:
+    """The entry that answers this request; None if nothing is to be said (the same run asked for again)."""
+    request = asked.request
+    if isinstance(request, rq.RunRequested):
+        return _answer_run(state, asked, request, now)
+    run = state.runs.get(request.run)
+    if run is None:
+        return refuse(asked, now, [Problem(where="run", what=f"there is no run {request.run!r}")])
+    if run.ended:
+        return refuse(asked, now, [Problem(where="run", what=f"run {run.id} has ended as {run.phase.value}")])
+    change = _change(state, asked, now)
+    return refuse(asked, now, [change]) if isinstance(change, Problem) else Decision(None, run.id, change)
+
+
+def refuse(asked: Asked, now: int, problems: list[Problem]) -> Decision:
+    """The refusal of a request, on its run's subject so that the requester finds it there."""
+    run = asked.request.run if is_run_id(asked.request.run) else None
+    entry = ev.RequestRefused(
+        at=now,
+        request_id=asked.request_id,
+        request_seq=asked.seq,
+        kind=kind_of(type(asked.request)),
+        reasons=tuple(problems),
+    )
+    return Decision(None, RunId(run) if run else None, entry)
+
+
+def _answer_run(state: State, asked: Asked, request: rq.RunRequested, now: int) -> Decision | None:
+    digest = content_digest(request)
+    known = state.runs.get(request.run)
+    if known is not None:
+        if known.content_digest == digest:
+            return None
+        what = "this run id is taken by a run with other content; ask with a new id"
+        return refuse(asked, now, [Problem(where="run", what=what)])
+    if asked.problems:
+        return refuse(asked, now, list(asked.problems))
+    entry = ev.RunAccepted(
+        at=now,
+        request_id=asked.request_id,
+        request_seq=asked.seq,
+        content_digest=digest,
+        request=request,
+        task_count=asked.task_count,
+    )
+    return Decision(None, request.run, entry)
+
+
+def _change(state: State, asked: Asked, now: int) -> ev.Entry | Problem:
+    """The answer to a request about a run that goes on, or why it is refused."""
+    request, run = asked.request, state.runs[asked.request.run]
+    request_id, seq = asked.request_id, asked.seq
+    match request:
+        case rq.RunCancelRequested():
+            return ev.RunCancelling(at=now, request_id=request_id, request_seq=seq, reason=request.reason)
+        case rq.RunPauseRequested():
+            return ev.RunPaused(at=now, request_id=request_id, request_seq=seq, kind="asked", reason=request.reason)
+        case rq.RunResumeRequested():
+            if run.paused is None:
+                return Problem(where="run", what=f"run {run.id} is not paused")
+            if run.paused.kind == "poisoned":
+                return Problem(where="run", what=f"run {run.id} holds an event that does not fit; it cannot go on")
+            return ev.RunResumed(at=now, request_id=request_id, request_seq=seq)
+        case rq.BudgetChangeRequested(max_executors=executors):
+            if not 1 <= executors <= MAX_EXECUTORS:
+                return Problem(where="max_executors", what=f"must be 1 to {MAX_EXECUTORS}, not {executors}")
+            return ev.BudgetChanged(at=now, request_id=request_id, request_seq=seq, max_executors=executors)
+        case rq.PlanApproved() | rq.PlanRejected():
+            return _settle(run, asked, request, now)
+        case _:
+            return Problem(where="type", what="this request cannot be answered by this version")
+
+
+def _settle(run: Run, asked: Asked, request: rq.PlanApproved | rq.PlanRejected, now: int) -> ev.Entry | Problem:
+    if run.phase is not RunPhase.AWAITING_APPROVAL or run.plan is None:
+        return Problem(where="run", what=f"run {run.id} does not wait for approval; it is {run.phase.value}")
+    if run.plan.plan_digest != request.plan_digest:
+        return Problem(where="plan_digest", what="another plan waits for approval")
+    if isinstance(request, rq.PlanApproved) and request.plan is not None:
+        return Problem(where="plan", what="edited plans are not supported by this version")
+    return ev.PlanSettled(
+        at=now,
+        request_id=asked.request_id,
+        request_seq=asked.seq,
+        plan_digest=request.plan_digest,
+        decision="approved" if isinstance(request, rq.PlanApproved) else "rejected",
+    )

@@ -1,0 +1,165 @@
+"""How a run and its tasks move: the steps that the fold's handlers are made of.
+
+Imports pto_proto and siblings only. Invariant: every change of a task's state and of a run's phase goes through
+``move`` and ``enter``, so that nothing happens that the tables do not allow.
+"""
+
+from bisect import bisect_left, insort
+
+from pto_proto.events import FailureClass
+
+from pto_core.graph import PlanCycle, build_graph
+from pto_core.limits import INFRA_RETRIES, PLAN_RETRIES
+from pto_core.state import PlanParts, Run, State, Task
+from pto_core.transitions import (
+    ENDED_PHASES,
+    ENDED_STATES,
+    RUN_TRANSITIONS,
+    TASK_TRANSITIONS,
+    RunPhase,
+    TaskState,
+    TaskTrigger,
+)
+
+
+class IllegalEvent(Exception):
+    """An event does not fit what the log says so far. The fold turns it into the run's poison."""
+
+
+def move(run: Run, task: Task, trigger: TaskTrigger) -> None:
+    """Change a task's state by the table and keep the run's counts. Raises IllegalEvent."""
+    before = task.state
+    after = TASK_TRANSITIONS.get((before, trigger))
+    if after is None:
+        raise IllegalEvent(f"task {task.spec.id} is {before.value}; it cannot be {trigger.value!r}")
+    task.state = after
+    if task.index < 0:
+        return
+    run.counts[before] -= 1
+    run.counts[after] = run.counts.get(after, 0) + 1
+    if after in ENDED_STATES:
+        run.unended -= 1
+    elif before in ENDED_STATES:
+        run.unended += 1
+
+
+def enter(state: State, run: Run, phase: RunPhase) -> None:
+    """Change a run's phase by the table; an ended run forgets what only a running one needs. Raises IllegalEvent."""
+    if phase not in RUN_TRANSITIONS[run.phase]:
+        raise IllegalEvent(f"run {run.id} is {run.phase.value}; it cannot become {phase.value}")
+    run.phase = phase
+    if phase in ENDED_PHASES:
+        state.active.pop(run.id, None)
+        run.plans.clear()
+        run.ready.clear()
+        run.delayed.clear()
+
+
+def make_ready(run: Run, task: Task) -> None:
+    """The task may be handed out (system tasks are found by decide itself)."""
+    if task.index >= 0:
+        insort(run.ready.setdefault(run.lane_of(task), []), run.graph.rank[task.index])
+
+
+def unready(run: Run, task: Task) -> None:
+    """The task may not be handed out any more."""
+    if task.index < 0:
+        return
+    ready = run.ready.get(run.lane_of(task), [])
+    rank = run.graph.rank[task.index]
+    at = bisect_left(ready, rank)
+    if at < len(ready) and ready[at] == rank:
+        del ready[at]
+
+
+def close_attempt(state: State, run: Run, task: Task) -> None:
+    """The attempt that was out is over: its slot and its place in the instance are free."""
+    run.open.pop(task.spec.id, None)
+    if task.instance is not None:
+        in_use = state.lane(run.lane_of(task)).in_use
+        in_use[task.instance] = in_use.get(task.instance, 0) - 1
+    task.stopping = False
+
+
+def release_dependents(run: Run, task: Task) -> None:
+    """The task is done: what waited only for it may be handed out."""
+    for child in run.graph.children[task.index] if task.index >= 0 else ():
+        dependent = run.tasks[child]
+        dependent.unmet -= 1
+        if dependent.unmet == 0 and dependent.state is TaskState.PLANNED:
+            make_ready(run, dependent)
+
+
+def give_up(run: Run, task: Task) -> None:
+    """The task failed for good: what depends on it, or the whole rest, never starts."""
+    if task.index < 0:
+        return
+    everything = run.request.on_failure == "stop"
+    for position in range(len(run.tasks)) if everything else run.graph.descendants(task.index):
+        drop(run, run.tasks[position], TaskTrigger.SKIPPED)
+
+
+def drop(run: Run, task: Task, trigger: TaskTrigger) -> None:
+    """End a task that has no attempt out, by this trigger; others are left alone."""
+    if task.state in (TaskState.PLANNED, TaskState.WAITING_RETRY):
+        unready(run, task)
+        run.delayed.pop(task.spec.id, None)
+        move(run, task, trigger)
+
+
+def lay_out(run: Run, plan: PlanParts) -> None:
+    """Make the run's tasks and graph from its complete plan. Raises IllegalEvent if they do not fit."""
+    specs = plan.tasks()
+    try:
+        run.graph = build_graph(specs)
+    except (PlanCycle, KeyError) as error:
+        raise IllegalEvent(f"the plan cannot run: {error}") from error
+    run.plans.clear()
+    run.tasks = [Task(spec, at, len(set(spec.depends_on))) for at, spec in enumerate(specs)]
+    run.index = {spec.id: at for at, spec in enumerate(specs)}
+    run.counts = {TaskState.PLANNED: len(specs)}
+    run.unended = len(specs)
+    for rank in run.graph.by_rank:
+        task = run.tasks[rank]
+        if task.unmet == 0:
+            run.ready.setdefault(run.lane_of(task), []).append(run.graph.rank[rank])
+
+
+def cancel(state: State, run: Run) -> None:
+    """No attempt of the run starts any more; those that are out still have to end."""
+    if run.ended or run.phase is RunPhase.CANCELLING:
+        return
+    enter(state, run, RunPhase.CANCELLING)
+    for task in (*run.tasks, *run.system.values()):
+        drop(run, task, TaskTrigger.CANCELLED)
+
+
+def fail(state: State, run: Run, task: Task, failure: FailureClass, reason: str) -> None:
+    """The current attempt ended without success: decide by its class whether another one follows."""
+    close_attempt(state, run, task)
+    task.failure = failure
+    task.reason = reason
+    if run.phase is RunPhase.CANCELLING or failure == "cancelled":
+        move(run, task, TaskTrigger.CANCELLED)
+        give_up(run, task)
+        return
+    task.burned += failure in ("task", "timeout")
+    task.infra += failure == "infra"
+    if task.burned > retries(run, task) or task.infra > INFRA_RETRIES:
+        move(run, task, TaskTrigger.FAILED)
+        give_up(run, task)
+        return
+    move(run, task, TaskTrigger.FAILED_AGAIN)
+    run.delayed[task.spec.id] = task
+    task.retry_known = False
+    if failure == "capacity":
+        state.lane(run.lane_of(task)).short_of = reason or "no capacity"
+    elif failure in ("config", "budget"):
+        run.halt = (failure, reason)
+
+
+def retries(run: Run, task: Task) -> int:
+    """How many failures of its own this task may have and still go on."""
+    if task.index < 0:
+        return PLAN_RETRIES
+    return run.request.max_retries if task.spec.retries is None else task.spec.retries

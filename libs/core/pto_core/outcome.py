@@ -1,0 +1,61 @@
+"""What a run came to: its status, its outcome digest, and the content key of a task.
+
+Imports pto_proto and siblings only. Invariant: the outcome digest depends on nothing but the status and, per task, its
+end state, key and manifest, so that an undisturbed and a disturbed run of one plan agree.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import msgspec
+from pto_proto.events import RunStatus
+from pto_proto.ids import Digest
+
+from pto_core.state import Run, Task
+from pto_core.transitions import DONE_STATES, RunPhase, TaskState
+
+KEY_VERSION = "1"
+"""Part of every key: changes when the harness or the rules behind a result change."""
+
+_encoder = msgspec.json.Encoder(order="sorted")
+
+
+def task_key(run: Run, task: Task, trees: Sequence[Digest]) -> Digest:
+    """What the result of ``task`` depends on: its spec, what it sees of its ancestors and inputs, and its engine."""
+    spec = task.spec
+    sees_inputs = bool(spec.inputs or (run.plan is not None and run.plan.inputs))
+    parts: list[object] = [KEY_VERSION, spec, sorted(trees), task.round]
+    if sees_inputs and run.plan is not None:
+        parts += [run.plan.inputs, run.request.inputs_digest]
+    if spec.agent:
+        parts += [run.request.engine, run.request.requirement]
+    return Digest(hashlib.sha256(_encoder.encode(parts)).hexdigest())
+
+
+def run_status(run: Run) -> tuple[RunStatus, str]:
+    """(status, reason) of a run that has nothing left to do. All-failed or empty is never ``succeeded``."""
+    if run.phase is RunPhase.CANCELLING:
+        return "cancelled", run.rejected or "cancelled on request"
+    done = sum(run.counts.get(state, 0) for state in DONE_STATES)
+    missing = len(run.tasks) - done
+    if missing:
+        failed = run.counts.get(TaskState.FAILED, 0)
+        skipped = run.counts.get(TaskState.SKIPPED, 0)
+        return ("partial" if done else "failed"), f"{failed} tasks failed, {skipped} were skipped because of that"
+    merged = run.consolidated
+    if merged is None:
+        return "failed", "the outputs were not merged"
+    if any(not check.passed for check in merged.checks):
+        return "partial", "a check on the merged project failed"
+    unresolved = [conflict.path for conflict in merged.conflicts if conflict.resolution == "unresolved"]
+    if unresolved:
+        return "partial", f"{len(unresolved)} paths have conflicting versions, the first is {unresolved[0]}"
+    return "succeeded", ""
+
+
+def outcome_digest(run: Run, status: RunStatus) -> Digest:
+    """Digest of the status and of each task's end state, key and manifest, in plan order."""
+    digest = hashlib.sha256(status.encode())
+    for task in run.tasks:
+        digest.update(f"\n{task.spec.id} {task.state.value} {task.key} {task.manifest}".encode())
+    return Digest(digest.hexdigest())
