@@ -1,1 +1,1 @@
-"""Part of the Parallel Task Orchestrator; see README.md."""
+"""The one dispatcher loop, the same for every backend; planner and consolidator run on it too."""

@@ -1,0 +1,231 @@
+"""The dispatcher loop: read the lane -> fold -> act on orders -> report what happens, in this order and no other.
+
+Imports core, ports, proto and structlog. Invariants: it acts only on what it has read from the log, and only after
+reading to the head; starting never waits for the work; what the backend reports is re-sent with the same bytes until it
+is in the log.
+
+1. Read the lane from the start to the head and fold it: which orders are open for this instance. 2. Announce
+``DispatcherUp``. 3. Orders from before: the backend adopts what still runs; what provably does not run is reported as
+an infra failure. 4. From then on, side by side: orders are started and stopped as they are read; reports are written as
+they come.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+
+import structlog
+from pto_core.coalesce import Message, coalesce
+from pto_core.decide import Decision
+from pto_ports.backend import Backend, LiveLine, Order
+from pto_ports.clock import Clock
+from pto_ports.event_log import MAX_BATCH, EventLog, LogReader, LogUnavailable, NotSettled, Outgoing, Recorded
+from pto_proto import events as ev
+from pto_proto.envelope import ProtocolError, UnknownVersion, decode_event
+from pto_proto.ids import InstanceId, Lane
+from pto_proto.subjects import lane_filter
+
+from pto_dispatch.orders import OpenOrders
+
+READ_WAIT_S = 5.0
+"""How long one read waits for news; only bounds how often the loop looks round."""
+CONFIRM_S = 1.0
+"""How long to look for an unsettled message in the log before it is sent again."""
+RETRY_S = 0.2
+"""Pause before a message is sent again while the log is away."""
+MAX_REPORTS = 2_000
+"""Reports written at once; the rest follows in the next write."""
+
+
+class Dispatcher:
+    """One instance of a dispatcher in one lane."""
+
+    def __init__(
+        self,
+        *,
+        log: EventLog,
+        backend: Backend,
+        clock: Clock,
+        live: LiveLine,
+        lane: Lane,
+        instance: InstanceId,
+        incarnation: str,
+        capacity: int,
+        version: str = "",
+    ) -> None:
+        self._log = log
+        self._backend = backend
+        self._clock = clock
+        self._live = live
+        self._lane = lane
+        self._instance = instance
+        self._incarnation = incarnation
+        self._capacity = capacity
+        self._version = version
+        self._source = f"dispatcher/{lane}/{instance}"
+        self._orders = OpenOrders(instance)
+        self._outbox: list[Decision] = []
+        self._wake = asyncio.Event()
+        self._writes = 0
+        self._unsettled: set[str] = set()
+        """Wire ids that wait to be seen in the log."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
+        self._logger = structlog.get_logger().bind(lane=lane, instance=instance)
+
+    async def run(self, stop: asyncio.Event, *, on_up: Callable[[], None] = lambda: None) -> None:
+        """Work until ``stop`` is set; raises what makes going on pointless (LogCorrupt, UnknownVersion)."""
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        await self._backend.open(self.report, self._live)
+        reader = await self._log.read(subject=lane_filter(self._lane))
+        writer: asyncio.Task[None] | None = None
+        try:
+            await self._catch_up(reader)
+            before = list(self._orders.open.values())
+            await self._announce(reader)
+            on_up()
+            writer = asyncio.create_task(self._write_reports())
+            for order in before:
+                await self._adopt(order)
+            await self._follow(reader, writer, stop)
+            await self._backend.close()
+            await self._flush(writer)
+        finally:
+            if writer is not None:
+                writer.cancel()
+            await reader.close()
+
+    def report(self, order: Order, *entries: ev.Entry) -> None:
+        """Queue entries about the order's run; the ``Report`` of the backend port."""
+        decisions = [Decision(self._lane, order.run, entry) for entry in entries]
+        if threading.get_ident() == self._thread:
+            self._queue(decisions)
+        elif self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._queue, decisions)
+
+    def _queue(self, decisions: list[Decision]) -> None:
+        self._outbox += decisions
+        self._wake.set()
+
+    async def _catch_up(self, reader: LogReader) -> None:
+        while not reader.caught_up:
+            for recorded in await reader.next(READ_WAIT_S):
+                self._fold(recorded)
+
+    async def _announce(self, reader: LogReader) -> None:
+        up = ev.DispatcherUp(
+            at=self._clock.now_ms(),
+            instance=self._instance,
+            incarnation=self._incarnation,
+            capacity=self._capacity,
+            can_run=self._backend.can_run(),
+            version=self._version,
+        )
+        await self._settle(self._render([Decision(self._lane, None, up)]), reader)
+        self._logger.info("dispatcher is up", capacity=self._capacity)
+
+    async def _adopt(self, order: Order) -> None:
+        if await self._backend.adopt(order):
+            return
+        ready = order.ready
+        self.report(
+            order,
+            ev.TaskFinished(
+                at=self._clock.now_ms(),
+                cause=order.seq,
+                task=ready.task,
+                attempt=ready.attempt,
+                round=ready.round,
+                instance=self._instance,
+                outcome="failed",
+                failure="infra",
+                reason="the dispatcher restarted and the attempt did not survive that",
+            ),
+        )
+
+    async def _follow(self, reader: LogReader, writer: asyncio.Task[None], stop: asyncio.Event) -> None:
+        stopped = asyncio.create_task(stop.wait())
+        reading = asyncio.create_task(self._read_and_act(reader))
+        try:
+            done, _ = await asyncio.wait({stopped, reading, writer}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopped}:
+                task.result()
+        finally:
+            stopped.cancel()
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+    async def _read_and_act(self, reader: LogReader) -> None:
+        while True:
+            for recorded in await reader.next(READ_WAIT_S):
+                start, stop = self._fold(recorded)
+                for order in start:
+                    await self._backend.start(order)
+                for order, reason in stop:
+                    await self._backend.stop(order, reason)
+
+    def _fold(self, recorded: Recorded) -> tuple[list[Order], list[tuple[Order, str]]]:
+        try:
+            event = decode_event(recorded.data)
+        except UnknownVersion:
+            raise
+        except ProtocolError as error:
+            self._logger.warning("unreadable event", sequence=recorded.seq, error=str(error))
+            return [], []
+        if event.source == self._source:
+            self._unsettled.discard(event.id)
+        return self._orders.apply(recorded.seq, event)
+
+    # --- writing ---
+
+    async def _write_reports(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._outbox:
+                batch, self._outbox = self._outbox[:MAX_REPORTS], self._outbox[MAX_REPORTS:]
+                await self._settle(self._render(batch), None)
+
+    def _render(self, decisions: list[Decision]) -> list[Message]:
+        self._writes += 1
+        return coalesce(decisions, prefix=f"{self._incarnation}.{self._writes}", source=self._source)
+
+    async def _settle(self, messages: list[Message], reader: LogReader | None) -> None:
+        """Write until the log has it all; ``reader`` is given while nobody else reads."""
+        outgoing = [Outgoing(message.subject, message.data, message.wire_id) for message in messages]
+        for at in range(0, len(outgoing), MAX_BATCH):
+            part = outgoing[at : at + MAX_BATCH]
+            last = part[-1].wire_id
+            self._unsettled.add(last)
+            while last in self._unsettled:
+                try:
+                    await self._log.append(part)
+                    self._unsettled.discard(last)
+                except NotSettled as unsettled:
+                    self._logger.info("looking in the log for a write", wire_id=last, reason=str(unsettled))
+                    await self._look_for(last, reader)
+                except LogUnavailable:
+                    await self._clock.sleep(RETRY_S)
+
+    async def _look_for(self, wire_id: str, reader: LogReader | None) -> None:
+        until = self._clock.monotonic_s() + CONFIRM_S
+        while wire_id in self._unsettled and self._clock.monotonic_s() < until:
+            if reader is None:
+                await self._clock.sleep(RETRY_S / 10)
+                continue
+            for recorded in await reader.next(RETRY_S):
+                self._fold(recorded)
+
+    async def _flush(self, writer: asyncio.Task[None]) -> None:
+        """Write what the backend reported while closing; what cannot be written is found again after a restart."""
+        writer.cancel()
+        await asyncio.gather(writer, return_exceptions=True)
+        await asyncio.sleep(0)
+        if self._outbox:
+            messages = self._render(self._outbox)
+            outgoing = [Outgoing(message.subject, message.data, message.wire_id) for message in messages]
+            try:
+                await self._log.append(outgoing[:MAX_BATCH])
+            except (NotSettled, LogUnavailable) as error:
+                self._logger.warning("last reports could not be written", reason=str(error))

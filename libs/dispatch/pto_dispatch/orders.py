@@ -1,0 +1,61 @@
+"""What the log of a lane says about one dispatcher instance: the orders that are open for it.
+
+Imports core, ports and proto only. Invariant: pure and idempotent; an order that ended is never open again.
+"""
+
+from typing import NamedTuple
+
+from pto_ports.backend import Order
+from pto_proto import events as ev
+from pto_proto.envelope import Event
+from pto_proto.ids import InstanceId, RunId, TaskId
+
+
+class Identity(NamedTuple):
+    """An attempt's identity."""
+
+    run: RunId
+    round: int
+    task: TaskId
+    attempt: int
+
+
+class News(NamedTuple):
+    """What one event means for the instance: orders to start, and orders to stop with the reason."""
+
+    start: list[Order]
+    stop: list[tuple[Order, str]]
+
+
+def identity_of(run: RunId, entry: ev.TaskEntry) -> Identity:
+    """The identity of the attempt that this entry is about."""
+    return Identity(run, entry.round, entry.task, entry.attempt)
+
+
+class OpenOrders:
+    """The orders addressed to one instance that have not ended."""
+
+    def __init__(self, instance: InstanceId) -> None:
+        self._instance = instance
+        self.open: dict[Identity, Order] = {}
+
+    def apply(self, seq: int, event: Event) -> News:
+        """Fold one event of the lane; events about other instances change nothing."""
+        news = News([], [])
+        if event.run is None:
+            return news
+        if event.kind is ev.TaskReady:
+            for entry in event.entries:
+                identity = identity_of(event.run, entry)
+                if entry.instance == self._instance and identity not in self.open:
+                    self.open[identity] = order = Order(event.run, seq, entry)
+                    news.start.append(order)
+        elif event.kind is ev.TaskFinished:
+            for entry in event.entries:
+                self.open.pop(identity_of(event.run, entry), None)
+        elif event.kind in (ev.AttemptStopRequested, ev.AttemptLost):
+            for entry in event.entries:
+                known = self.open.get(identity_of(event.run, entry))
+                if known is not None:
+                    news.stop.append((known, entry.reason))
+        return news

@@ -1,0 +1,215 @@
+"""The planner as the backend of its lane: ``_plan`` orders become TaskPlanned and PlanFinished.
+
+Imports core, ports and proto only. Invariant: a plan is checked whole before any part of it is reported.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TypedDict
+
+import msgspec
+from pto_core.plan_check import check_plan
+from pto_ports.backend import LiveLine, Order, Report
+from pto_ports.blob_store import BlobDamaged, BlobMissing, BlobStore
+from pto_ports.clock import Clock
+from pto_ports.engine import EngineError, PlanDraft, PlanEngine
+from pto_ports.event_log import EventLog
+from pto_proto import events as ev
+from pto_proto.envelope import MAX_EVENT_BYTES, decode_event
+from pto_proto.ids import InstanceId, TaskId, digest_of
+from pto_proto.plans import Plan, TaskSpec
+from pto_proto.requests import RunRequested
+from pto_proto.subjects import event_subject
+
+PART_BYTES = MAX_EVENT_BYTES * 3 // 4
+"""Size of one part of a plan, so that its event with the envelope stays below the limit."""
+
+
+class PlanFailed(Exception):
+    """No plan could be made; ``failure`` says whose fault it is."""
+
+    def __init__(self, failure: ev.FailureClass, reason: str) -> None:
+        super().__init__(reason)
+        self.failure = failure
+
+
+class _Identity(TypedDict):
+    """What every entry about an attempt starts with."""
+
+    at: int
+    cause: int
+    task: TaskId
+    attempt: int
+    round: int
+
+
+class PlannerBackend:
+    """Plans in worker threads, several runs at once."""
+
+    def __init__(
+        self,
+        *,
+        log: EventLog,
+        blobs: BlobStore,
+        clock: Clock,
+        instance: InstanceId,
+        engines: Mapping[str, PlanEngine],
+    ) -> None:
+        self._log = log
+        self._blobs = blobs
+        self._clock = clock
+        self._instance = instance
+        self._engines = engines
+        self._working: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._report: Report | None = None
+
+    def can_run(self) -> tuple[str, ...]:
+        """It plans, and nothing else."""
+        return ("plan",)
+
+    async def open(self, report: Report, live: LiveLine) -> None:
+        """Keep where to report; a plan has no live lines."""
+        self._report = report
+
+    async def start(self, order: Order) -> None:
+        """Plan in the background."""
+        name = (order.run, order.ready.attempt)
+        task = asyncio.create_task(self._work(order))
+        self._working[name] = task
+        task.add_done_callback(lambda _: self._working.pop(name, None))
+
+    async def stop(self, order: Order, reason: str) -> None:
+        """Give up the attempt; nothing of its plan is reported."""
+        task = self._working.get((order.run, order.ready.attempt))
+        if task is not None and task.cancel():
+            with suppress(asyncio.CancelledError):
+                await task
+            self._end(order, 0.0, outcome="cancelled", failure="cancelled", reason=reason)
+
+    async def adopt(self, order: Order) -> bool:
+        """Planning lives in this process only."""
+        return False
+
+    async def close(self) -> None:
+        """Give up everything; it is found again after a restart."""
+        for task in list(self._working.values()):
+            task.cancel()
+        await asyncio.gather(*self._working.values(), return_exceptions=True)
+
+    # --- one attempt ---
+
+    async def _work(self, order: Order) -> None:
+        ready = order.ready
+        began = self._clock.monotonic_s()
+        self._say(order, ev.TaskStarted(**self._identity(order), instance=self._instance))
+        try:
+            draft, is_brought = await self._draft(await self._request(order))
+        except PlanFailed as failed:
+            self._end(order, began, outcome="failed", failure=failed.failure, reason=str(failed))
+            return
+        parts = split(draft.plan)
+        digest = digest_of(msgspec.json.encode(draft.plan))
+        self._say(
+            order,
+            *(
+                ev.TaskPlanned(
+                    at=self._clock.now_ms(), cause=order.seq, plan_digest=digest, part=at, parts=len(parts), tasks=part
+                )
+                for at, part in enumerate(parts)
+            ),
+            ev.PlanFinished(
+                **self._identity(order),
+                plan_digest=digest,
+                name=draft.plan.name,
+                parts=len(parts),
+                task_count=len(draft.plan.tasks),
+                inputs=draft.plan.inputs,
+                checks=draft.plan.checks,
+                complexity=None if is_brought else draft.complexity,
+                rationale=draft.rationale,
+                engine="" if is_brought else ready.engine,
+                usage=draft.usage,
+                cost_usd=draft.cost_usd,
+            ),
+        )
+        self._end(order, began, outcome="succeeded")
+
+    async def _request(self, order: Order) -> RunRequested:
+        for recorded in await self._log.read_run(event_subject(ev.RunAccepted, None, order.run), up_to=order.seq):
+            request: RunRequested = decode_event(recorded.data).entries[0].request
+            return request
+        raise PlanFailed("infra", "the run's request is not in the log")
+
+    async def _draft(self, request: RunRequested) -> tuple[PlanDraft, bool]:
+        """(plan, whether a person brought it), checked."""
+        plan = request.plan
+        if request.plan_digest:
+            try:
+                plan = msgspec.json.decode(await self._blobs.get(request.plan_digest), type=Plan)
+            except (BlobMissing, BlobDamaged) as error:
+                raise PlanFailed("infra", f"the plan cannot be fetched: {error}") from error
+            except msgspec.MsgspecError as error:
+                raise PlanFailed("task", f"the stored plan is not a plan: {error}") from error
+        if plan is not None:
+            draft = PlanDraft(plan=plan, complexity=0, rationale="")
+        else:
+            draft = await self._ask_engine(request)
+        expanded, problems = await asyncio.to_thread(check_plan, draft.plan)
+        if problems:
+            raise PlanFailed("task", "the plan is not valid: " + "; ".join(map(str, problems)))
+        return msgspec.structs.replace(draft, plan=expanded), plan is not None
+
+    async def _ask_engine(self, request: RunRequested) -> PlanDraft:
+        engine = self._engines.get(request.engine)
+        if engine is None:
+            raise PlanFailed("config", f"this planner has no engine {request.engine!r}")
+        try:
+            return await asyncio.to_thread(engine.plan, request.requirement, request.max_executors)
+        except EngineError as error:
+            raise PlanFailed("task", str(error)) from error
+
+    def _identity(self, order: Order) -> _Identity:
+        ready = order.ready
+        return _Identity(
+            at=self._clock.now_ms(), cause=order.seq, task=ready.task, attempt=ready.attempt, round=ready.round
+        )
+
+    def _end(
+        self,
+        order: Order,
+        began: float,
+        *,
+        outcome: ev.Outcome,
+        failure: ev.FailureClass | None = None,
+        reason: str = "",
+    ) -> None:
+        took = self._clock.monotonic_s() - began if began else 0.0
+        finished = ev.TaskFinished(
+            **self._identity(order),
+            instance=self._instance,
+            outcome=outcome,
+            failure=failure,
+            reason=reason,
+            duration_s=round(took, 6),
+        )
+        self._say(order, finished)
+
+    def _say(self, order: Order, *entries: ev.Entry) -> None:
+        if self._report is not None:
+            self._report(order, *entries)
+
+
+def split(plan: Plan) -> list[tuple[TaskSpec, ...]]:
+    """The plan's tasks in parts of at most ``PART_BYTES``, at least one part, in order."""
+    parts: list[tuple[TaskSpec, ...]] = []
+    part: list[TaskSpec] = []
+    size = 0
+    for spec in plan.tasks:
+        length = len(msgspec.json.encode(spec)) + 1
+        if part and size + length > PART_BYTES:
+            parts.append(tuple(part))
+            part, size = [], 0
+        part.append(spec)
+        size += length
+    return [*parts, tuple(part)]

@@ -1,0 +1,129 @@
+"""The scheduler's front door: reads ``PTO_REQ``, fetches plans that travel by digest, checks them, and offers answers.
+
+Imports core, ports, proto and structlog. Invariant: a request is forgotten only when an answer with its sequence was
+folded, or when it needs none; after a restart all that the log does not answer is read again.
+"""
+
+import asyncio
+
+import msgspec
+import structlog
+from pto_core.decide import Decision
+from pto_core.intake import Asked, answer
+from pto_core.plan_check import check_plan, check_request, count_tasks
+from pto_core.state import State
+from pto_ports.blob_store import BlobDamaged, BlobMissing, BlobStore
+from pto_ports.event_log import EventLog, LogReader, Recorded
+from pto_proto import events as ev
+from pto_proto.envelope import ProtocolError, decode_request
+from pto_proto.plans import Plan, Problem
+from pto_proto.requests import RunRequested
+
+READ_WAIT_S = 5.0
+"""Longest wait for news; only bounds how often the loop looks round."""
+MAX_ANSWERS = 500
+"""Requests answered in one tick, so that a flood cannot crowd out hand-outs."""
+
+
+class Unreadable(msgspec.Struct, frozen=True):
+    """A message of the queue that is no request."""
+
+    seq: int
+    reason: str
+
+
+class Intake:
+    """The requests that wait for an answer, in the order of the queue."""
+
+    def __init__(self, requests: EventLog, blobs: BlobStore) -> None:
+        self._requests = requests
+        self._blobs = blobs
+        self._waiting: list[Asked | Unreadable] = []
+        self._wake = asyncio.Event()
+        self._pump: asyncio.Task[None] | None = None
+        self._logger = structlog.get_logger()
+
+    async def open(self, after: int, wake: asyncio.Event) -> None:
+        """Start reading the queue behind sequence ``after``; ``wake`` is set whenever there is something to answer."""
+        self._wake = wake
+        reader = await self._requests.read(after=after)
+        self._pump = asyncio.create_task(self._read(reader))
+
+    async def close(self) -> None:
+        """Stop reading."""
+        if self._pump is not None:
+            self._pump.cancel()
+            await asyncio.gather(self._pump, return_exceptions=True)
+
+    def answers(self, state: State, now: int) -> list[Decision]:
+        """The answers to what waits; one per run, since each is judged after the one before it was folded.
+
+        Raises what ended the reading of the queue.
+        """
+        if self._pump is not None and self._pump.done():
+            self._pump.result()
+        decisions: list[Decision] = []
+        later: list[Asked | Unreadable] = []
+        runs: set[str] = set()
+        for asked in self._waiting:
+            if asked.seq <= state.request_seq:
+                continue
+            if later or len(decisions) >= MAX_ANSWERS or (isinstance(asked, Asked) and asked.request.run in runs):
+                later.append(asked)
+                continue
+            decision = _refuse_unreadable(asked, now) if isinstance(asked, Unreadable) else answer(state, asked, now)
+            if decision is not None:
+                decisions.append(decision)
+            if isinstance(asked, Asked):
+                runs.add(asked.request.run)
+        self._waiting = later
+        if later:
+            self._wake.set()
+        return decisions
+
+    async def _read(self, reader: LogReader) -> None:
+        try:
+            while True:
+                for recorded in await reader.next(READ_WAIT_S):
+                    self._waiting.append(await self._examine(recorded))
+                    self._wake.set()
+        finally:
+            self._wake.set()
+            await reader.close()
+
+    async def _examine(self, recorded: Recorded) -> Asked | Unreadable:
+        try:
+            request_id, request = decode_request(recorded.data)
+        except ProtocolError as error:
+            self._logger.warning("unreadable request", request_seq=recorded.seq, error=str(error))
+            return Unreadable(recorded.seq, str(error))
+        problems: list[Problem] = []
+        count = 0
+        if isinstance(request, RunRequested):
+            problems, count = await self._check(request)
+        return Asked(
+            seq=recorded.seq, request_id=request_id, request=request, problems=tuple(problems), task_count=count
+        )
+
+    async def _check(self, request: RunRequested) -> tuple[list[Problem], int]:
+        """(problems, tasks after expansion); big plans are checked in a thread, so that the tick goes on."""
+        problems = await asyncio.to_thread(check_request, request)
+        plan = request.plan
+        if request.plan_digest and not problems:
+            try:
+                plan = msgspec.json.decode(await self._blobs.get(request.plan_digest), type=Plan)
+            except (BlobMissing, BlobDamaged) as error:
+                return [
+                    Problem(where="plan_digest", what=f"the plan cannot be fetched: {error}; store it, then ask")
+                ], 0
+            except msgspec.MsgspecError as error:
+                return [Problem(where="plan_digest", what=f"the stored plan is not a plan: {error}")], 0
+            problems = list((await asyncio.to_thread(check_plan, plan)).problems)
+        return problems, 0 if plan is None or problems else count_tasks(plan)
+
+
+def _refuse_unreadable(unreadable: Unreadable, now: int) -> Decision:
+    reasons = (Problem(where="request", what=unreadable.reason),)
+    return Decision(
+        None, None, ev.RequestRefused(at=now, request_seq=unreadable.seq, kind="unreadable", reasons=reasons)
+    )

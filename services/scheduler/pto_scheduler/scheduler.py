@@ -1,0 +1,201 @@
+"""The scheduler's shell: read -> fold -> decide -> write, one tick after the other.
+
+Imports core, ports, proto and structlog. Invariants: it decides only on what it has read back from the log, its own
+writes included; one tick is in flight at a time; every write carries the fence, so a newer leader makes it harmless.
+
+1. Read the whole log and fold it; announce a new epoch behind the fence of the last one; read until that epoch is seen.
+2. Tick: fold what is new, answer requests, decide; write all of it (one message plainly, more as one batch). 3. Wait
+until the tick is read back. An answer other than a clean acknowledgement is settled by reading: the tick is in the log,
+or a newer epoch is (step down), or neither and the same bytes are sent again.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+from pto_core.coalesce import Message, coalesce
+from pto_core.decide import Decision, decide, next_due
+from pto_core.fold import evolve, poison
+from pto_core.state import State
+from pto_ports.clock import Clock
+from pto_ports.event_log import MAX_BATCH, EventLog, Fence, LogUnavailable, NotSettled, Outgoing, Recorded
+from pto_proto import events as ev
+from pto_proto.envelope import ProtocolError, UnknownVersion, decode_event
+from pto_proto.ids import InstanceId, RunId
+from pto_proto.subjects import EPOCH_SUBJECT, parse_event_subject
+
+from pto_scheduler.feed import Feed
+from pto_scheduler.intake import Intake
+
+CATCH_UP_WAIT_S = 5.0
+"""Longest wait of one read while catching up."""
+IDLE_S = 60.0
+"""Longest sleep without news; only bounds how often the loop looks round."""
+CONFIRM_S = 1.0
+"""How long to look for an unsettled tick in the log before the same bytes are sent again."""
+RETRY_S = 0.2
+"""Pause before a tick is sent again while the log is away."""
+
+
+class Deposed(Exception):
+    """Another scheduler has started a newer epoch: this one must not decide any more. Restarting it can help."""
+
+
+class Scheduler:
+    """The only decider. One of these leads; a newer one deposes it."""
+
+    def __init__(self, *, log: EventLog, intake: Intake, clock: Clock, instance: InstanceId, incarnation: str) -> None:
+        self._log = log
+        self._intake = intake
+        self._clock = clock
+        self._instance = instance
+        self._incarnation = incarnation
+        self._source = f"scheduler/{instance}"
+        self.state = State()
+        self._epoch = 0
+        self._ticks = 0
+        self._wake = asyncio.Event()
+        """Set when there is something to look at: news, a request, or the order to stop."""
+        self._feed: Feed | None = None
+        self._seen: set[str] = set()
+        """Wire ids of the tick in flight that were read back."""
+        self._logger = structlog.get_logger().bind(instance=instance)
+
+    async def run(self, stop: asyncio.Event, *, on_up: Callable[[], None] = lambda: None) -> None:
+        """Lead until ``stop`` is set. Raises Deposed, LogCorrupt, UnknownVersion."""
+        reader = await self._log.read()
+        while not reader.caught_up:
+            self._fold(await reader.next(CATCH_UP_WAIT_S))
+        self._feed = Feed(reader, self._wake)
+        stopping = asyncio.create_task(self._wake_on(stop))
+        try:
+            await self._start_epoch()
+            self.state.touched.update(self.state.active)
+            await self._intake.open(self.state.request_seq, self._wake)
+            on_up()
+            while not stop.is_set():
+                await self._step()
+        finally:
+            stopping.cancel()
+            await self._intake.close()
+            await self._feed.close()
+
+    async def _wake_on(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._wake.set()
+
+    # --- leading ---
+
+    async def _start_epoch(self) -> None:
+        epoch = self.state.epoch + 1
+        entry = ev.SchedulerEpochStarted(
+            at=self._now(),
+            epoch=epoch,
+            instance=self._instance,
+            incarnation=self._incarnation,
+            schema_level=ev.SCHEMA_LEVEL,
+        )
+        self._epoch = epoch
+        prefix = f"{epoch}.{self._incarnation}"
+        messages = coalesce([Decision(None, None, entry)], prefix=prefix, source=self._source)
+        await self._write(messages)
+        self._logger.info("leading", epoch=epoch, runs=len(self.state.active))
+
+    async def _step(self) -> None:
+        self._wake.clear()
+        self._fold(self._take())
+        messages = self._tick()
+        if messages:
+            await self._write(messages)
+            return
+        due = next_due(self.state, self.state.now)
+        patience = IDLE_S if due is None else max(0.0, (due - self._clock.now_ms()) / 1000)
+        await self._sleep(min(patience, IDLE_S))
+
+    async def _sleep(self, seconds: float) -> None:
+        """Until there is news, at most this long."""
+        sleeper = asyncio.create_task(self._clock.sleep(seconds))
+        waker = asyncio.create_task(self._wake.wait())
+        await asyncio.wait({sleeper, waker}, return_when=asyncio.FIRST_COMPLETED)
+        sleeper.cancel()
+        waker.cancel()
+
+    def _take(self) -> list[Recorded]:
+        return self._feed.take() if self._feed is not None else []
+
+    def _now(self) -> int:
+        return max(self._clock.now_ms(), self.state.now)
+
+    def _tick(self) -> list[Message]:
+        """The messages of the next tick; empty if there is nothing to write."""
+        now = self._now()
+        decisions = self._intake.answers(self.state, now)
+        decisions += decide(self.state, now)
+        touched, self.state.touched = self.state.touched, set()
+        if not decisions:
+            return []
+        self._ticks += 1
+        messages = coalesce(decisions, prefix=f"{self._epoch}.{self._ticks}", source=self._source)
+        if len(messages) > MAX_BATCH:
+            # Each decision is legal alone: what does not fit is decided again in the next tick.
+            messages = messages[:MAX_BATCH]
+            self.state.touched |= touched
+        return messages
+
+    # --- writing ---
+
+    async def _write(self, messages: list[Message]) -> None:
+        """Write one tick and read it back."""
+        outgoing = [Outgoing(message.subject, message.data, message.wire_id) for message in messages]
+        fence = Fence(EPOCH_SUBJECT, self.state.epoch_seq)
+        last = outgoing[-1].wire_id
+        self._seen = set()
+        while last not in self._seen:
+            try:
+                await self._log.append(outgoing, fence)
+                await self._read_back(last, patience_s=None)
+            except NotSettled as unsettled:
+                self._logger.info("looking in the log for a tick", wire_id=last, reason=str(unsettled))
+                await self._read_back(last, patience_s=CONFIRM_S)
+            except LogUnavailable:
+                await self._clock.sleep(RETRY_S)
+
+    async def _read_back(self, wire_id: str, patience_s: float | None) -> None:
+        until = None if patience_s is None else self._clock.monotonic_s() + patience_s
+        while True:
+            self._wake.clear()
+            self._fold(self._take())
+            if wire_id in self._seen or (until is not None and self._clock.monotonic_s() >= until):
+                self._wake.set()
+                return
+            await self._sleep(RETRY_S)
+
+    # --- folding ---
+
+    def _fold(self, news: list[Recorded]) -> None:
+        for recorded in news:
+            try:
+                event = decode_event(recorded.data)
+            except UnknownVersion:
+                raise
+            except ProtocolError as error:
+                self._quarantine(recorded, error)
+                continue
+            evolve(self.state, recorded.seq, event)
+            if event.source == self._source:
+                self._seen.add(event.id)
+            if event.kind is ev.SchedulerEpochStarted:
+                self._check_leadership(event.entries[-1])
+
+    def _quarantine(self, recorded: Recorded, error: ProtocolError) -> None:
+        run: RunId | None = None
+        try:
+            _, _, run = parse_event_subject(recorded.subject)
+        except ValueError:
+            self._logger.warning("message on an unknown subject", sequence=recorded.seq, subject=recorded.subject)
+        self._logger.error("unreadable event", sequence=recorded.seq, run=run, error=str(error))
+        poison(self.state, run, recorded.seq, str(error))
+
+    def _check_leadership(self, entry: ev.SchedulerEpochStarted) -> None:
+        if self._epoch and entry.epoch >= self._epoch and entry.incarnation != self._incarnation:
+            raise Deposed(f"scheduler {entry.instance} leads since epoch {entry.epoch}; this one steps down")
