@@ -1,10 +1,10 @@
 """Follows a run with nothing but a NATS client, live or from a sequence on, and stops when the run has ended.
 
-    python docs/examples/subscribe.py RUN [first sequence, default 1]
+python docs/examples/subscribe.py RUN [first sequence, default 1]
 
-Needs nats-py, and the broker's address and a requester's or viewer's account in NATS_URL, PTO_USER and PTO_PASSWORD. Prints
-one line per entry: the log's sequence, the time, what happened and to what. Starting again from a sequence that was
-printed shows the same lines again: the log does not change.
+Needs nats-py, and the broker's address and a requester's or viewer's account in NATS_URL, PTO_USER and PTO_PASSWORD.
+Prints one line per entry: the log's sequence, the time, what happened and to what. Starting again from a sequence that
+was printed shows the same lines again: the log does not change.
 """
 
 import asyncio

@@ -5,12 +5,14 @@ event that does not fit poisons its run), and it ignores a fact it already knows
 changes nothing.
 """
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 from pto_proto import events as ev
 from pto_proto.envelope import Event
-from pto_proto.ids import Digest, Lane, RunId
+from pto_proto.ids import Digest, InstanceId, Lane, RunId
 
 from pto_core.movements import (
     IllegalEvent,
@@ -108,7 +110,9 @@ def _on_accepted(at: _Context, entry: ev.RunAccepted) -> None:
     run_id = at.event.run
     if run_id is None or run_id in at.state.runs:
         return
-    run = Run(run_id, entry.request, seq=at.seq, at=entry.at, content_digest=entry.content_digest)
+    # The plan's tasks come again as TaskPlanned; keeping them twice would cost a quarter of the memory.
+    request = msgspec.structs.replace(entry.request, plan=None)
+    run = Run(run_id, request, seq=at.seq, at=entry.at, content_digest=entry.content_digest)
     at.state.runs[run_id] = run
     at.state.active[run_id] = run
 
@@ -153,7 +157,7 @@ def _on_ready(at: _Context, entry: ev.TaskReady) -> None:
     move(run, task, TaskTrigger.HANDED_OUT)
     task.attempt = entry.attempt
     task.round = entry.round
-    task.instance = entry.instance
+    task.instance = InstanceId(sys.intern(entry.instance))
     task.slot = entry.slot
     task.key = entry.key
     task.due_at = 0
