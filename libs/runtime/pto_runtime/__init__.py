@@ -1,1 +1,1 @@
-"""Part of the Parallel Task Orchestrator; see README.md."""
+"""The shell that services share: settings, logs, clock and signals. Imports ports, structlog and uvloop."""

@@ -1,0 +1,24 @@
+"""The machine's clock as the clock port.
+
+Imports the standard library only. Invariant: the only place of the product that asks the machine for the time of
+events.
+"""
+
+import asyncio
+import time
+
+
+class SystemClock:
+    """Real time."""
+
+    def now_ms(self) -> int:
+        """Unix time in milliseconds; may jump with the machine's clock."""
+        return time.time_ns() // 1_000_000
+
+    def monotonic_s(self) -> float:
+        """Seconds that never go back; for durations."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after this many seconds."""
+        await asyncio.sleep(seconds)

@@ -1,0 +1,36 @@
+"""Logs of the services: JSON lines for machines or plain lines for people, on standard error or in a file.
+
+Imports structlog. Invariant: a log line carries ids, never file contents, environment values or secrets.
+"""
+
+import logging
+import sys
+from typing import Literal, TextIO
+
+import structlog
+
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def configure_logs(
+    log_format: Literal["json", "plain"] | str, level: str = "info", *, stream: TextIO | None = None
+) -> None:
+    """Set up structlog for this process."""
+    out = stream or sys.stderr
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if log_format == "json"
+        else structlog.dev.ConsoleRenderer(colors=out.isatty(), sort_keys=False)
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=structlog.PrintLoggerFactory(out),
+        cache_logger_on_first_use=False,
+    )

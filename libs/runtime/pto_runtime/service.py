@@ -1,0 +1,58 @@
+"""The frame of a service's main: settings, logs, event loop, signals and exit codes.
+
+Imports siblings, uvloop and structlog. Invariant: SIGTERM and SIGINT end a service in order; what goes wrong ends it
+with one sentence on standard error and an exit code, never with a traceback for something that was foreseen.
+"""
+
+import asyncio
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+
+import structlog
+import uvloop
+from pto_ports.event_log import LogCorrupt
+from pto_proto.envelope import UnknownVersion
+
+from pto_runtime.logs import configure_logs
+from pto_runtime.settings import BadSettings, Settings, read_settings
+
+EXIT_USAGE = 2
+EXIT_ENVIRONMENT = 3
+
+
+class CannotServe(Exception):
+    """The service cannot go on, for a reason outside of it; the message says which and what to do."""
+
+
+def new_incarnation() -> str:
+    """A name for this start of an instance."""
+    return secrets.token_hex(6)
+
+
+def run_service(name: str, serve: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> None:
+    """Read the settings of the service ``name``, serve until a signal comes, and exit."""
+    try:
+        settings = read_settings(os.environ, name)
+    except BadSettings as error:
+        sys.stderr.write(f"pto-{name}: {error}\n")
+        sys.exit(EXIT_USAGE)
+    configure_logs(settings.log_format, settings.log_level)
+    sys.exit(uvloop.run(_serve(name, settings, serve)))
+
+
+async def _serve(name: str, settings: Settings, serve: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    structlog.contextvars.bind_contextvars(service=name)
+    try:
+        await serve(settings, stop)
+    except (CannotServe, LogCorrupt, UnknownVersion) as error:
+        structlog.get_logger().error("cannot go on", reason=str(error))
+        sys.stderr.write(f"pto-{name}: {error}\n")
+        return EXIT_ENVIRONMENT
+    return 0

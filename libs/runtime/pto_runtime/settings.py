@@ -1,0 +1,178 @@
+"""A service's settings from its environment: one table, read and checked whole.
+
+Imports proto only. Invariants: all that is wrong is said at once, before anything starts; a secret is never shown.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypedDict
+
+from pto_proto.ids import is_instance_id
+
+DEFAULT_CAPACITY = 16
+"""Attempts one instance takes at once, unless told otherwise: threads that mostly wait for processes."""
+
+
+class BadSettings(Exception):
+    """Settings that cannot be used; the message names each with what to do, one per line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One environment variable."""
+
+    name: str
+    default: str
+    meaning: str
+    parse: Callable[[str], Any] = str
+    is_secret: bool = False
+
+
+def _capacity(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 10_000:
+        raise ValueError("must be a number from 1 to 10000")
+    return int(text)
+
+
+def _instance(text: str) -> str:
+    if text and not is_instance_id(text):
+        raise ValueError("must be 1-64 characters of a-z, 0-9 and -")
+    return text
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"must be one of {', '.join(words)}")
+        return text
+
+    return parse
+
+
+def _blobs(text: str) -> str:
+    if text != "nats" and not (text.startswith("dir:") and len(text) > len("dir:")):
+        raise ValueError("must be nats or dir:FOLDER")
+    return text
+
+
+def _path(text: str) -> Path | None:
+    return Path(text) if text else None
+
+
+SETTINGS: dict[str, Setting] = {
+    "url": Setting(name="NATS_URL", default="nats://127.0.0.1:4222", meaning="Where the broker listens."),
+    "user": Setting(name="PTO_USER", default="", meaning="Account at the broker; default: the service's own name."),
+    "password": Setting(name="PTO_PASSWORD", default="", meaning="Password of the account.", is_secret=True),
+    "credentials": Setting(
+        name="PTO_CREDS", default="", meaning="Credentials file, instead of a password.", parse=_path
+    ),
+    "ca": Setting(name="PTO_CA", default="", meaning="CA certificate of the broker; turns on TLS.", parse=_path),
+    "cert": Setting(name="PTO_CERT", default="", meaning="Client certificate, for mutual TLS.", parse=_path),
+    "key": Setting(name="PTO_KEY", default="", meaning="Key of the client certificate.", parse=_path),
+    "instance": Setting(
+        name="PTO_INSTANCE",
+        default="",
+        meaning="Name of this instance, stable over restarts; default: the service's own name.",
+        parse=_instance,
+    ),
+    "capacity": Setting(
+        name="PTO_CAPACITY",
+        default=str(DEFAULT_CAPACITY),
+        meaning="Attempts that a dispatcher takes at once.",
+        parse=_capacity,
+    ),
+    "work_dir": Setting(
+        name="PTO_WORK_DIR",
+        default="work/{run}",
+        meaning="Folder of a run's workspaces; {run} stands for the run's id.",
+        parse=Path,
+    ),
+    "blobs": Setting(
+        name="PTO_BLOBS", default="nats", meaning="Where blobs are: nats, or dir:FOLDER on one host.", parse=_blobs
+    ),
+    "log_format": Setting(
+        name="PTO_LOG_FORMAT", default="json", meaning="json or plain.", parse=_one_of("json", "plain")
+    ),
+    "log_level": Setting(
+        name="PTO_LOG_LEVEL",
+        default="info",
+        meaning="debug, info, warning or error.",
+        parse=_one_of("debug", "info", "warning", "error"),
+    ),
+}
+"""Field of ``Settings`` -> the variable it comes from. The reference page is made from this table."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a service was told."""
+
+    url: str
+    user: str
+    password: str = field(repr=False)
+    credentials: Path | None = None
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    instance: str
+    capacity: int = DEFAULT_CAPACITY
+    work_dir: Path = Path("work/{run}")
+    blobs: str = "nats"
+    log_format: str = "json"
+    log_level: str = "info"
+
+    def access(self) -> "Access":
+        """What opening a session at the broker takes, besides its address."""
+        return Access(
+            user=self.user,
+            password=self.password,
+            credentials=self.credentials,
+            ca=self.ca,
+            cert=self.cert,
+            key=self.key,
+            name=self.instance,
+        )
+
+    @property
+    def blob_folder(self) -> Path | None:
+        """The folder of the blobs on this host; None: they are in the broker."""
+        return None if self.blobs == "nats" else Path(self.blobs.removeprefix("dir:"))
+
+    def work_folder(self, run: str) -> Path:
+        """Where the workspaces of this run lie."""
+        return Path(str(self.work_dir).replace("{run}", run))
+
+
+class Access(TypedDict):
+    """How an account proves who it is."""
+
+    user: str
+    password: str
+    credentials: Path | None
+    ca: Path | None
+    cert: Path | None
+    key: Path | None
+    name: str
+
+
+def read_settings(environment: Mapping[str, str], service: str) -> Settings:
+    """The settings of the service with this name, such as ``scheduler``. Raises BadSettings."""
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for name, setting in SETTINGS.items():
+        text = environment.get(setting.name, "") or setting.default
+        try:
+            values[name] = setting.parse(text)
+        except ValueError as error:
+            shown = "" if setting.is_secret else f", not {text!r}"
+            problems.append(f"{setting.name} {error}{shown}")
+    for name in ("credentials", "ca", "cert", "key"):
+        path = values.get(name)
+        if path is not None and not path.is_file():
+            problems.append(f"{SETTINGS[name].name}: there is no file {path}")
+    if problems:
+        raise BadSettings("\n".join(problems))
+    values["instance"] = values["instance"] or service
+    values["user"] = values["user"] or values["instance"]
+    return Settings(**values)

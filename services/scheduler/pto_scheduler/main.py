@@ -1,0 +1,42 @@
+"""``pto-scheduler``: wires the scheduler to the broker. The only module of this service that names adapters."""
+
+import asyncio
+from collections.abc import Callable
+
+from pto_blobs.directory import DirectoryBlobStore
+from pto_bus.errors import BusError
+from pto_bus.session import open_session
+from pto_proto.ids import InstanceId
+from pto_runtime.clock import SystemClock
+from pto_runtime.service import CannotServe, new_incarnation, run_service
+from pto_runtime.settings import Settings
+
+from pto_scheduler.intake import Intake
+from pto_scheduler.scheduler import Deposed, Scheduler
+
+
+async def serve(settings: Settings, stop: asyncio.Event, on_up: Callable[[], None] = lambda: None) -> None:
+    """Schedule until ``stop`` is set. Raises CannotServe, LogCorrupt, UnknownVersion."""
+    try:
+        session = await open_session(settings.url, **settings.access())
+    except BusError as error:
+        raise CannotServe(str(error)) from error
+    folder = settings.blob_folder
+    scheduler = Scheduler(
+        log=session.log,
+        intake=Intake(session.requests, session.blobs if folder is None else DirectoryBlobStore(folder)),
+        clock=SystemClock(),
+        instance=InstanceId(settings.instance),
+        incarnation=new_incarnation(),
+    )
+    try:
+        await scheduler.run(stop, on_up=on_up)
+    except (Deposed, BusError) as error:
+        raise CannotServe(str(error)) from error
+    finally:
+        await session.close()
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    run_service("scheduler", serve)
