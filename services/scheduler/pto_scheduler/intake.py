@@ -85,7 +85,8 @@ class Intake:
         try:
             while True:
                 for recorded in await reader.next(READ_WAIT_S):
-                    self._waiting.append(await self._examine(recorded))
+                    asked = await self._examine(recorded)
+                    self._waiting.append(asked)  # not in one line: ``answers`` may replace the list during the wait
                     self._wake.set()
         finally:
             self._wake.set()
