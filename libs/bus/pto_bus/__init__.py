@@ -1,1 +1,3 @@
-"""Part of the Parallel Task Orchestrator; see README.md."""
+"""NATS adapters of the ports, the broker process, the topology. Submodules are imported one by one to keep starts
+fast.
+"""

@@ -1,4 +1,6 @@
-"""One connection of one account with all adapters on it: what a service or a requester opens first. Imports the siblings.
+"""One connection of one account with all adapters on it: what a service or a requester opens first.
+
+Imports the siblings.
 
 Invariant: what one session opens, ``close`` ends.
 """
@@ -6,13 +8,12 @@ Invariant: what one session opens, ``close`` ends.
 from dataclasses import dataclass
 from pathlib import Path
 
-from pto_proto.subjects import LOG_STREAM, REQUEST_STREAM, VIEW_STREAM
-
 from pto_bus.blob_store import NatsBlobStore
 from pto_bus.connect import Connection, TlsFiles, connect
 from pto_bus.event_log import NatsEventLog
 from pto_bus.live import LiveChannel
 from pto_bus.request_queue import NatsRequestQueue
+from pto_proto.subjects import LOG_STREAM, REQUEST_STREAM, VIEW_STREAM
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,146 @@
+"""Blobs as files of one host: ``<folder>/<first two hex digits>/<digest>``. Imports ports only.
+
+Invariant: a file at its final name is complete, on disk and never written again; several processes may share the
+folder.
+"""
+
+import asyncio
+import errno
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from pto_ports.blob_store import BlobDamaged, BlobMissing, StoreFull
+from pto_proto.ids import Digest, digest_of
+
+COPY_BYTES = 1 << 20
+"""Bytes read at once, so that a big blob does not fill the memory."""
+INLINE_BYTES = 64 * 1024
+"""Blobs up to this size are written in the event loop: a thread would cost more than the write."""
+
+
+class DirectoryBlobStore:
+    """A BlobStore in a folder, made when first needed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path_of(self, digest: Digest) -> Path:
+        """Where the blob lies, if it is stored; others may read it there and must not write."""
+        return self._folder / digest[:2] / digest
+
+    async def put(self, data: bytes) -> Digest:
+        """As the port says."""
+        digest = digest_of(data)
+        if self.path_of(digest).exists():
+            return digest
+        if len(data) <= INLINE_BYTES:
+            self._write(digest, data)
+        else:
+            await asyncio.to_thread(self._write, digest, data)
+        return digest
+
+    async def put_file(self, path: Path) -> Digest:
+        """As the port says."""
+        return await asyncio.to_thread(self._take_in, path)
+
+    async def get(self, digest: Digest) -> bytes:
+        """As the port says."""
+        data = await asyncio.to_thread(self._read, digest)
+        if digest_of(data) != digest:
+            raise BlobDamaged(f"blob {digest} in {self._folder} does not match its name: delete it and store it again")
+        return data
+
+    async def get_file(self, digest: Digest, path: Path) -> None:
+        """As the port says."""
+        await asyncio.to_thread(self._hand_out, digest, path)
+
+    async def has(self, digest: Digest) -> bool:
+        """As the port says."""
+        return self.path_of(digest).exists()
+
+    def _write(self, digest: Digest, data: bytes) -> None:
+        with _replacing(self.path_of(digest)) as file:
+            file.write(data)
+
+    def _read(self, digest: Digest) -> bytes:
+        try:
+            return self.path_of(digest).read_bytes()
+        except FileNotFoundError as error:
+            raise BlobMissing(f"no blob {digest} in {self._folder}") from error
+
+    def _take_in(self, path: Path) -> Digest:
+        hasher = hashlib.sha256()
+        staging = self._folder / "incoming"
+        staging.mkdir(parents=True, exist_ok=True)
+        with _full_disk_is_store_full(), tempfile.NamedTemporaryFile(dir=staging, delete=False) as copy:
+            try:
+                with path.open("rb") as source:
+                    while block := source.read(COPY_BYTES):
+                        hasher.update(block)
+                        copy.write(block)
+                copy.flush()
+                os.fsync(copy.fileno())
+                target = self.path_of(Digest(hasher.hexdigest()))
+                target.parent.mkdir(parents=True, exist_ok=True)
+                Path(copy.name).replace(target)
+                _sync_folder(target.parent)
+            except BaseException:
+                with suppress(OSError):
+                    Path(copy.name).unlink()
+                raise
+        return Digest(hasher.hexdigest())
+
+    def _hand_out(self, digest: Digest, path: Path) -> None:
+        hasher = hashlib.sha256()
+        try:
+            source = self.path_of(digest).open("rb")
+        except FileNotFoundError as error:
+            raise BlobMissing(f"no blob {digest} in {self._folder}") from error
+        with source, _replacing(path) as file:
+            while block := source.read(COPY_BYTES):
+                hasher.update(block)
+                file.write(block)
+            if hasher.hexdigest() != digest:
+                raise BlobDamaged(f"blob {digest} in {self._folder} does not match its name: delete it, store it again")
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A temporary file beside ``path`` that takes its place, on disk, when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _full_disk_is_store_full(), tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        try:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            Path(file.name).replace(path)
+            _sync_folder(path.parent)
+        except BaseException:
+            with suppress(OSError):
+                Path(file.name).unlink()
+            raise
+
+
+@contextmanager
+def _full_disk_is_store_full() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StoreFull(
+                f"no room on the disk of the blob store: {error.strerror}; free some, then go on"
+            ) from error
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,88 @@
+"""Makes the streams and the services' consumers that topology declares. Imports connect and topology.
+
+Invariant: running it again changes nothing. A stream with other settings is never changed behind anybody's back, and a
+log that should exist is never made anew: ``may_create_log`` must come from somebody who knows that it never existed.
+"""
+
+from typing import Any
+
+from pto_bus import limits
+from pto_bus.connect import ApiError, Connection
+from pto_bus.errors import StoreCorrupt, TopologyDrift
+from pto_bus.topology import Account, Sizes, consumers, streams
+from pto_proto.subjects import LOG_STREAM
+
+STREAM_NOT_FOUND = 10059
+CONSUMER_NOT_FOUND = 10014
+_MAY_GROW = ("max_bytes", "subjects")
+"""Settings that may be raised in place: room, and the subjects of new event types."""
+
+
+async def bootstrap(
+    connection: Connection, accounts: list[Account], *, sizes: Sizes | None = None, may_create_log: bool = True
+) -> None:
+    """Make what is missing, as the account with the role ``bootstrap``.
+
+    Pass ``may_create_log=False`` when the log was there before (``Broker.had_log``): its absence is then StoreCorrupt.
+    Raises TopologyDrift for a stream with other settings.
+    """
+    for config in streams(sizes or Sizes()):
+        await _settle_stream(connection, config, may_create_log)
+    for stream, config in consumers(accounts):
+        await _settle_consumer(connection, stream, config)
+
+
+async def _settle_stream(connection: Connection, wanted: dict[str, Any], may_create_log: bool) -> None:
+    name = wanted["name"]
+    try:
+        actual = (await connection.api(f"STREAM.INFO.{name}", timeout_s=limits.BOOTSTRAP_S))["config"]
+    except ApiError as error:
+        if error.err_code != STREAM_NOT_FOUND:
+            raise
+        if name == LOG_STREAM and not may_create_log:
+            raise StoreCorrupt(f"the stream {name} is gone: restore the broker's store from a copy") from error
+        await connection.api(f"STREAM.CREATE.{name}", wanted, limits.BOOTSTRAP_S)
+        return
+    differing = _differences(wanted, actual)
+    grown = {key: wanted[key] for key in differing if key in _MAY_GROW and _is_larger(wanted[key], actual.get(key))}
+    refused = sorted(set(differing) - set(grown))
+    if refused:
+        words = "; ".join(f"{key} is {actual.get(key)!r}, wanted {wanted[key]!r}" for key in refused)
+        raise TopologyDrift(f"the stream {name} has other settings than this version makes: {words}")
+    if grown:
+        await connection.api(f"STREAM.UPDATE.{name}", {**actual, **grown}, limits.BOOTSTRAP_S)
+
+
+async def _settle_consumer(connection: Connection, stream: str, wanted: dict[str, Any]) -> None:
+    name = wanted["name"]
+    try:
+        actual = (await connection.api(f"CONSUMER.INFO.{stream}.{name}", timeout_s=limits.BOOTSTRAP_S))["config"]
+        if not _differences(wanted, actual):
+            return
+        await connection.api(f"CONSUMER.DELETE.{stream}.{name}", timeout_s=limits.BOOTSTRAP_S)
+    except ApiError as error:
+        if error.err_code != CONSUMER_NOT_FOUND:
+            raise
+    # A consumer holds nothing that matters: its service resets it to its own position whenever it opens a reader.
+    body = {"stream_name": stream, "config": wanted, "action": "create"}
+    subject = f"CONSUMER.CREATE.{stream}.{name}"
+    if "filter_subject" in wanted:
+        subject += f".{wanted['filter_subject']}"
+    await connection.api(subject, body, limits.BOOTSTRAP_S)
+
+
+def _differences(wanted: dict[str, Any], actual: dict[str, Any]) -> list[str]:
+    """Keys whose values differ; the server leaves out what is false, zero or empty and adds what we did not say."""
+    return [key for key, value in wanted.items() if not _same(value, actual.get(key))]
+
+
+def _same(wanted: Any, actual: Any) -> bool:
+    if isinstance(wanted, dict) and isinstance(actual, dict):
+        return not _differences(wanted, actual)
+    return wanted == actual or (not wanted and not actual)
+
+
+def _is_larger(wanted: Any, actual: Any) -> bool:
+    if isinstance(wanted, list):
+        return set(wanted) > set(actual or ())
+    return bool(wanted > actual) if isinstance(actual, int) else False

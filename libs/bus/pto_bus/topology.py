@@ -1,0 +1,227 @@
+"""Streams, consumers and accounts of the system as data: the only place that declares them. Imports proto and limits.
+
+Invariant: an account may do what its role needs and nothing else. Nobody but ``bootstrap`` makes streams or the log's
+consumers; services only bind to the consumers that carry their own name, so nobody can move or overwrite another's.
+Viewers never touch the log: they make short-lived consumers on its mirror, which takes away nothing from anybody.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pto_bus import limits
+from pto_proto.events import WRITERS
+from pto_proto.ids import LANE_CONSOLIDATOR, LANE_PLANNER, Lane, is_instance_id, is_lane
+from pto_proto.subjects import (
+    BLOB_STREAM,
+    BLOB_SUBJECTS,
+    LOG_STREAM,
+    LOG_SUBJECTS,
+    REQUEST_STREAM,
+    REQUEST_SUBJECTS,
+    VIEW_STREAM,
+    lane_filter,
+    writer_subjects,
+)
+
+Role = Literal[
+    "bootstrap", "scheduler", "planner", "dispatcher", "consolidator", "archiver", "requester", "viewer"
+]  # fmt: skip
+API = "$JS.API"
+_SERVICES = ("scheduler", "planner", "dispatcher", "consolidator", "archiver")
+_LANE_ROLES = ("planner", "dispatcher", "consolidator")
+_NS = 1_000_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """One NATS user: the name of a service instance or requester, its role, and its lane if the role has one."""
+
+    user: str
+    password: str
+    role: Role
+    lane: Lane | None = None
+
+    def __post_init__(self) -> None:
+        if not is_instance_id(self.user):
+            raise ValueError(f"{self.user!r} cannot name an account: use 1-64 characters of a-z, 0-9 and -")
+        if (self.lane is not None) != (self.role in _LANE_ROLES) or (self.lane and not is_lane(self.lane)):
+            raise ValueError(f"account {self.user!r}: role {self.role} and lane {self.lane!r} do not go together")
+        if not self.password:
+            raise ValueError(f"account {self.user!r} needs a password")
+
+    def __repr__(self) -> str:
+        return f"Account({self.user!r}, role={self.role!r}, lane={self.lane!r})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """What an operator may choose; everything else is fixed by this version."""
+
+    log_bytes: int = limits.LOG_BYTES
+    request_bytes: int = limits.REQUEST_BYTES
+    blob_bytes: int = limits.BLOB_BYTES
+    replicas: int = 1
+
+
+def streams(sizes: Sizes) -> list[dict[str, Any]]:
+    """The streams' configurations as the broker's API takes them, in the order in which they are made.
+
+    The log may be purged by permission only (the archiver's), because ``deny_purge`` could never be taken back. The
+    mirror answers no direct gets of the log (``mirror_direct`` off): it lags, and a service must read its own writes.
+    """
+    common = {"retention": "limits", "storage": "file", "discard": "new", "num_replicas": sizes.replicas}
+    durable = {**common, "allow_direct": True, "compression": "s2"}
+    return [
+        {
+            **durable, "name": LOG_STREAM, "subjects": LOG_SUBJECTS, "max_bytes": sizes.log_bytes, "deny_delete": True,
+            "deny_purge": False, "allow_atomic": True, "duplicate_window": limits.DUPLICATE_WINDOW_S * _NS,
+        },
+        {
+            **durable, "name": REQUEST_STREAM, "subjects": REQUEST_SUBJECTS, "max_bytes": sizes.request_bytes,
+            "max_msgs": limits.REQUEST_MESSAGES, "max_msgs_per_subject": limits.REQUESTS_PER_SUBJECT,
+            "discard_new_per_subject": True, "max_msg_size": limits.REQUEST_MESSAGE_BYTES, "deny_delete": True,
+            "max_age": limits.REQUEST_AGE_S * _NS, "duplicate_window": limits.DUPLICATE_WINDOW_S * _NS,
+        },
+        {
+            **durable, "name": BLOB_STREAM, "subjects": BLOB_SUBJECTS, "max_bytes": sizes.blob_bytes,
+            "max_msgs_per_subject": 1, "discard_new_per_subject": True, "compression": "none",
+        },
+        {
+            **durable, "name": VIEW_STREAM, "mirror": {"name": LOG_STREAM}, "mirror_direct": False,
+            "discard": "old", "max_consumers": limits.VIEW_CONSUMERS,
+            "consumer_limits": {"inactive_threshold": limits.VIEW_IDLE_S * _NS},
+        },
+    ]  # fmt: skip
+
+
+def reader_name(user: str) -> str:
+    """The consumer with which this service reads all of a stream."""
+    return user
+
+
+def lane_reader_name(user: str) -> str:
+    """The consumer with which this service reads its lane of the log. No user name has an underscore."""
+    return f"{user}_lane"
+
+
+def consumers(accounts: list[Account]) -> list[tuple[str, dict[str, Any]]]:
+    """(stream, configuration) of the consumers that services bind to. They acknowledge nothing; readers reset them."""
+    found: list[tuple[str, dict[str, Any]]] = []
+    for account in accounts:
+        if account.role not in _SERVICES:
+            continue
+        found.append((LOG_STREAM, _consumer(reader_name(account.user))))
+        if account.lane is not None:
+            found.append((LOG_STREAM, _consumer(lane_reader_name(account.user), lane_filter(account.lane))))
+        if account.role == "scheduler":
+            found.append((REQUEST_STREAM, _consumer(reader_name(account.user))))
+    return found
+
+
+def permissions(account: Account) -> dict[str, Any]:
+    """The account's permissions as the server's configuration has them: ``{publish: {allow}, subscribe: {allow}}``."""
+    publish, subscribe = _ROLE_RULES[account.role](account)
+    return {"publish": {"allow": publish}, "subscribe": {"allow": [f"{inbox_prefix(account.user)}.>", *subscribe]}}
+
+
+def inbox_prefix(user: str) -> str:
+    """Where answers to this user go; nobody else may listen there."""
+    return f"_INBOX_{user}"
+
+
+def _consumer(name: str, subject: str = "") -> dict[str, Any]:
+    config: dict[str, Any] = {
+        "name": name, "durable_name": name, "ack_policy": "none", "deliver_policy": "all", "replay_policy": "instant",
+        "max_waiting": 64,
+    }  # fmt: skip
+    return {**config, "filter_subject": subject} if subject else config
+
+
+def _binds(stream: str, *names: str) -> list[str]:
+    verbs = ("RESET", "INFO", "MSG.NEXT")
+    return [f"{API}.CONSUMER.{verb}.{stream}.{name}" for name in names for verb in verbs]
+
+
+def _looks_at(*names: str) -> list[str]:
+    return [f"{API}.{verb}.{name}" for name in names for verb in ("STREAM.INFO", "DIRECT.GET")]
+
+
+def _service_rules(account: Account) -> tuple[list[str], list[str]]:
+    user, lane = account.user, account.lane
+    publish = [*_looks_at(LOG_STREAM, BLOB_STREAM), *BLOB_SUBJECTS]
+    publish += _binds(LOG_STREAM, reader_name(user), lane_reader_name(user))
+    if lane is None:
+        return publish, ["pto-live.>"]
+    publish += [*writer_subjects(WRITERS["dispatcher"], lane), f"pto-live.*.{lane}.*"]
+    return publish, [f"pto-live.*.{lane}.>"]
+
+
+def _scheduler_rules(account: Account) -> tuple[list[str], list[str]]:
+    publish, subscribe = _service_rules(account)
+    publish += writer_subjects(WRITERS["scheduler"], None)
+    publish += [*_looks_at(REQUEST_STREAM), *_binds(REQUEST_STREAM, reader_name(account.user))]
+    return publish, subscribe
+
+
+def _planner_rules(account: Account) -> tuple[list[str], list[str]]:
+    publish, subscribe = _service_rules(account)
+    return publish + writer_subjects(WRITERS["planner"], account.lane), subscribe
+
+
+def _consolidator_rules(account: Account) -> tuple[list[str], list[str]]:
+    publish, subscribe = _service_rules(account)
+    return publish + writer_subjects(WRITERS["consolidator"], account.lane), subscribe
+
+
+def _archiver_rules(account: Account) -> tuple[list[str], list[str]]:
+    publish, subscribe = _service_rules(account)
+    return publish + [f"{API}.STREAM.PURGE.{name}" for name in (LOG_STREAM, REQUEST_STREAM, BLOB_STREAM)], subscribe
+
+
+def _viewer_rules(account: Account) -> tuple[list[str], list[str]]:
+    publish = [
+        *_looks_at(VIEW_STREAM),
+        f"{API}.CONSUMER.CREATE.{VIEW_STREAM}.>",
+        f"{API}.CONSUMER.INFO.{VIEW_STREAM}.*",
+        f"{API}.CONSUMER.MSG.NEXT.{VIEW_STREAM}.*",
+    ]
+    return publish, ["pto-live.>"]
+
+
+def _requester_rules(account: Account) -> tuple[list[str], list[str]]:
+    publish, subscribe = _viewer_rules(account)
+    return [*publish, f"pto.req.*.{account.user}", *_looks_at(BLOB_STREAM), *BLOB_SUBJECTS], subscribe
+
+
+def _bootstrap_rules(account: Account) -> tuple[list[str], list[str]]:
+    return [f"{API}.>"], []
+
+
+_ROLE_RULES = {
+    "bootstrap": _bootstrap_rules,
+    "scheduler": _scheduler_rules,
+    "planner": _planner_rules,
+    "dispatcher": _service_rules,
+    "consolidator": _consolidator_rules,
+    "archiver": _archiver_rules,
+    "requester": _requester_rules,
+    "viewer": _viewer_rules,
+}
+
+
+def single_host_accounts(password: str, lanes: tuple[Lane, ...]) -> list[Account]:
+    """One account per role for a broker of one host: the services, a dispatcher per lane, a requester and a viewer.
+
+    Users are named by their role; a dispatcher is named ``dispatcher-<lane>``.
+    """
+    fixed: list[tuple[str, Role, Lane | None]] = [
+        ("bootstrap", "bootstrap", None),
+        ("scheduler", "scheduler", None),
+        ("planner", "planner", LANE_PLANNER),
+        ("consolidator", "consolidator", LANE_CONSOLIDATOR),
+        ("archiver", "archiver", None),
+        ("requester", "requester", None),
+        ("viewer", "viewer", None),
+    ]
+    fixed += [(f"dispatcher-{lane}", "dispatcher", lane) for lane in lanes]
+    return [Account(user=user, password=password, role=role, lane=lane) for user, role, lane in fixed]
