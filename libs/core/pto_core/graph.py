@@ -8,10 +8,9 @@ with the critical-path priority of Hu 1961).
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from pto_core.limits import DEFAULT_ESTIMATE_S
 from pto_proto.ids import TaskId
 from pto_proto.plans import TaskSpec
-
-from pto_core.limits import DEFAULT_ESTIMATE_S
 
 
 class PlanCycle(ValueError):
@@ -79,9 +78,10 @@ def _topological(tasks: Sequence[TaskSpec], children: list[list[int]]) -> list[i
 def _find_circle(tasks: Sequence[TaskSpec], stuck: set[int]) -> tuple[TaskId, ...]:
     position = {spec.id: at for at, spec in enumerate(tasks)}
     at = min(stuck)
-    path: list[int] = []
+    path: dict[int, None] = {}
     while at not in path:
-        path.append(at)
+        path[at] = None
         at = next(position[dep] for dep in tasks[at].depends_on if position[dep] in stuck)
-    circle = path[path.index(at) :]
+    steps = list(path)
+    circle = steps[steps.index(at) :]
     return tuple(tasks[step].id for step in reversed(circle))
