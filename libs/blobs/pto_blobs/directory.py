@@ -83,9 +83,12 @@ class DirectoryBlobStore:
                     while block := source.read(COPY_BYTES):
                         hasher.update(block)
                         copy.write(block)
+                target = self.path_of(Digest(hasher.hexdigest()))
+                if target.exists():
+                    Path(copy.name).unlink()
+                    return Digest(hasher.hexdigest())
                 copy.flush()
                 os.fsync(copy.fileno())
-                target = self.path_of(Digest(hasher.hexdigest()))
                 target.parent.mkdir(parents=True, exist_ok=True)
                 Path(copy.name).replace(target)
                 _sync_folder(target.parent)

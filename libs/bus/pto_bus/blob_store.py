@@ -16,7 +16,7 @@ from pathlib import Path
 from pto_bus import limits
 from pto_bus.connect import Connection
 from pto_bus.direct import get_last
-from pto_bus.publisher import Publisher, Refused
+from pto_bus.publisher import NotStored, Publisher, Refused
 from pto_ports.blob_store import BlobDamaged, BlobMissing, StoreFull
 from pto_ports.event_log import LogUnavailable, NotSettled, Outgoing
 from pto_proto.ids import Digest, digest_of
@@ -24,8 +24,7 @@ from pto_proto.subjects import BLOB_STREAM, blob_subject
 
 _SIZE = 8
 """Chunk 0 starts with the number of chunks as 8 bytes, big-endian."""
-_ONE_PER_SUBJECT = 10077
-_FULL = {10047, 10122, 10023}
+_FULL = {10077, 10047, 10122, 10023}
 
 
 class NatsBlobStore:
@@ -82,46 +81,41 @@ class NatsBlobStore:
 
     async def has(self, digest: Digest) -> bool:
         """As the port says. Raises LogUnavailable when the broker is away."""
-        return await get_last(self._connection, BLOB_STREAM, blob_subject(digest, 0)) is not None
+        return await self._is_there(blob_subject(digest, 0))
 
     async def _store(self, digest: Digest, size: int, read: Callable[[int, int], bytes]) -> None:
         step = limits.BLOB_CHUNK_BYTES
         count = max(1, -(-size // step))
-        window = asyncio.Semaphore(limits.BLOB_WINDOW)
-
-        async def store(number: int) -> None:
-            async with window:
-                await self._store_chunk(digest, number, read(number * step, (number + 1) * step))
-
-        await asyncio.gather(*(store(number) for number in range(1, count)))
+        for first in range(1, count, limits.BLOB_WINDOW):
+            numbers = range(first, min(count, first + limits.BLOB_WINDOW))
+            chunks = [self._store_chunk(digest, number, read(number * step, (number + 1) * step)) for number in numbers]
+            for problem in await asyncio.gather(*chunks, return_exceptions=True):
+                if problem is not None:
+                    raise problem
         await self._store_chunk(digest, 0, count.to_bytes(_SIZE, "big") + read(0, step))
 
     async def _store_chunk(self, digest: Digest, number: int, data: bytes) -> None:
+        """Without a wire id: the first writer wins anyway, and a blob may come again after it was collected."""
         subject = blob_subject(digest, number)
-        for attempt in range(1, limits.BLOB_TRIES + 1):
+        problem: NotStored | NotSettled | None = None
+        for _ in range(limits.BLOB_TRIES):
             try:
-                await self._publisher.append([Outgoing(subject, data, f"{digest}.{number}")])
-            except Refused as refused:
-                if refused.err_code == _ONE_PER_SUBJECT and await self._is_there(subject):
-                    return
-                if refused.err_code in _FULL or refused.err_code == _ONE_PER_SUBJECT:
-                    raise StoreFull("the broker has no room for blobs: delete old runs or raise its limit") from refused
-                raise
-            except LogUnavailable as error:
+                await self._publisher.append([Outgoing(subject, data, "")])
+            except (NotStored, NotSettled) as error:
                 # The broker answers a second write of a chunk and a full stream alike; what is there settles it.
                 if await self._is_there(subject):
                     return
-                if "cannot store" in str(error):
+                if isinstance(error, NotStored | Refused) and error.err_code in _FULL:
                     raise StoreFull("the broker has no room for blobs: delete old runs or raise its limit") from error
-                raise
-            except NotSettled:
-                if await self._is_there(subject) or attempt == limits.BLOB_TRIES:
-                    return
+                problem = error
             else:
                 return
+        raise LogUnavailable(f"chunk {number} of blob {digest} could not be stored: {problem}") from problem
 
     async def _is_there(self, subject: str) -> bool:
-        return await get_last(self._connection, BLOB_STREAM, subject) is not None
+        """By the stream's list of subjects, which tells without sending the chunk."""
+        info = await self._connection.api(f"STREAM.INFO.{BLOB_STREAM}", {"subjects_filter": subject})
+        return bool(info["state"].get("subjects"))
 
     async def _chunks(self, digest: Digest) -> AsyncIterator[bytes]:
         first = await get_last(self._connection, BLOB_STREAM, blob_subject(digest, 0))

@@ -45,6 +45,14 @@ class Refused(NotSettled):
         self.err_code = err_code
 
 
+class NotStored(LogUnavailable):
+    """The broker said that it stored nothing, mostly for lack of room; ``err_code`` is the broker's."""
+
+    def __init__(self, reason: str, err_code: int) -> None:
+        super().__init__(reason)
+        self.err_code = err_code
+
+
 class Publisher:
     """Writes to one stream over one connection."""
 
@@ -53,7 +61,10 @@ class Publisher:
         self._ids = NUID()
 
     async def append(self, messages: Sequence[Outgoing], fence: Fence | None = None) -> int:
-        """As the port says. A batch carries the fence and the wire id of its first message for the whole of it."""
+        """As the port says. A batch carries the fence and the wire id of its first message for the whole of it.
+
+        An empty wire id leaves out the check for duplicates.
+        """
         _check(messages)
         if not self._connection.is_up:
             self._connection.check()
@@ -71,7 +82,7 @@ class Publisher:
         raise NotSettled(f"no acknowledgement within {limits.ACK_TRIES * limits.ACK_S:g} s")
 
     async def _send(self, messages: Sequence[Outgoing], fence: Fence | None, reply: str, *, is_first: bool) -> None:
-        headers = {"Nats-Msg-Id": messages[0].wire_id}
+        headers = {"Nats-Msg-Id": messages[0].wire_id} if messages[0].wire_id else {}
         if fence is not None:
             headers["Nats-Expected-Last-Subject-Sequence"] = str(fence.seq)
             headers["Nats-Expected-Last-Subject-Sequence-Subject"] = fence.subject
@@ -121,5 +132,5 @@ def _refusal(error: _Error, is_retry: bool) -> Exception:
     if error.err_code in _REPEATED:
         return Refused(f"already stored: {words}", error.err_code)
     if error.err_code in _NOT_STORED and not is_retry:
-        return LogUnavailable(f"the broker cannot store this: {words}")
+        return NotStored(f"the broker cannot store this: {words}", error.err_code)
     return Refused(words, error.err_code)

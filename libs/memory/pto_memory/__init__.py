@@ -1,1 +1,10 @@
-"""Part of the Parallel Task Orchestrator; see README.md."""
+"""In-memory twins of the ports, for simulations and tests of services. Imports ports only.
+
+Invariant: whatever the conformance suite asks of a real adapter holds for its twin too, and a twin does nothing by chance.
+"""
+
+from pto_memory.blob_store import MemoryBlobStore
+from pto_memory.clock import VirtualClock
+from pto_memory.event_log import MemoryEventLog, MemoryReader
+
+__all__ = ["MemoryBlobStore", "MemoryEventLog", "MemoryReader", "VirtualClock"]
