@@ -1,1 +1,11 @@
-"""Part of the Parallel Task Orchestrator; see README.md."""
+"""The harness: runs one task in a workspace and says what came of it.
+
+Standard library only, Python >= 3.8, imports nothing else of ours. Invariant: ``succeeded`` means that the work ended
+well, every declared output is there, every check passed, and the bundle and its manifest are on disk.
+"""
+
+from pto_harness.cancel import Cancel
+from pto_harness.globs import matches
+from pto_harness.runner import Work, WorkFailed, run_task
+
+__all__ = ["Cancel", "Work", "WorkFailed", "matches", "run_task"]

@@ -1,0 +1,51 @@
+"""A small process that outlives a dispatcher killed with SIGKILL and ends the tasks it left behind.
+
+Standard library only; run as a program with the mark as its argument. Invariant: it acts only when the pipe from its
+owner closes, which the kernel does however the owner ends, and it kills only processes with the owner's mark. A signal
+on the parent's death would not do: it reaches the shell alone, and is bound to the thread that started it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+if __package__ in (None, ""):
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from pto_harness.limits import GUARD_PASSES, GUARD_PAUSE_S
+from pto_harness.strays import kill_strays
+
+
+class Guard:
+    """The owner's side: starts the guard process, ends it with ``close``."""
+
+    def __init__(self, marker: str) -> None:
+        # -I -S: nothing of the user's Python set-up is needed, and the start takes a third of the time.
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", __file__, marker], stdin=subprocess.PIPE, start_new_session=True, env={}
+        )
+
+    def close(self) -> None:
+        """End the guard; it looks once more for what is left."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._process.wait()
+
+
+def watch(marker: str) -> None:
+    """Wait for the end of the owner, then end everything that has its mark."""
+    while sys.stdin.buffer.read(1):
+        pass
+    quiet = 0
+    for _ in range(GUARD_PASSES):
+        quiet = quiet + 1 if kill_strays(marker) == 0 else 0
+        if quiet > 1:
+            return
+        time.sleep(GUARD_PAUSE_S)
+
+
+if __name__ == "__main__":
+    watch(sys.argv[1])

@@ -1,0 +1,41 @@
+"""Named limits of the harness, each with its reason.
+
+Imports nothing. Invariant: nothing in the harness waits, keeps or writes without a bound that stands here.
+"""
+
+GRACE_S = 5.0
+"""Between SIGTERM and SIGKILL: enough to flush files, short enough that a cancel feels immediate."""
+DRAIN_S = 1.0
+"""How long output is still read after the task's processes are gone; longer means that somebody else holds the pipe."""
+READ_BYTES = 64 * 1024
+"""Bytes of one read: the size of a Linux pipe."""
+LOG_HEAD_BYTES = 256 * 1024
+LOG_TAIL_BYTES = 256 * 1024
+"""Kept of a log: how it began and how it ended; what fails is nearly always in one of them."""
+TAIL_LINES = 20
+"""Last lines kept for the failure report: one screen, and small enough for an event."""
+TAIL_LINE_CHARS = 300
+MAX_HELD_BYTES = 64 * 1024
+"""Longest unfinished line that is held back to look for secrets in it."""
+MIN_SECRET_CHARS = 8
+"""Shorter values would blank out ordinary words."""
+MAX_PATH_BYTES = 300
+MAX_COMPONENT_BYTES = 255
+"""The same as in ``pto_core.merge``; a test compares the two."""
+MAX_FILES = 100_000
+"""Files one workspace is searched for; more is a mistake, such as an unpacked package cache."""
+MAX_REFUSED = 100
+"""Refused names that are listed; the rest is counted."""
+HASH_BYTES = 1024 * 1024
+"""Bytes hashed and copied at once."""
+MATERIALISED_MTIME_S = 946_684_800
+"""2000-01-01. Any later write gets another time, however soon it comes and however coarse the kernel's clock is."""
+GUARD_PASSES = 20
+GUARD_PAUSE_S = 0.05
+"""The guard looks this often for processes of a dead owner: one may have been between fork and exec the first time."""
+STRAY_PASSES = 5
+"""Passes over the process table until no process of a task is found; each kills what it finds."""
+JUNK_FOLDERS = frozenset(
+    (".git", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".venv", "__pycache__", "node_modules")
+)
+"""By-products of tools, never outputs unless a declared output names the folder."""

@@ -1,0 +1,173 @@
+"""One task from start to result: fill the workspace, do the work, take the outputs, run the checks.
+
+Imports the standard library only. Invariant: ``succeeded`` is said only after every declared output was found and
+stored in the bundle and every check passed; the bundle is made before the checks, so that they cannot change what is
+kept.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pto_harness.cancel import Cancel
+from pto_harness.limits import LOG_HEAD_BYTES, LOG_TAIL_BYTES
+from pto_harness.log import TaskLog
+from pto_harness.manifest import write_bundle
+from pto_harness.process import Ended, run_command
+from pto_harness.workspace import Workspace, WorkspaceError
+
+if TYPE_CHECKING:
+    Work = Callable[[Path], None]
+    """Does an agent's work in the workspace; raises WorkFailed."""
+else:
+    Work = Callable
+
+KILLED = 137
+"""128 + SIGKILL: what a process ends with that the kernel killed for its memory."""
+
+
+class WorkFailed(Exception):
+    """Work that is no command failed; ``failure`` is the failure class."""
+
+    def __init__(self, reason: str, failure: str = "task") -> None:
+        super().__init__(reason)
+        self.failure = failure
+
+
+class _Failed(Exception):
+    """The attempt cannot succeed any more."""
+
+    def __init__(self, failure: str, reason: str, hint: str = "", exit_code: int | None = None) -> None:
+        super().__init__(reason)
+        self.failure, self.hint, self.exit_code = failure, hint, exit_code
+
+
+def run_task(
+    task: dict[str, Any],
+    *,
+    work: Work | None = None,
+    cancel: Cancel | None = None,
+    on_line: Callable[[str, str], None] | None = None,
+    on_start: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """Run one task; never raises for what the task does.
+
+    ``task``: ``workspace`` and ``out`` (folders), ``log`` (file), ``files`` (see ``Workspace.fill``), ``command`` (text
+    or list; without it ``work`` is called), ``env``, ``marker``, ``outputs``, ``checks``, ``time_limit_s``,
+    ``memory_bytes``. The result has ``outcome``, ``failure``, ``reason``, ``hint``, ``tail``, ``exit_code``,
+    ``duration_s``, ``files``, ``refused`` and, when files were made, the keys of ``write_bundle``.
+    """
+    began = time.monotonic()
+    log = TaskLog(task.get("log", ""), LOG_HEAD_BYTES, LOG_TAIL_BYTES, on_line)
+    attempt = _Attempt(task, log, cancel or Cancel(), began)
+    result: dict[str, Any] = {"outcome": "succeeded", "failure": None, "reason": "", "hint": "", "exit_code": None}
+    try:
+        result.update(attempt.run(work, on_start))
+    except _Failed as failed:
+        result.update(
+            outcome="cancelled" if failed.failure == "cancelled" else "failed",
+            failure=failed.failure,
+            reason=str(failed),
+            hint=failed.hint,
+            exit_code=failed.exit_code,
+        )
+        log.note(str(failed))
+        result["tail"] = log.tail()
+    finally:
+        log.close()
+    result["log_bytes"] = log.size
+    result["duration_s"] = round(time.monotonic() - began, 6)
+    return result
+
+
+class _Attempt:
+    def __init__(self, task: dict[str, Any], log: TaskLog, cancel: Cancel, began: float) -> None:
+        self._task = task
+        self._log = log
+        self._cancel = cancel
+        limit = task.get("time_limit_s") or 0
+        self._until = began + limit if limit else None
+
+    def run(self, work: Work | None, on_start: Callable[[int], None] | None) -> dict[str, Any]:
+        task = self._task
+        try:
+            workspace = Workspace(Path(task["workspace"]))
+            workspace.fill(task.get("files", ()))
+            exit_code = self._work(workspace, work, on_start)
+            result = self._take(workspace)
+        except WorkspaceError as error:
+            raise _Failed("infra", str(error)) from error
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            hint = "Free some space on the disk of the workspaces." if full else ""
+            raise _Failed("infra", f"the workspace cannot be used: {error}", hint) from error
+        for check in task.get("checks", ()):
+            self._check(workspace, check)
+        return {**result, "exit_code": exit_code, "refused": workspace.refused}
+
+    def _work(self, workspace: Workspace, work: Work | None, on_start: Callable[[int], None] | None) -> int | None:
+        command = self._task.get("command")
+        if command:
+            ended = self._command(workspace, command, on_start)
+            self._judge(ended, "the command")
+            return ended.exit_code
+        if work is not None:
+            try:
+                work(workspace.folder)
+            except WorkFailed as error:
+                raise _Failed(error.failure, str(error)) from error
+        if self._cancel.requested:
+            raise _Failed("cancelled", self._cancel.reason or "cancelled")
+        return None
+
+    def _take(self, workspace: Workspace) -> dict[str, Any]:
+        declared = list(self._task.get("outputs", ()))
+        if declared:
+            paths, missing = workspace.matching(declared)
+            if missing:
+                names = ", ".join(repr(pattern) for pattern in missing)
+                hint = "Check the path in the plan and where the command writes; outputs are relative to the workspace."
+                raise _Failed("task", f"declared output {names} is missing", hint)
+        else:
+            paths = workspace.changed()
+        return write_bundle(workspace.folder, paths, Path(self._task["out"])) if paths else {"files": 0}
+
+    def _check(self, workspace: Workspace, check: str) -> None:
+        self._log.note(f"check: {check}")
+        self._judge(self._command(workspace, check, None), f"the check {check!r}")
+
+    def _command(self, workspace: Workspace, command: str | list[str], on_start: Callable[[int], None] | None) -> Ended:
+        left = 0.0 if self._until is None else max(0.001, self._until - time.monotonic())
+        try:
+            return run_command(
+                command,
+                cwd=str(workspace.folder),
+                env=self._task.get("env", {}),
+                feed=self._log.feed,
+                cancel=self._cancel,
+                time_limit_s=left,
+                memory_bytes=self._task.get("memory_bytes") or 0,
+                marker=self._task.get("marker", ""),
+                on_start=on_start,
+            )
+        except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
+            name = command if isinstance(command, str) else command[0]
+            hint = "Is the program installed where the task runs, and executable?"
+            raise _Failed("task", f"{name!r} cannot be started: {error.strerror}", hint, 127) from error
+
+    def _judge(self, ended: Ended, what: str) -> None:
+        if ended.why == "cancelled":
+            raise _Failed("cancelled", self._cancel.reason or "cancelled", exit_code=ended.exit_code)
+        if ended.why == "timeout":
+            hint = "Raise the task's time limit (resources: time), or make it do less."
+            limit = self._task["time_limit_s"]
+            raise _Failed("timeout", f"{what} was ended at the time limit of {limit:g} s", hint, ended.exit_code)
+        if ended.exit_code == KILLED:
+            hint = "It may have used more memory than there is: see the task's memory and the kernel's log."
+            raise _Failed("task", f"{what} was killed (exit code {KILLED})", hint, ended.exit_code)
+        if ended.exit_code != 0:
+            raise _Failed("task", f"{what} ended with exit code {ended.exit_code}", exit_code=ended.exit_code)

@@ -1,0 +1,61 @@
+"""``pto-dispatcher-local``: wires the local dispatcher. The only module of this service that names adapters."""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from pto_blobs.directory import DirectoryBlobStore
+from pto_bus.errors import BusError
+from pto_bus.session import open_session
+from pto_dispatch.dispatcher import Dispatcher
+from pto_dispatch.live import LiveLines
+from pto_dispatcher_local.backend import LocalBackend
+from pto_engines.simulated import SimulatedExecutor
+from pto_proto.ids import LANE_LOCAL, InstanceId
+from pto_runtime.clock import SystemClock
+from pto_runtime.service import CannotServe, new_incarnation, run_service
+from pto_runtime.settings import Settings
+
+
+async def serve(settings: Settings, stop: asyncio.Event, on_up: Callable[[], None] = lambda: None) -> None:
+    """Run local tasks until ``stop`` is set. Raises CannotServe, LogCorrupt, UnknownVersion."""
+    try:
+        session = await open_session(settings.url, **settings.access())
+    except BusError as error:
+        raise CannotServe(str(error)) from error
+    clock, instance, folder = SystemClock(), InstanceId(settings.instance), settings.blob_folder
+    executor = SimulatedExecutor()
+    with tempfile.TemporaryDirectory(prefix="pto-cache-") as cache:
+        backend = LocalBackend(
+            blobs=session.blobs if folder is None else DirectoryBlobStore(folder),
+            clock=clock,
+            instance=instance,
+            capacity=settings.capacity,
+            work_folder=settings.work_folder,
+            cache=Path(cache),
+            engines={executor.name: executor},
+            host_environment=os.environ,
+        )
+        dispatcher = Dispatcher(
+            log=session.log,
+            backend=backend,
+            clock=clock,
+            live=LiveLines(LANE_LOCAL, session.live.send),
+            lane=LANE_LOCAL,
+            instance=instance,
+            incarnation=new_incarnation(),
+            capacity=settings.capacity,
+        )
+        try:
+            await dispatcher.run(stop, on_up=on_up)
+        except BusError as error:
+            raise CannotServe(str(error)) from error
+        finally:
+            await session.close()
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    run_service("dispatcher-local", serve)
