@@ -67,6 +67,7 @@ class Host:
         """Start scheduler, planner, local dispatcher and consolidator; they find by themselves what there is to do."""
         # Imported here: a command that only reads a run needs none of this.
         import pto_consolidator.main
+
         import pto_dispatcher_local.main
         import pto_planner.main
         import pto_scheduler.main

@@ -1,0 +1,134 @@
+"""The folders of embedded runs: ``$XDG_STATE_HOME/parallel-orchestrator/runs/<run>``.
+
+Imports the standard library and proto only. Invariant: what is in ``run.json`` is a note for people and for finding
+things; the truth about a run is the log in its store.
+"""
+
+import fcntl
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pto_proto.ids import is_run_id
+
+INTERRUPTED = "interrupted"
+ENDED = ("succeeded", "partial", "failed", "cancelled")
+
+
+def state_home() -> Path:
+    """Where embedded runs and their shared cache of blobs lie."""
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "parallel-orchestrator"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunNote:
+    """What ``run.json`` says."""
+
+    run: str
+    name: str
+    state: str
+    created: str
+    """RFC 3339."""
+    output_dir: str
+    max_executors: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """Where the broker of a run that is being hosted listens, and how to get in."""
+
+    url: str
+    user: str
+    password: str
+    pid: int
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.url!r}, pid={self.pid})"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One embedded run's folder."""
+
+    path: Path
+
+    @property
+    def store(self) -> Path:
+        """The broker's store."""
+        return self.path / "store"
+
+    @property
+    def log(self) -> Path:
+        """What the services of the run had to say."""
+        return self.path / "services.log"
+
+    def is_hosted(self) -> bool:
+        """Whether a process holds the store: then its broker runs and one can attach."""
+        try:
+            with (self.store / ".lock").open("r") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def read_note(self) -> RunNote | None:
+        """What is noted about the run; None if nothing readable is. A run that nobody hosts any more is interrupted."""
+        data = _read_json(self.path / "run.json")
+        try:
+            note = RunNote(**data) if data is not None else None
+        except TypeError:
+            return None
+        if note is None or note.state in ENDED or self.is_hosted():
+            return note
+        return RunNote(**{**asdict(note), "state": INTERRUPTED})
+
+    def write_note(self, note: RunNote) -> None:
+        """Note this about the run."""
+        _write_json(self.path / "run.json", asdict(note))
+
+    def read_endpoint(self) -> Endpoint | None:
+        """How to reach the run's broker; None if nobody hosts it."""
+        data = _read_json(self.path / "endpoint.json") if self.is_hosted() else None
+        return Endpoint(**data) if data is not None else None
+
+    def write_endpoint(self, endpoint: Endpoint) -> None:
+        """Tell other commands how to attach; the file can be read by its owner only."""
+        _write_json(self.path / "endpoint.json", asdict(endpoint))
+
+    def remove_endpoint(self) -> None:
+        """Nobody can attach any more."""
+        (self.path / "endpoint.json").unlink(missing_ok=True)
+
+
+def run_folder(run: str) -> RunFolder:
+    """The folder of this run, whether it exists or not."""
+    return RunFolder(state_home() / "runs" / run)
+
+
+def all_runs() -> list[RunFolder]:
+    """The folders of all embedded runs, the oldest first."""
+    root = state_home() / "runs"
+    folders = [RunFolder(path) for path in root.iterdir() if is_run_id(path.name)] if root.is_dir() else []
+    return sorted(folders, key=lambda folder: (note.created if (note := folder.read_note()) else "", folder.path))
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        data = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def _write_json(path: Path, data: dict[str, Any]) -> None:
+    part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(data, file, indent=2)
+    part.replace(path)
