@@ -30,9 +30,5 @@ MAX_TASK_BYTES = 96 * 1024
 """One task as JSON: with the requirement it still fits the one event (256 kB) that hands it out."""
 MAX_NAME_CHARS = 200
 """Names and titles: one line on a screen."""
-MAX_PATH_BYTES = 1_024
-"""A path or glob; below what file systems take (4,096), so that a workspace can lie anywhere."""
-MAX_PATH_PART_BYTES = 255
-"""One part of a path: what file systems take."""
 MAX_PROBLEMS = 100
 """Problems named in one answer; the rest is counted. Nobody reads more, and a refusal must fit one event."""

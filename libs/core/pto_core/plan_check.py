@@ -228,7 +228,8 @@ def _check_circles(tasks: dict[TaskId, TaskSpec], sources: dict[TaskId, int]) ->
             circle = [*cycle.tasks[at:], *cycle.tasks[:at]]
             yield Problem(where=f"tasks[{sources[first]}].depends_on", what=_circle_text(circle))
             spec = tasks[first]
-            cut = tuple(name for name in spec.depends_on if name not in cycle.tasks)
+            in_circle = {sources[name] for name in cycle.tasks}
+            cut = tuple(name for name in spec.depends_on if sources[name] not in in_circle)
             tasks[first] = msgspec.structs.replace(spec, depends_on=cut)
         else:
             return

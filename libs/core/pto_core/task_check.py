@@ -13,12 +13,11 @@ import msgspec
 
 from pto_core.limits import (
     MAX_NAME_CHARS,
-    MAX_PATH_BYTES,
-    MAX_PATH_PART_BYTES,
     MAX_RETRIES,
     MAX_TASK_BYTES,
 )
 from pto_core.matrix import PARAMETER, REFERENCE
+from pto_core.merge import MAX_COMPONENT_BYTES, MAX_PATH_BYTES
 from pto_core.units import MAX_TIME_S, parse_memory_bytes, parse_time_s
 from pto_proto.ids import is_lane, is_task_id
 from pto_proto.plans import Problem, Resources, TaskSpec
@@ -28,6 +27,8 @@ BACKENDS = ("local",)
 BACKENDS_TO_COME = ("docker", "slurm", "aws", "parallelcluster")
 MAX_CPUS = 100_000
 """More than any node has: above it somebody mistook the field."""
+MAX_NUMBER = 2**63
+"""What other languages read from JSON as a number."""
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SLURM_WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.,@:|&!*()\[\]-]{0,127}\Z")
@@ -64,12 +65,18 @@ def check_matrix(spec: TaskSpec, at: str) -> Iterator[Problem]:
             yield Problem(where=where, what="has no values; list at least one")
         seen: set[str] = set()
         for position, value in enumerate(values):
-            if not isinstance(value, str | int | float | bool) or (isinstance(value, float) and not isfinite(value)):
+            if not _is_value(value):
                 yield Problem(where=f"{where}[{position}]", what="must be text, a number or true/false")
             elif (shown := f"{type(value).__name__} {value}") in seen:
                 yield Problem(where=f"{where}[{position}]", what=f"repeats the value {value!r}")
             else:
                 seen.add(shown)
+
+
+def _is_value(value: object) -> bool:
+    if isinstance(value, int | float):
+        return isfinite(value) and abs(value) < MAX_NUMBER
+    return isinstance(value, str)
 
 
 def check_line(text: str, where: str) -> Iterator[Problem]:
@@ -141,6 +148,8 @@ def _bad_glob(glob: str) -> str:
         return "is empty; write a path or a glob such as src/**"
     if _CONTROL.search(glob):
         return "holds a control character"
+    if "\\" in glob:
+        return f"{glob!r} holds a backslash; separate folders with '/'"
     if glob.startswith("/"):
         return f"{glob!r} is an absolute path; write it relative to the plan file or the workspace"
     if ".." in parts:
@@ -148,8 +157,8 @@ def _bad_glob(glob: str) -> str:
     if "." in parts[1:] or "" in parts[1:-1]:
         return f"{glob!r} has an empty part or a '.' in it; write it without"
     size = len(glob.encode(errors="replace"))
-    if size > MAX_PATH_BYTES or any(len(part.encode(errors="replace")) > MAX_PATH_PART_BYTES for part in parts):
-        return f"is too long: at most {MAX_PATH_BYTES} bytes, and {MAX_PATH_PART_BYTES} between two slashes"
+    if size > MAX_PATH_BYTES or any(len(part.encode(errors="replace")) > MAX_COMPONENT_BYTES for part in parts):
+        return f"is too long: at most {MAX_PATH_BYTES} bytes, and {MAX_COMPONENT_BYTES} between two slashes"
     return ""
 
 
@@ -207,6 +216,8 @@ def _check_text(spec: TaskSpec, at: str) -> Iterator[Problem]:
     except UnicodeEncodeError:
         yield Problem(where=at, what="holds text that is not valid Unicode")
         return
+    except OverflowError:
+        return  # A number that large is out of its field's range, which is said there.
     if len(encoded) > MAX_TASK_BYTES:
         what = (
             f"is {len(encoded)} bytes long, at most {MAX_TASK_BYTES} are possible; put long texts into files (inputs)"
