@@ -1,0 +1,160 @@
+"""Services on the in-memory log: hand-out, restarts, unsure writes, refusals."""
+
+import asyncio
+import itertools
+
+import msgspec
+import pytest
+
+from pto_ports.event_log import Outgoing
+from pto_proto import events as ev
+from pto_proto.envelope import decode_event
+from pto_proto.ids import RunId, TaskId, digest_of
+from pto_proto.plans import Plan, TaskSpec
+from pto_proto.requests import RunCancelRequested, RunRequested
+from pto_scheduler.scheduler import Deposed
+from small_system import SmallSystem, UnsureLog
+
+CHAIN = Plan(
+    tasks=(
+        TaskSpec(id=TaskId("a"), noop=True),
+        TaskSpec(id=TaskId("b"), noop=True, depends_on=("a",)),
+        TaskSpec(id=TaskId("c"), noop=True, depends_on=("b",)),
+    )
+)
+
+
+def chain_run(run: str = "run-one", **fields: object) -> RunRequested:
+    return RunRequested(run=RunId(run), plan=CHAIN, **fields)
+
+
+async def test_a_requested_run_is_planned_run_and_merged() -> None:
+    system = SmallSystem()
+    system.start_all()
+    await system.ask(chain_run())
+    view = await system.until(lambda view: view.finished)
+    assert view.finished is not None
+    assert view.finished.status == "succeeded"
+    assert system.local.started == [("a", 1), ("b", 1), ("c", 1)]
+    await system.stop_all()
+
+
+async def test_a_plan_by_digest_is_fetched_and_a_missing_one_is_refused() -> None:
+    system = SmallSystem()
+    system.start_all()
+    digest = await system.blobs.put(msgspec.json.encode(CHAIN))
+    await system.ask(RunRequested(run=RunId("run-one"), plan_digest=digest))
+    await system.ask(RunRequested(run=RunId("run-two"), plan_digest=digest_of(b"nowhere")))
+    await system.until(lambda view: view.finished)
+    view = await system.until(lambda view: view.refused, "run-two")
+    assert view.refused[0].reasons[0].where == "plan_digest"
+    await system.stop_all()
+
+
+async def test_bad_requests_are_refused_with_all_reasons_and_hurt_nobody() -> None:
+    system = SmallSystem()
+    system.start_all()
+    await system.requests.append([Outgoing("pto.req.run-requested.tester", b"{not json", "bad-1")])
+    plan = Plan(tasks=(TaskSpec(id=TaskId("a"), noop=True, depends_on=("zz",)), TaskSpec(id=TaskId("a"), noop=True)))
+    await system.ask(RunRequested(run=RunId("run-bad"), plan=plan, max_executors=0), "bad-2")
+    await system.ask(chain_run())
+    await system.until(lambda view: view.finished)
+    view = await system.view("run-bad")
+    assert view.refused[0].request_id == "bad-2"
+    assert len(view.refused[0].reasons) >= 3
+    unreadable = await system.log.read_run("pto.request-refused._._")
+    assert decode_event(unreadable[0].data).entries[0].kind == "unreadable"
+    await system.stop_all()
+
+
+async def test_a_scheduler_killed_at_any_moment_is_replaced_without_loss_or_repeat() -> None:
+    for moment in range(1, 16):
+        system = SmallSystem()
+        system.start_all()
+        await system.ask(chain_run())
+        for _ in range(moment):
+            await asyncio.sleep(0)
+            await asyncio.sleep(0.0005)
+        await system.kill("scheduler")
+        system.start_scheduler()
+        view = await system.until(lambda view: view.finished)
+        assert view.finished is not None
+        assert view.finished.status == "succeeded"
+        assert system.local.started == [("a", 1), ("b", 1), ("c", 1)]
+        await system.stop_all()
+
+
+async def test_a_newer_scheduler_deposes_the_older_one() -> None:
+    system = SmallSystem()
+    system.start_all()
+    await asyncio.sleep(0.05)
+    old, _ = system.services.pop("scheduler")
+    system.start_scheduler("scheduler-2")
+    await system.ask(chain_run())
+    await system.until(lambda view: view.finished)
+    with pytest.raises(Deposed):
+        await asyncio.wait_for(old, 5)
+    assert system.local.started == [("a", 1), ("b", 1), ("c", 1)]
+    await system.stop_all()
+
+
+async def test_unsure_answers_are_settled_by_reading_the_log() -> None:
+    system = SmallSystem(UnsureLog())
+    system.start_all()
+    await system.ask(chain_run())
+    view = await system.until(lambda view: view.finished)
+    assert view.finished is not None
+    assert view.finished.status == "succeeded"
+    assert system.local.started == [("a", 1), ("b", 1), ("c", 1)]
+    identities = [
+        (event.kind, entry.task, entry.attempt)
+        for recorded in await system.log.read_run(">")
+        if (event := decode_event(recorded.data)).kind in (ev.TaskReady, ev.TaskFinished)
+        for entry in event.entries
+    ]
+    assert len(identities) == len(set(identities))
+    await system.stop_all()
+
+
+async def test_what_a_dead_dispatcher_ran_is_an_infrastructure_failure_and_runs_again() -> None:
+    system = SmallSystem()
+    system.local.held = {"b"}
+    system.start_all()
+    await system.ask(chain_run(max_retries=0))
+    await system.until(lambda view: "b" in view.attempts)
+    await asyncio.sleep(0.05)
+    await system.kill("local")
+    system.local.held = set()
+    system.start_local()
+    view = await system.until(lambda view: view.finished)
+    assert view.finished is not None
+    assert view.finished.status == "succeeded"
+    assert [(a.outcome, a.failure) for a in view.attempts[TaskId("b")]] == [("failed", "infra"), ("succeeded", None)]
+    await system.stop_all()
+
+
+async def test_cancel_stops_what_runs_and_the_run_ends_cancelled() -> None:
+    system = SmallSystem()
+    system.local.held = {"b"}
+    system.start_all()
+    await system.ask(chain_run())
+    await system.until(lambda view: "b" in view.attempts)
+    await system.ask(RunCancelRequested(run=RunId("run-one"), reason="enough"))
+    view = await system.until(lambda view: view.finished)
+    assert view.finished is not None
+    assert view.finished.status == "cancelled"
+    assert system.local.stopped == ["b"]
+    await system.stop_all()
+
+
+async def test_a_request_is_answered_once_however_often_it_is_stored() -> None:
+    system = SmallSystem()
+    scheduler = system.start_all()
+    ids = itertools.count()
+    for _ in range(5):
+        await system.ask(chain_run(), f"again-{next(ids)}")
+    await system.until(lambda view: view.finished)
+    accepted = await system.log.read_run("pto.run-accepted.*.*")
+    assert len(accepted) == 1
+    assert scheduler.state.request_seq == 1
+    await system.stop_all()
