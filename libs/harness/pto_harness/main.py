@@ -35,3 +35,7 @@ def main() -> None:
     part = target.with_name(target.name + ".part")
     part.write_text(json.dumps(result))
     part.replace(target)
+
+
+if __name__ == "__main__":
+    main()
