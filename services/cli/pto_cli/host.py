@@ -5,6 +5,7 @@ services share this process and nothing else; each has its own connection and ac
 """
 
 import asyncio
+import os
 import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -43,6 +44,11 @@ class Host:
     def url(self) -> str:
         """Where the broker listens."""
         return self._broker.url if self._broker is not None else ""
+
+    @property
+    def pid(self) -> int:
+        """Process id of this process, which hosts the broker."""
+        return os.getpid()
 
     @property
     def password(self) -> str:

@@ -1,0 +1,90 @@
+"""How a command gets at a run: the broker that was named, the process that hosts the run, or its store started again.
+
+Imports client, runtime and siblings. Invariant: what was opened is closed by ``Access.close``, the broker last.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pto_bus.session import Session, open_session
+from pto_cli.host import Host
+from pto_cli.registry import Endpoint, RunFolder, run_folder, state_home
+from pto_ports.blob_store import BlobStore
+from pto_runtime.settings import read_settings
+
+ATTACH_TRIES = 20
+"""How often a hosted run's endpoint file is looked for: it is written a moment after the store is locked."""
+ATTACH_PAUSE_S = 0.1
+
+
+class NoSuchRun(Exception):
+    """No embedded run of this name is known here."""
+
+
+@dataclass
+class Access:
+    """A requester's session, with the host behind it if this process started one."""
+
+    session: Session
+    blobs: BlobStore
+    host: Host | None = None
+    folder: RunFolder | None = None
+
+    async def close(self) -> None:
+        """End the session and, if there is one, the host."""
+        if self.folder is not None and self.host is not None:
+            self.folder.remove_endpoint()
+        await self.session.close()
+        if self.host is not None:
+            await self.host.close()
+
+
+def blob_cache() -> Path:
+    """The blobs that all embedded runs share."""
+    return state_home() / "blobs"
+
+
+async def open_remote(url: str, environment: Mapping[str, str]) -> Access:
+    """The broker at this address, as the account in the environment. Raises BusError, BadSettings."""
+    settings = read_settings({**environment, "NATS_URL": url}, "requester")
+    session = await open_session(settings.url, **settings.access())
+    return Access(session=session, blobs=session.blobs)
+
+
+async def host_run(folder: RunFolder, *, work_dir: Path, capacity: int, with_services: bool) -> Access:
+    """Start the run's broker in this process, and its services if asked for. Raises BusError."""
+    from pto_blobs.directory import DirectoryBlobStore
+
+    folder.path.mkdir(parents=True, exist_ok=True)
+    host = Host(folder.store, blobs=blob_cache(), work_dir=work_dir, capacity=capacity)
+    host.start_broker()
+    try:
+        session = await host.open()
+    except BaseException:
+        await host.close()
+        raise
+    if with_services:
+        host.start_services()
+        endpoint = Endpoint(url=host.url, user="requester", password=host.password, pid=host.pid)
+        folder.write_endpoint(endpoint)
+    return Access(session=session, blobs=DirectoryBlobStore(blob_cache()), host=host, folder=folder)
+
+
+async def open_run(run: str) -> Access:
+    """An embedded run for reading and asking: attached to its host, or on its store. Raises NoSuchRun, BusError."""
+    from pto_blobs.directory import DirectoryBlobStore
+
+    folder = run_folder(run)
+    if not folder.store.is_dir():
+        raise NoSuchRun(f"there is no run {run!r} here; `orchestrator list` shows the runs, --nats-url asks a broker")
+    for _ in range(ATTACH_TRIES):
+        if not folder.is_hosted():
+            return await host_run(folder, work_dir=folder.path, capacity=1, with_services=False)
+        endpoint = folder.read_endpoint()
+        if endpoint is not None:
+            session = await open_session(endpoint.url, user=endpoint.user, password=endpoint.password)
+            return Access(session=session, blobs=DirectoryBlobStore(blob_cache()))
+        await asyncio.sleep(ATTACH_PAUSE_S)
+    raise NoSuchRun(f"run {run!r} is held by another command that is just starting or ending; try again")
