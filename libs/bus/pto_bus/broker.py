@@ -142,6 +142,7 @@ class Broker:
                 stdin=subprocess.DEVNULL,
                 stdout=err,
                 stderr=err,
+                start_new_session=True,  # Ctrl-C in the terminal is for the services: the broker must outlive them
                 preexec_fn=_die_with_parent,
             )
         try:
