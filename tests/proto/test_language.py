@@ -54,7 +54,9 @@ def test_filters_and_streams_speak_of_the_same_subjects() -> None:
     assert "pto.req.*.*" not in LOG_SUBJECTS
 
 
-@pytest.mark.parametrize("subject", ["pto.task-ready.local", "pto.nothing.local.run-one", "x.task-ready.local.run-one", ""])
+@pytest.mark.parametrize(
+    "subject", ["pto.task-ready.local", "pto.nothing.local.run-one", "x.task-ready.local.run-one", ""]
+)
 def test_other_subjects_are_refused(subject: str) -> None:
     with pytest.raises(ValueError, match="subject"):
         parse_event_subject(subject)
@@ -62,7 +64,9 @@ def test_other_subjects_are_refused(subject: str) -> None:
 
 def started(task: str) -> Event:
     entry = ev.TaskStarted(at=5, task=TaskId(task), attempt=1, instance="local-1")
-    return Event(id="1.1", source="test", kind=ev.TaskStarted, lane=Lane("local"), run=RunId("run-one"), entries=(entry,))
+    return Event(
+        id="1.1", source="test", kind=ev.TaskStarted, lane=Lane("local"), run=RunId("run-one"), entries=(entry,)
+    )
 
 
 def test_an_event_survives_the_wire_and_encodes_the_same_each_time() -> None:
