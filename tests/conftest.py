@@ -20,7 +20,7 @@ PASSWORD = "for-tests"
 
 @dataclass
 class RunningBroker:
-    """A broker with streams. Its users are ``single_host_accounts`` for the lane ``local``, plus ``other-requester``."""
+    """A broker with streams. Users: ``single_host_accounts`` for the lane ``local``, and ``other-requester``."""
 
     broker: Broker
     accounts: list[Account]

@@ -14,8 +14,8 @@ from pto_proto.subjects import LOG_STREAM
 
 STREAM_NOT_FOUND = 10059
 CONSUMER_NOT_FOUND = 10014
-_MAY_GROW = ("max_bytes", "subjects", "allow_direct")
-"""Raised in place: room, the subjects of new event types, and the direct gets that ``_create_stream`` turns off."""
+_MAY_GROW = ("max_bytes", "subjects")
+"""Raised in place: room, and the subjects of new event types."""
 
 
 async def bootstrap(
@@ -41,7 +41,7 @@ async def _settle_stream(connection: Connection, wanted: dict[str, Any], may_cre
             raise
         if name == LOG_STREAM and not may_create_log:
             raise StoreCorrupt(f"the stream {name} is gone: restore the broker's store from a copy") from error
-        await _create_stream(connection, wanted)
+        await connection.api(f"STREAM.CREATE.{name}", wanted, limits.BOOTSTRAP_S)
         return
     differing = _differences(wanted, actual)
     grown = {key: wanted[key] for key in differing if key in _MAY_GROW and _is_larger(wanted[key], actual.get(key))}
@@ -51,22 +51,6 @@ async def _settle_stream(connection: Connection, wanted: dict[str, Any], may_cre
         raise TopologyDrift(f"the stream {name} has other settings than this version makes: {words}")
     if grown:
         await connection.api(f"STREAM.UPDATE.{name}", {**actual, **grown}, limits.BOOTSTRAP_S)
-
-
-async def _create_stream(connection: Connection, wanted: dict[str, Any]) -> None:
-    """Make a stream; the origin's direct gets are off while its mirror is made.
-
-    The server would force a mirror of a stream with direct gets to answer them too, late as a mirror is, and a service
-    could miss its own write. It decides that when the mirror is made (measured with 2.15.1).
-    """
-    origin = wanted.get("mirror", {}).get("name")
-    config: dict[str, Any] = {}
-    if origin is not None:
-        config = (await connection.api(f"STREAM.INFO.{origin}", timeout_s=limits.BOOTSTRAP_S))["config"]
-        await connection.api(f"STREAM.UPDATE.{origin}", {**config, "allow_direct": False}, limits.BOOTSTRAP_S)
-    await connection.api(f"STREAM.CREATE.{wanted['name']}", wanted, limits.BOOTSTRAP_S)
-    if origin is not None:
-        await connection.api(f"STREAM.UPDATE.{origin}", {**config, "allow_direct": True}, limits.BOOTSTRAP_S)
 
 
 async def _settle_consumer(connection: Connection, stream: str, wanted: dict[str, Any]) -> None:

@@ -168,6 +168,15 @@ class Connection:
                 )
             )
 
+    async def on_disconnected(self) -> None:
+        """nats-py lost the broker: no answer to what was asked before can come any more."""
+        for wait in list(self._answers.values()):
+            if not wait.done():
+                wait.set_exception(
+                    LogUnavailable(f"the connection to the broker at {self.url} broke before the answer")
+                )
+                wait.exception()
+
     async def on_reconnected(self) -> None:
         """nats-py connected again: readers start their consumers anew."""
         for listener in list(self._listeners):
@@ -208,6 +217,7 @@ async def connect(
             name=name or user,
             error_cb=connection.on_error,
             reconnected_cb=connection.on_reconnected,
+            disconnected_cb=connection.on_disconnected,
             max_reconnect_attempts=-1,
             reconnect_time_wait=limits.RECONNECT_WAIT_S,  # type: ignore[arg-type]  # annotated int, used as seconds
             connect_timeout=limits.ATTEMPT_S,

@@ -22,6 +22,7 @@ class _Batch:
     def __init__(self, connection: Connection) -> None:
         self.messages: list[Recorded] = []
         self.more = False
+        self.source = ""
         self.last = 0
         self.end = connection.new_wait()
         self.heard = 0
@@ -46,11 +47,21 @@ class _Batch:
             self.end.set_exception(LogUnavailable("a message of a direct get was lost on the way"))
         else:
             self.last = int(headers["Nats-Sequence"])
+            self.source = headers["Nats-Stream"]
             self.messages.append(Recorded(self.last, headers["Nats-Subject"], message.data))
 
 
-async def get_batch(connection: Connection, stream: str, request: dict[str, Any]) -> tuple[list[Recorded], bool]:
-    """(messages, whether there are more) for one batched request. Raises LogUnavailable, NotAllowed."""
+class Page(msgspec.Struct, frozen=True):
+    """The answer to one batched request."""
+
+    messages: list[Recorded]
+    more: bool
+    source: str
+    """The stream that answered: the one asked, or a mirror of it, which may lag; empty for no message."""
+
+
+async def get_batch(connection: Connection, stream: str, request: dict[str, Any]) -> Page:
+    """One batched request. Raises LogUnavailable, NotAllowed."""
     if not connection.is_up:
         raise LogUnavailable(f"the broker at {connection.url} is not connected")
     batch, inbox = _Batch(connection), connection.client.new_inbox()
@@ -69,7 +80,7 @@ async def get_batch(connection: Connection, stream: str, request: dict[str, Any]
     finally:
         batch.end.cancel()
         await end_subscription(subscription)
-    return batch.messages, batch.more
+    return Page(batch.messages, batch.more, batch.source)
 
 
 async def get_last(connection: Connection, stream: str, subject: str) -> Msg | None:

@@ -6,12 +6,13 @@ mirror ``PTO_VIEW`` makes a consumer of its own with a random name, which the br
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from nats.nuid import NUID
 
 from pto_bus import limits
 from pto_bus.connect import ApiError, Connection
-from pto_bus.direct import get_batch, get_last
+from pto_bus.direct import get_batch
 from pto_bus.publisher import Publisher
 from pto_bus.puller import Puller, Start
 from pto_bus.topology import lane_reader_name, reader_name
@@ -19,6 +20,7 @@ from pto_ports.event_log import Fence, LogCorrupt, LogUnavailable, Outgoing, Rec
 from pto_proto.subjects import LOG_STREAM, REQUEST_STREAM, VIEW_STREAM
 
 _STREAM_NOT_FOUND = 10059
+_NO_MESSAGE = 10037
 
 
 class NatsEventLog:
@@ -49,16 +51,22 @@ class NatsEventLog:
         return reader
 
     async def read_run(self, subject: str, *, up_to: int | None = None) -> list[Recorded]:
-        """As the port says, by batched direct gets. Raises LogUnavailable."""
+        """As the port says, by batched direct gets. Raises LogUnavailable.
+
+        A mirror may have answered: what it gives is right, but its end may be behind, so the log confirms the end.
+        """
         found: list[Recorded] = []
-        start, more = 1, True
-        while more and (up_to is None or start <= up_to):
+        start = 1
+        while up_to is None or start <= up_to:
             request = {"seq": start, "batch": limits.DIRECT_BATCH, "next_by_subj": subject}
-            batch, more = await get_batch(self._connection, self._stream, request)
-            if not batch:
+            page = await get_batch(self._connection, self._stream, request)
+            found += page.messages if up_to is None else [message for message in page.messages if message.seq <= up_to]
+            if page.messages:
+                start = page.messages[-1].seq + 1
+            if page.messages and page.more:
+                continue
+            if page.source == self._stream or not await self._find({"seq": start, "next_by_subj": subject}):
                 break
-            found += batch if up_to is None else [message for message in batch if message.seq <= up_to]
-            start = batch[-1].seq + 1
         return found
 
     async def append(self, messages: Sequence[Outgoing], fence: Fence | None = None) -> int:
@@ -68,18 +76,33 @@ class NatsEventLog:
     async def last_seq(self, subject: str | None = None) -> int:
         """As the port says. Raises LogUnavailable, LogCorrupt."""
         if subject is None:
-            return (await self._span())[1]
-        message = await get_last(self._connection, self._stream, subject)
-        return 0 if message is None else int((message.headers or {})["Nats-Sequence"])
+            return await self._last()
+        return await self._find({"last_by_subj": subject})
 
-    async def _span(self) -> tuple[int, int]:
+    async def _find(self, request: dict[str, Any]) -> int:
+        """The sequence of one message, by the stream's own word and never a mirror's; 0: there is none."""
+        if self._stream != LOG_STREAM:
+            page = await get_batch(self._connection, self._stream, {**request, "batch": 1})
+            return page.messages[0].seq if page.messages else 0
+        try:
+            found = await self._connection.api(f"STREAM.MSG.GET.{self._stream}", request)
+        except ApiError as error:
+            if error.err_code == _NO_MESSAGE:
+                return 0
+            raise self._unknown(error) from error
+        return int(found["message"]["seq"])
+
+    async def _last(self) -> int:
         try:
             state = (await self._connection.api(f"STREAM.INFO.{self._stream}"))["state"]
         except ApiError as error:
-            if error.err_code == _STREAM_NOT_FOUND:
-                raise LogCorrupt(f"the stream {self._stream} is gone: look at the broker's store") from error
-            raise LogUnavailable(f"the broker says nothing about {self._stream}: {error}") from error
-        return state["first_seq"], state["last_seq"]
+            raise self._unknown(error) from error
+        return int(state["last_seq"])
+
+    def _unknown(self, error: ApiError) -> Exception:
+        if error.err_code == _STREAM_NOT_FOUND:
+            return LogCorrupt(f"the stream {self._stream} is gone: look at the broker's store")
+        return LogUnavailable(f"the broker says nothing about {self._stream}: {error}")
 
     async def _bound_reader(self, after: int, subject: str | None) -> Puller:
         user = self._connection.user
@@ -105,12 +128,17 @@ class NatsEventLog:
         return found
 
     async def _place_bound(self, name: str, after: int) -> Start:
-        if after and after > (last := (await self._span())[1]):
+        if after > (last := await self._last()):
             raise LogCorrupt(
                 f"the stream {self._stream} ends at sequence {last}, but {after} was read from it before: "
                 "the broker lost its end, or this is another store"
             )
-        reset = await self._connection.api(f"CONSUMER.RESET.{self._stream}.{name}", {"seq": after + 1})
+        try:
+            reset = await self._connection.api(f"CONSUMER.RESET.{self._stream}.{name}", {"seq": after + 1})
+        except LogUnavailable:
+            # The consumer itself takes the reset: a missing one is silent, so ask whether it exists (ApiError if not).
+            await self._connection.api(f"CONSUMER.INFO.{self._stream}.{name}")
+            raise
         return Start(name, reset["num_pending"])
 
     async def _place_own(self, name: str, subject: str | None, after: int) -> Start:

@@ -73,7 +73,7 @@ class Publisher:
             reply, wait = self._connection.expect()
             try:
                 await self._send(messages, fence, reply, is_first=attempt == 1)
-                answer = await asyncio.wait_for(wait, limits.ACK_S)
+                answer = await _answer_to(wait)
             except TimeoutError:
                 continue
             finally:
@@ -100,6 +100,13 @@ class Publisher:
                     raise
                 raise NotSettled(f"sent once without an answer, then: {error}") from error
             headers = {}
+
+
+async def _answer_to(wait: "asyncio.Future[Msg]") -> Msg:
+    try:
+        return await asyncio.wait_for(wait, limits.ACK_S)
+    except LogUnavailable as error:  # it was sent, and the connection broke
+        raise NotSettled(str(error)) from error
 
 
 def _check(messages: Sequence[Outgoing]) -> None:

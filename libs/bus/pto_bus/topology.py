@@ -67,7 +67,8 @@ def streams(sizes: Sizes) -> list[dict[str, Any]]:
     """The streams' configurations as the broker's API takes them, in the order in which they are made.
 
     The log may be purged by permission only (the archiver's), because ``deny_purge`` could never be taken back. The
-    mirror answers no direct gets of the log (``mirror_direct`` off): it lags, and a service must read its own writes.
+    server makes the mirror answer direct gets of the log, late as a mirror is (it forces ``mirror_direct``): whoever
+    must see its own writes confirms the end of what it got with the log itself, see ``event_log``.
     """
     common = {"retention": "limits", "storage": "file", "discard": "new", "num_replicas": sizes.replicas}
     durable = {**common, "allow_direct": True, "compression": "s2"}
@@ -87,7 +88,7 @@ def streams(sizes: Sizes) -> list[dict[str, Any]]:
             "max_msgs_per_subject": 1, "discard_new_per_subject": True, "compression": "none",
         },
         {
-            **durable, "name": VIEW_STREAM, "mirror": {"name": LOG_STREAM}, "mirror_direct": False,
+            **durable, "name": VIEW_STREAM, "mirror": {"name": LOG_STREAM},
             "discard": "old", "max_consumers": limits.VIEW_CONSUMERS,
             "consumer_limits": {"inactive_threshold": limits.VIEW_IDLE_S * _NS},
         },
@@ -148,7 +149,7 @@ def _looks_at(*names: str) -> list[str]:
 
 def _service_rules(account: Account) -> tuple[list[str], list[str]]:
     user, lane = account.user, account.lane
-    publish = [*_looks_at(LOG_STREAM, BLOB_STREAM), *BLOB_SUBJECTS]
+    publish = [*_looks_at(LOG_STREAM, BLOB_STREAM), f"{API}.STREAM.MSG.GET.{LOG_STREAM}", *BLOB_SUBJECTS]
     publish += _binds(LOG_STREAM, reader_name(user), lane_reader_name(user))
     if lane is None:
         return publish, ["pto-live.>"]

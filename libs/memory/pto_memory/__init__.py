@@ -1,6 +1,6 @@
 """In-memory twins of the ports, for simulations and tests of services. Imports ports only.
 
-Invariant: whatever the conformance suite asks of a real adapter holds for its twin too, and a twin does nothing by chance.
+Invariant: whatever the conformance suite asks of a real adapter holds for its twin too; a twin does nothing by chance.
 """
 
 from pto_memory.blob_store import MemoryBlobStore

@@ -1,7 +1,7 @@
 """A clock that stands still until it is told to move. Imports the standard library only.
 
-Invariant: time moves only in ``advance`` and ``run``, from sleeper to sleeper; sleepers of one moment wake in the order in
-which they fell asleep, so the same program always runs the same way.
+Invariant: time moves only in ``advance`` and ``run``, from sleeper to sleeper; sleepers of one moment wake in the order
+in which they fell asleep, so the same program always runs the same way.
 """
 
 import asyncio

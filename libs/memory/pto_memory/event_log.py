@@ -1,7 +1,7 @@
 """The EventLog port in memory. Imports ports and the standard library only.
 
-Invariant: an append checks the fence first, then the wire id of its first message, and stores all of its messages or none,
-as the broker does. Nothing is ever taken away.
+Invariant: an append checks the fence first, then the wire id of its first message, and stores all of its messages or
+none, as the broker does. Nothing is ever taken away.
 """
 
 import asyncio
@@ -39,9 +39,7 @@ class MemoryEventLog:
             raise ValueError(f"an append takes 1 to {MAX_BATCH} messages, got {len(messages)}")
         for message in messages:
             if len(message.data) > MAX_MESSAGE_BYTES:
-                raise ValueError(
-                    f"{message.subject}: {len(message.data)} bytes; at most {MAX_MESSAGE_BYTES} are allowed"
-                )
+                raise ValueError(f"{message.subject}: {len(message.data)} bytes, above {MAX_MESSAGE_BYTES}")
         if fence is not None and (last := self._last_on(fence.subject)) != fence.seq:
             raise NotSettled(f"fence lost: the last sequence on {fence.subject} is {last}, expected {fence.seq}")
         wire_id = messages[0].wire_id

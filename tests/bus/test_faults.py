@@ -1,0 +1,265 @@
+"""Reading and writing while the broker is killed, stops, or holds less than it should."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from pto_bus.blob_store import NatsBlobStore
+from pto_bus.bootstrap import bootstrap
+from pto_bus.broker import Broker
+from pto_bus.connect import Connection, connect
+from pto_bus.event_log import NatsEventLog
+from pto_bus.topology import Sizes, single_host_accounts
+from pto_ports.blob_store import BlobDamaged, StoreFull
+from pto_ports.event_log import Fence, LogCorrupt, LogUnavailable, NotSettled, Outgoing, Recorded
+from pto_proto.ids import digest_of
+from pto_proto.subjects import blob_subject
+
+ConnectAs = Callable[[str], Awaitable[Connection]]
+RUN = "pto.run-accepted._.run-0001"
+EPOCH = "pto.scheduler-epoch-started._._"
+
+
+async def store_surely(log: NatsEventLog, number: int) -> int:
+    """What a service does with one unfenced message: the same bytes until there is an acknowledgement."""
+    while True:
+        try:
+            return await log.append([Outgoing(RUN, b"%d" % number, f"id{number}")])
+        except (NotSettled, LogUnavailable):
+            await asyncio.sleep(0.02)
+
+
+async def test_nothing_is_lost_when_the_broker_is_killed(broker: Any, connect_as: ConnectAs) -> None:
+    log, reader = (
+        NatsEventLog(await connect_as("scheduler")),
+        await NatsEventLog(await connect_as("planner")).read(),
+    )
+    acknowledged: dict[int, int] = {}
+    found: list[Recorded] = []
+    stop, arrived = asyncio.Event(), asyncio.Event()
+
+    async def write() -> None:
+        number = 0
+        while not stop.is_set():
+            acknowledged[number] = await store_surely(log, number)
+            number += 1
+
+    async def follow() -> None:
+        while not stop.is_set() or len(found) < max(acknowledged.values()):
+            news = await reader.next(0.2)
+            found.extend(news)
+            if news:
+                arrived.set()
+
+    tasks = [asyncio.create_task(write()), asyncio.create_task(follow())]
+    gaps = []
+    for _ in range(3):
+        await asyncio.sleep(0.4)
+        broker.broker.restart(kill=True)
+        started = time.monotonic()
+        arrived.clear()
+        async with asyncio.timeout(5):
+            await arrived.wait()
+        gaps.append(time.monotonic() - started)
+    await asyncio.sleep(0.3)
+    stop.set()
+    await asyncio.wait_for(asyncio.gather(*tasks), 10)
+    assert max(gaps) < 3, gaps
+    assert [m.seq for m in found] == list(range(1, len(found) + 1))
+    assert len({m.data for m in found}) == len(found), "stored twice"
+    assert {int(m.data): m.seq for m in found} == acknowledged
+    assert len(acknowledged) > 100
+
+
+async def test_fenced_batches_are_whole_when_the_broker_is_killed(broker: Any, connect_as: ConnectAs) -> None:
+    log = NatsEventLog(await connect_as("scheduler"))
+    fence = Fence(EPOCH, await log.append([Outgoing(EPOCH, b"one", "epoch")], Fence(EPOCH, 0)))
+    stop, decided = asyncio.Event(), 0
+
+    async def write() -> None:
+        nonlocal decided
+        while not stop.is_set():
+            batch = [Outgoing(RUN, b"%d.%d" % (decided, part), f"tick{decided}.{part}") for part in range(20)]
+            try:
+                await log.append(batch, fence)
+            except (NotSettled, LogUnavailable):
+                await asyncio.sleep(0.02)
+                try:
+                    if not any(m.data == b"%d.0" % decided for m in await log.read_run("pto.*.*.run-0001")):
+                        continue
+                except LogUnavailable:
+                    continue
+            decided += 1
+
+    writing = asyncio.create_task(write())
+    for _ in range(3):
+        await asyncio.sleep(0.25)
+        broker.broker.restart(kill=True)
+    await asyncio.sleep(0.5)
+    stop.set()
+    await asyncio.wait_for(writing, 10)
+    stored = [m.data for m in await log.read_run("pto.*.*.run-0001")]
+    assert stored == [b"%d.%d" % (tick, part) for tick in range(decided) for part in range(20)]
+    assert decided > 5
+
+
+async def test_append_without_a_broker_says_that_nothing_was_stored(broker: Any, connect_as: ConnectAs) -> None:
+    log = NatsEventLog(await connect_as("scheduler"))
+    broker.broker.kill()
+    with pytest.raises(LogUnavailable):
+        await log.last_seq()
+    started = time.monotonic()
+    with pytest.raises(LogUnavailable):
+        await log.append([Outgoing(RUN, b"x", "1")])
+
+    assert time.monotonic() - started < 0.5
+
+
+@pytest.mark.slow
+async def test_append_to_a_silent_broker_is_not_settled_and_may_be_stored(broker: Any, connect_as: ConnectAs) -> None:
+    log = NatsEventLog(await connect_as("scheduler"))
+    os.kill(broker.broker.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(NotSettled, match="no acknowledgement"):
+            await log.append([Outgoing(RUN, b"x", "1")])
+    finally:
+        os.kill(broker.broker.pid, signal.SIGCONT)
+    assert await log.append([Outgoing(RUN, b"x", "1")]) == 1
+    assert await log.last_seq() == 1
+
+
+@pytest.mark.slow
+async def test_reader_goes_on_after_a_silence(broker: Any, connect_as: ConnectAs) -> None:
+    log, reader = NatsEventLog(await connect_as("scheduler")), await NatsEventLog(await connect_as("planner")).read()
+    await log.append([Outgoing(RUN, b"x", "1")])
+    assert [m.seq for m in await reader.next(1)] == [1]
+    os.kill(broker.broker.pid, signal.SIGSTOP)
+    started = time.monotonic()
+    assert await reader.next(2.5) == []
+    assert time.monotonic() - started < 5
+    os.kill(broker.broker.pid, signal.SIGCONT)
+    await store_surely(log, 2)
+    assert [m.seq for m in await reader.next(3)] == [2]
+
+
+async def test_reader_idles_over_heartbeats_without_starting_anew(connect_as: ConnectAs) -> None:
+    connection = await connect_as("planner")
+    reader = await NatsEventLog(connection).read()
+    boot = await connect_as("bootstrap")
+    before = (await boot.api("CONSUMER.INFO.PTO.planner"))["num_waiting"]
+    started = connection.client.stats["out_msgs"]
+    assert await reader.next(2.2) == []
+    assert connection.client.stats["out_msgs"] == started
+    assert before > 0
+
+
+async def test_reader_whose_consumer_was_moved_finds_its_place_again(connect_as: ConnectAs) -> None:
+    log, reader = NatsEventLog(await connect_as("scheduler")), await NatsEventLog(await connect_as("planner")).read()
+    for number in range(3):
+        await store_surely(log, number)
+    assert len(await reader.next(1)) >= 1
+    boot = await connect_as("bootstrap")
+    await boot.api("CONSUMER.RESET.PTO.planner", {"seq": 1})
+    found: list[Recorded] = []
+    await store_surely(log, 3)
+    while not found or found[-1].seq < 4:
+        news = await reader.next(3)
+        assert news
+        found += news
+    assert [m.seq for m in found] == list(range(found[0].seq, 5))
+
+
+async def test_second_open_reader_of_one_account_is_a_mistake(connect_as: ConnectAs) -> None:
+    log = NatsEventLog(await connect_as("scheduler"))
+    first = await log.read()
+    with pytest.raises(RuntimeError, match="already has an open reader"):
+        await log.read()
+    await first.close()
+    await (await log.read()).close()
+
+
+async def test_missing_messages_are_corruption_with_their_numbers(connect_as: ConnectAs) -> None:
+    log, archiver = NatsEventLog(await connect_as("scheduler")), await connect_as("archiver")
+    for number in range(10):
+        await store_surely(log, number)
+    await archiver.api("STREAM.PURGE.PTO", {"seq": 5})
+    reader = await log.read(after=2)
+    with pytest.raises(LogCorrupt, match="lacks sequences 3 to 4"):
+        await reader.next(5)
+    await reader.close()
+    behind = await log.read(after=4)
+    assert (await behind.next(2))[0].seq == 5
+
+
+async def test_position_behind_the_end_is_corruption(connect_as: ConnectAs) -> None:
+    log = NatsEventLog(await connect_as("scheduler"))
+    await store_surely(log, 1)
+    with pytest.raises(LogCorrupt, match="ends at sequence 1, but 9 was read"):
+        await log.read(after=9)
+
+
+async def test_account_that_was_not_set_up_is_told_so(connect_as: ConnectAs) -> None:
+    log, boot = NatsEventLog(await connect_as("scheduler")), await connect_as("bootstrap")
+    await boot.api("CONSUMER.DELETE.PTO.scheduler")
+    with pytest.raises(LogCorrupt, match="run the bootstrap step"):
+        await log.read()
+
+
+async def test_vanished_stream_is_corruption(connect_as: ConnectAs) -> None:
+    log, boot = NatsEventLog(await connect_as("scheduler")), await connect_as("bootstrap")
+    await boot.api("STREAM.DELETE.PTO")
+    with pytest.raises(LogCorrupt, match="gone"):
+        await log.last_seq()
+    with pytest.raises(LogCorrupt):
+        await log.read()
+
+
+async def test_full_log_and_full_blob_store_say_so(tmp_path_factory: pytest.TempPathFactory) -> None:
+    accounts = single_host_accounts("pw", ())
+    with Broker.start(tmp_path_factory.mktemp("small"), accounts) as running:
+        boot = await connect(running.url, user="bootstrap", password="pw")
+        await bootstrap(boot, accounts, sizes=Sizes(log_bytes=200_000, blob_bytes=1_500_000))
+        connection = await connect(running.url, user="scheduler", password="pw")
+        log, blobs = NatsEventLog(connection), NatsBlobStore(connection)
+        with pytest.raises(LogUnavailable, match="cannot store"):
+            await log.append([Outgoing(RUN, os.urandom(300_000), "too much")])
+        kept = os.urandom(600_000)
+        digest = await blobs.put(kept)
+        lost = os.urandom(2_000_000)
+        with pytest.raises(StoreFull):
+            await blobs.put(lost)
+        assert not await blobs.has(digest_of(lost))
+        assert await blobs.get(digest) == kept
+        assert await blobs.put(kept) == digest
+        for each in (boot, connection):
+            await each.close()
+
+
+async def test_half_stored_blob_is_not_there_and_can_be_completed(connect_as: ConnectAs) -> None:
+    connection = await connect_as("requester")
+    blobs, data = NatsBlobStore(connection), os.urandom(1_200_000)
+    step = 512 * 1024
+    await connection.ask(blob_subject(digest_of(data), 1), data[step : 2 * step])
+    assert not await blobs.has(digest_of(data))
+    assert await blobs.put(data) == digest_of(data)
+    assert await blobs.get(digest_of(data)) == data
+
+
+async def test_blob_that_does_not_match_its_name_is_damaged(connect_as: ConnectAs) -> None:
+    connection = await connect_as("requester")
+    digest = digest_of(b"what it should be")
+    await connection.ask(blob_subject(digest, 0), (1).to_bytes(8, "big") + b"something else")
+    with pytest.raises(BlobDamaged):
+        await NatsBlobStore(connection).get(digest)
+
+
+async def test_blobs_leave_no_consumers(connect_as: ConnectAs) -> None:
+    blobs, boot = NatsBlobStore(await connect_as("requester")), await connect_as("bootstrap")
+    for number in range(20):
+        await blobs.get(await blobs.put(b"%d" % number))
+    assert (await boot.api("STREAM.INFO.PTO_BLOB"))["state"]["consumer_count"] == 0
