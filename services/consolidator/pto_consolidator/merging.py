@@ -1,0 +1,168 @@
+"""The work of one merge on this host: fetch trees, write the project's own files, count, check.
+
+Imports core, harness, ports and proto. Invariant: what it stores depends on the run's events and blobs alone.
+"""
+
+import asyncio
+import os
+import tarfile
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from pto_core.consolidation import EXECUTION_DOC, PLAN_FILE, README, Consolidated, consolidate, tree_digest
+from pto_core.project_docs import render_execution_doc, render_readme
+from pto_core.transitions import DONE_STATES
+from pto_core.views import RunView
+from pto_harness import Cancel
+from pto_harness.log import TaskLog
+from pto_harness.manifest import write_bundle
+from pto_harness.process import run_command
+from pto_harness.workspace import Workspace
+from pto_ports.blob_store import BlobMissing, BlobStore
+from pto_proto.events import CheckResult
+from pto_proto.ids import MERGE_TASK, Digest
+from pto_proto.manifests import Manifest, Tree, TreeFile
+
+CHECK_LIMIT_S = 600.0
+"""One check on the merged tree; longer suites belong into a task with a time limit of its own."""
+CODE_FOLDERS = ("src/", "tests/")
+KEPT_OUTPUT_BYTES = 64 * 1024
+"""Of a check's output; its last lines go into the event."""
+
+
+class MergedProject(NamedTuple):
+    """What one merge came to."""
+
+    consolidated: Consolidated
+    tree: Tree
+    digest: Digest
+    manifest: Digest
+    lines: int
+    checks: tuple[CheckResult, ...]
+
+
+async def merge_project(view: RunView, blobs: BlobStore, cancel: Cancel) -> MergedProject:
+    """Merge the run's outputs and store the result. Raises BlobMissing, BlobDamaged, StoreFull."""
+    trees = [msgspec.json.decode(await blobs.get(digest), type=Tree) for digest in final_trees(view)]
+    on_conflict = view.run.request.on_conflict if view.run is not None else "fail"
+    merged = await asyncio.to_thread(consolidate, trees, on_conflict)
+    with tempfile.TemporaryDirectory(prefix="pto-merge-") as name:
+        folder = Path(name)
+        bundles = await _bring(folder / "bundles", blobs, [*merged.files, *merged.readmes])
+        own = await asyncio.to_thread(_write_own, view, merged, bundles, folder)
+        manifest = msgspec.json.decode(Path(own["manifest"]).read_bytes(), type=Manifest)
+        await blobs.put_file(Path(own["bundle"]))
+        files = [
+            *merged.files,
+            *(
+                TreeFile(
+                    path=f.path, sha256=f.sha256, size=f.size, mode=f.mode, bundle=manifest.bundle, task=MERGE_TASK
+                )
+                for f in manifest.files
+            ),
+        ]
+        tree = Tree(files=tuple(sorted(files, key=lambda file: file.path)))
+        bundles[manifest.bundle] = Path(own["bundle"])
+        lines = await asyncio.to_thread(_count_lines, tree, bundles)
+        checks = await asyncio.to_thread(_run_checks, view, tree, bundles, folder, cancel)
+    stored = await blobs.put(msgspec.json.encode(tree))
+    return MergedProject(merged, tree, tree_digest(tree.files), stored, lines, checks)
+
+
+def final_trees(view: RunView) -> list[Digest]:
+    """Trees of the succeeded tasks that no succeeded task builds on; they hold everything that was made, in plan
+    order.
+    """
+    run = view.run
+    if run is None:
+        return []
+    found: dict[Digest, None] = {}
+    for task in run.tasks:
+        is_done = task.state in DONE_STATES
+        if is_done and task.tree and not any(run.tasks[c].state in DONE_STATES for c in run.graph.children[task.index]):
+            found[task.tree] = None
+    return list(found)
+
+
+async def _bring(folder: Path, blobs: BlobStore, files: list[TreeFile]) -> dict[Digest, Path]:
+    folder.mkdir()
+    bundles: dict[Digest, Path] = {}
+    for digest in dict.fromkeys(file.bundle for file in files):
+        bundles[digest] = folder / digest
+        await blobs.get_file(digest, bundles[digest])
+    return bundles
+
+
+def _write_own(view: RunView, merged: Consolidated, bundles: dict[Digest, Path], folder: Path) -> dict[str, str]:
+    own = folder / "own"
+    (own / "docs").mkdir(parents=True)
+    parts = [(file.task, _read(bundles[file.bundle], file).decode(errors="replace")) for file in merged.readmes]
+    plan = view.plan()
+    texts = {
+        README: render_readme(view, parts, [file.path for file in merged.files]),
+        EXECUTION_DOC: render_execution_doc(view, merged),
+    }
+    if plan is not None:
+        texts[PLAN_FILE] = msgspec.json.format(msgspec.json.encode(plan), indent=2).decode() + "\n"
+    for path, text in texts.items():
+        (own / path).write_text(text, encoding="utf-8")
+    return write_bundle(own, list(texts), folder / "out")
+
+
+def _read(bundle: Path, file: TreeFile) -> bytes:
+    with tarfile.open(bundle, "r:") as tar:
+        source = tar.extractfile(file.member or file.path)
+        if source is None:
+            raise BlobMissing(f"a bundle lacks {file.path}")
+        return source.read()
+
+
+def _count_lines(tree: Tree, bundles: dict[Digest, Path]) -> int:
+    wanted: dict[Digest, set[str]] = defaultdict(set)
+    for file in tree.files:
+        if file.path.startswith(CODE_FOLDERS):
+            wanted[file.bundle].add(file.member or file.path)
+    lines = 0
+    for digest, members in wanted.items():
+        with tarfile.open(bundles[digest], "r:") as tar:
+            for info in tar:
+                source = tar.extractfile(info) if info.name in members else None
+                data = source.read() if source is not None else b""
+                if b"\0" not in data:
+                    lines += data.count(b"\n") + (bool(data) and not data.endswith(b"\n"))
+    return lines
+
+
+def _run_checks(
+    view: RunView, tree: Tree, bundles: dict[Digest, Path], folder: Path, cancel: Cancel
+) -> tuple[CheckResult, ...]:
+    checks = view.run.plan.checks if view.run is not None and view.run.plan is not None else ()
+    if not checks:
+        return ()
+    workspace = Workspace(folder / "merged")
+    workspace.fill(
+        {
+            "path": file.path, "bundle": str(bundles[file.bundle]), "member": file.member or file.path,
+            "mode": file.mode, "sha256": file.sha256,
+        }
+        for file in tree.files
+    )  # fmt: skip
+    return tuple(_run_check(check, workspace.folder, cancel) for check in checks)
+
+
+def _run_check(check: str, folder: Path, cancel: Cancel) -> CheckResult:
+    log = TaskLog("", KEPT_OUTPUT_BYTES, KEPT_OUTPUT_BYTES)
+    environment = {name: os.environ[name] for name in ("HOME", "LANG", "PATH", "TMPDIR") if name in os.environ}
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"
+    ended = run_command(
+        check, cwd=str(folder), env=environment, feed=log.feed, cancel=cancel, time_limit_s=CHECK_LIMIT_S
+    )
+    log.close()
+    passed = ended.exit_code == 0 and ended.why == "exited"
+    return CheckResult(
+        command=check, passed=passed, exit_code=ended.exit_code, tail=() if passed else tuple(log.tail())
+    )
