@@ -1,0 +1,62 @@
+"""A run's events as lines for people: the content of ``orchestrator.log``.
+
+Imports proto only. Invariant: pure; the same events give the same lines, so that the log can be written anywhere, any
+time.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from pto_proto import events as ev
+from pto_proto.envelope import Event, rfc3339
+
+
+def log_lines(events: Iterable[tuple[int, Event]]) -> Iterable[str]:
+    """One line per entry: time, log sequence, what happened; failures with their last lines below."""
+    for sequence, event in events:
+        words = _WORDS.get(event.kind)
+        for entry in event.entries:
+            text = words(entry) if words is not None else event.kind.__name__
+            yield f"{rfc3339(entry.at)} [{sequence}] {text}"
+            yield from (f"    | {line}" for line in getattr(entry, "tail", ()))
+
+
+def _attempt(entry: ev.TaskEntry) -> str:
+    return f"{entry.task} (attempt {entry.attempt})"
+
+
+def _finished(entry: ev.TaskFinished) -> str:
+    text = f"{_attempt(entry)} {entry.outcome} after {entry.duration_s:.3f} s"
+    if entry.outcome == "succeeded":
+        return f"{text}, {entry.files} files"
+    hint = f" Hint: {entry.hint}" if entry.hint else ""
+    return f"{text}: {entry.failure}: {entry.reason}.{hint}".replace("..", ".")
+
+
+def _accepted(entry: ev.RunAccepted) -> str:
+    request = entry.request
+    return f"run accepted: {request.name or request.requirement[:80]!r}, at most {request.max_executors} executors"
+
+
+_WORDS: dict[type[ev.Entry], Callable[[Any], str]] = {
+    ev.RunAccepted: _accepted,
+    ev.RequestRefused: lambda e: f"request refused: {'; '.join(map(str, e.reasons))}",
+    ev.PlanFinished: lambda e: f"plan finished: {e.task_count} tasks" + (
+        f", complexity {e.complexity} of 100. {e.rationale}" if e.complexity is not None else ""
+    ),
+    ev.TaskPlanned: lambda e: f"plan part {e.part + 1} of {e.parts}: {len(e.tasks)} tasks",
+    ev.PlanSettled: lambda e: f"plan settled: {e.decision}",
+    ev.TaskReady: lambda e: f"{_attempt(e)} handed out to {e.instance}, slot {e.slot}",
+    ev.TaskStarted: lambda e: f"{_attempt(e)} started on {e.instance}",
+    ev.TaskFinished: _finished,
+    ev.TaskRetryScheduled: lambda e: f"{_attempt(e)} will be retried at {rfc3339(e.due_at)} ({e.failure})",
+    ev.AttemptStopRequested: lambda e: f"{_attempt(e)} is asked to stop: {e.reason}",
+    ev.AttemptLost: lambda e: f"{_attempt(e)} is lost: {e.reason}",
+    ev.RunCancelling: lambda e: f"run is being cancelled: {e.reason or 'on request'}",
+    ev.RunPaused: lambda e: f"run paused ({e.kind}): {e.reason}",
+    ev.RunResumed: lambda e: "run resumed",
+    ev.BudgetChanged: lambda e: f"executors changed to {e.max_executors}",
+    ev.RunExecuted: lambda e: "all tasks have ended",
+    ev.RunConsolidated: lambda e: f"outputs merged: {e.files} files, {len(e.conflicts)} conflicts",
+    ev.RunFinished: lambda e: f"run {e.status}" + (f": {e.reason}" if e.reason else ""),
+}  # fmt: skip

@@ -1,0 +1,177 @@
+"""``execution_summary.json``: what a run came to, for people and programs.
+
+Imports core and proto only. Invariant: it is made from the run's events alone; version 1 of its format is the structs
+below (fields may be added, never changed).
+"""
+
+import msgspec
+
+from pto_core import measures
+from pto_core.project_docs import is_simulated
+from pto_core.views import AttemptView, RunView
+from pto_proto.envelope import rfc3339
+from pto_proto.events import CheckResult, Conflict, Usage
+
+
+class AttemptSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt; times are RFC 3339 in UTC, null if it did not get there."""
+
+    attempt: int
+    slot: int
+    instance: str
+    outcome: str | None
+    failure: str | None
+    reason: str
+    exit_code: int | None
+    started: str | None
+    finished: str | None
+    duration_s: float
+    usage: Usage
+    cost_usd: float | None
+
+
+class TaskSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One task of the plan."""
+
+    id: str
+    title: str
+    state: str
+    depends_on: tuple[str, ...]
+    files: int
+    attempts: tuple[AttemptSummary, ...]
+
+
+class CriticalPath(msgspec.Struct, frozen=True, kw_only=True):
+    """The longest chain of dependent tasks: no number of executors could be faster than its seconds."""
+
+    tasks: tuple[str, ...]
+    seconds: float
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole file."""
+
+    version: int
+    run: str
+    name: str
+    requirement: str
+    status: str
+    reason: str
+    simulated: bool
+    engine: str
+    backend: str
+    sandbox: str
+    """The level that was had, not the one asked for: ``none`` until a sandbox ran something."""
+    started: str | None
+    finished: str | None
+    wall_s: float
+    """From the first TaskStarted to the last TaskFinished."""
+    serial_s: float
+    """The successful attempts one after the other."""
+    speed_up: float | None
+    """serial_s / wall_s."""
+    parallel_efficiency: float | None
+    """speed_up / max_executors."""
+    max_executors: int
+    max_parallel: int
+    """Most attempts that really ran at once."""
+    critical_path: CriticalPath
+    complexity: int | None
+    counts: dict[str, int]
+    retries: int
+    files: int
+    lines_of_code: int
+    conflicts: tuple[Conflict, ...]
+    refused: tuple[str, ...]
+    checks: tuple[CheckResult, ...]
+    cost_usd: float | None
+    tree_digest: str
+    outcome_digest: str
+    tasks: tuple[TaskSummary, ...]
+
+
+def summarize(view: RunView) -> Summary:
+    """The summary of a run that was accepted. Raises ValueError for one that was not."""
+    run, finished, merged = view.run, view.finished, view.consolidated
+    if run is None:
+        raise ValueError("the run was never accepted")
+    plan = view.plan()
+    path = measures.critical_path(view)
+    costs = [attempt.cost for attempts in view.attempts.values() for attempt in attempts]
+    return Summary(
+        version=1,
+        run=run.id,
+        name=run.request.name or (plan.name if plan else ""),
+        requirement=run.request.requirement,
+        status=finished.status if finished else run.phase.value,
+        reason=finished.reason if finished else "",
+        simulated=is_simulated(view),
+        engine=run.request.engine,
+        backend=run.request.backend,
+        sandbox="none",
+        started=_time(view.accepted_at),
+        finished=_time(view.finished_at),
+        wall_s=round(measures.wall_s(view), 3),
+        serial_s=round(measures.serial_s(view), 3),
+        speed_up=_rounded(measures.speed_up(view)),
+        parallel_efficiency=_rounded(measures.parallel_efficiency(view)),
+        max_executors=run.max_executors,
+        max_parallel=measures.max_running(view),
+        critical_path=CriticalPath(
+            tasks=tuple(task for task, _ in path), seconds=round(sum(seconds for _, seconds in path), 3)
+        ),
+        complexity=run.plan.complexity if run.plan else None,
+        counts=measures.counts(view),
+        retries=measures.retries(view),
+        files=merged.files if merged else 0,
+        lines_of_code=merged.lines if merged else 0,
+        conflicts=merged.conflicts if merged else (),
+        refused=merged.refused if merged else (),
+        checks=merged.checks if merged else (),
+        cost_usd=None if None in costs else round(sum(cost for cost in costs if cost is not None), 6),
+        tree_digest=finished.tree_digest if finished else "",
+        outcome_digest=finished.outcome_digest if finished else "",
+        tasks=_tasks(view),
+    )
+
+
+def _tasks(view: RunView) -> tuple[TaskSummary, ...]:
+    found = []
+    for task in view.run.tasks if view.run else ():
+        attempts = view.attempts.get(task.spec.id, [])
+        found.append(
+            TaskSummary(
+                id=task.spec.id,
+                title=task.spec.title,
+                state=task.state.value,
+                depends_on=task.spec.depends_on,
+                files=attempts[-1].files if attempts else 0,
+                attempts=tuple(map(_attempt, attempts)),
+            )
+        )
+    return tuple(found)
+
+
+def _attempt(attempt: AttemptView) -> AttemptSummary:
+    return AttemptSummary(
+        attempt=attempt.attempt,
+        slot=attempt.slot,
+        instance=attempt.instance,
+        outcome=attempt.outcome,
+        failure=attempt.failure,
+        reason=attempt.reason,
+        exit_code=attempt.exit_code,
+        started=_time(attempt.started_at),
+        finished=_time(attempt.finished_at),
+        duration_s=attempt.duration_s,
+        usage=attempt.usage,
+        cost_usd=attempt.cost,
+    )
+
+
+def _time(at: int | None) -> str | None:
+    return None if at is None else rfc3339(at)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
