@@ -7,11 +7,10 @@ run and lane the first entries of each kind keep their order.
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from pto_core.decide import Decision
 from pto_proto.envelope import MAX_ENTRIES, MAX_EVENT_BYTES, Event, encode_event
 from pto_proto.events import Entry
 from pto_proto.ids import Lane, RunId
-
-from pto_core.decide import Decision
 
 
 class Message(NamedTuple):

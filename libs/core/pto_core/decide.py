@@ -7,15 +7,14 @@ written without the rest; deciding again on the same state gives the same decisi
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from pto_proto import events as ev
-from pto_proto.ids import MERGE_TASK, NO_DIGEST, PLAN_TASK, Lane, RunId
-
 from pto_core.hand_out import hand_out
 from pto_core.limits import BACKOFF_BASE_MS, CAPACITY_PAUSE_MS
 from pto_core.outcome import outcome_digest, run_status
 from pto_core.retry import backoff_ms
 from pto_core.state import Run, State, Task
 from pto_core.transitions import RunPhase, TaskState
+from pto_proto import events as ev
+from pto_proto.ids import MERGE_TASK, NO_DIGEST, PLAN_TASK, Lane, RunId
 
 
 class Decision(NamedTuple):

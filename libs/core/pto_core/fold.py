@@ -10,9 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from pto_proto import events as ev
-from pto_proto.envelope import Event
-from pto_proto.ids import Digest, InstanceId, Lane, RunId
 
 from pto_core.movements import (
     IllegalEvent,
@@ -27,6 +24,9 @@ from pto_core.movements import (
 )
 from pto_core.state import Instance, PlanParts, Run, State, Task
 from pto_core.transitions import RunPhase, TaskState, TaskTrigger
+from pto_proto import events as ev
+from pto_proto.envelope import Event
+from pto_proto.ids import Digest, InstanceId, Lane, RunId
 
 
 def evolve(state: State, seq: int, event: Event) -> None:

@@ -7,13 +7,12 @@ than an instance's capacity in that instance; among runs the one with the fewest
 from collections.abc import Iterator
 from heapq import heapify, heappop, heapreplace
 
-from pto_proto.events import TaskReady
-from pto_proto.ids import MERGE_TASK, NO_DIGEST, PLAN_TASK, InstanceId, Lane
-
 from pto_core.limits import MAX_HAND_OUT
 from pto_core.outcome import task_key
 from pto_core.state import LaneState, Run, State, Task
 from pto_core.transitions import RunPhase, TaskState
+from pto_proto.events import TaskReady
+from pto_proto.ids import MERGE_TASK, NO_DIGEST, PLAN_TASK, InstanceId, Lane
 
 
 def hand_out(state: State, now: int) -> Iterator[tuple[Lane, Run, TaskReady]]:

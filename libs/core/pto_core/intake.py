@@ -5,16 +5,16 @@ and its sequence; a request that cannot be granted touches no run.
 """
 
 import msgspec
-from pto_proto import events as ev
-from pto_proto import requests as rq
-from pto_proto.ids import Digest, RunId, digest_of, is_run_id
-from pto_proto.plans import Problem
-from pto_proto.subjects import kind_of
 
 from pto_core.decide import Decision
 from pto_core.limits import MAX_EXECUTORS
 from pto_core.state import Run, State
 from pto_core.transitions import RunPhase
+from pto_proto import events as ev
+from pto_proto import requests as rq
+from pto_proto.ids import Digest, RunId, digest_of, is_run_id
+from pto_proto.plans import Problem
+from pto_proto.subjects import kind_of
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from posixpath import splitext
 
 import msgspec
+
 from pto_proto.events import Conflict
 from pto_proto.ids import TaskId
 from pto_proto.manifests import Manifest, Tree, TreeFile

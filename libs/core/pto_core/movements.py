@@ -6,8 +6,6 @@ Imports pto_proto and siblings only. Invariant: every change of a task's state a
 
 from bisect import bisect_left, insort
 
-from pto_proto.events import FailureClass
-
 from pto_core.graph import PlanCycle, build_graph
 from pto_core.limits import INFRA_RETRIES, PLAN_RETRIES
 from pto_core.state import PlanParts, Run, State, Task
@@ -20,6 +18,7 @@ from pto_core.transitions import (
     TaskState,
     TaskTrigger,
 )
+from pto_proto.events import FailureClass
 
 
 class IllegalEvent(Exception):

@@ -8,11 +8,11 @@ import hashlib
 from collections.abc import Sequence
 
 import msgspec
-from pto_proto.events import RunStatus
-from pto_proto.ids import Digest
 
 from pto_core.state import Run, Task
 from pto_core.transitions import DONE_STATES, RunPhase, TaskState
+from pto_proto.events import RunStatus
+from pto_proto.ids import Digest
 
 KEY_VERSION = "1"
 """Part of every key: changes when the harness or the rules behind a result change."""

@@ -6,9 +6,8 @@ id).
 
 import hashlib
 
-from pto_proto.ids import RunId, TaskId
-
 from pto_core.limits import BACKOFF_BASE_MS, BACKOFF_CAP_MS
+from pto_proto.ids import RunId, TaskId
 
 
 def backoff_ms(run: RunId, task: TaskId, failures: int) -> int:

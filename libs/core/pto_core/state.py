@@ -4,6 +4,8 @@ Imports pto_proto and siblings only. Invariant: only ``fold`` changes these obje
 stays.
 """
 
+from pto_core.graph import Graph
+from pto_core.transitions import ENDED_PHASES, OPEN_STATES, RunPhase, TaskState
 from pto_proto.events import FailureClass, PlanFinished, RunConsolidated, RunFinished, RunPaused
 from pto_proto.ids import (
     LANE_CONSOLIDATOR,
@@ -19,9 +21,6 @@ from pto_proto.ids import (
 )
 from pto_proto.plans import TaskSpec
 from pto_proto.requests import RunRequested
-
-from pto_core.graph import Graph
-from pto_core.transitions import ENDED_PHASES, OPEN_STATES, RunPhase, TaskState
 
 
 class Task:

@@ -15,8 +15,10 @@ import threading
 from collections.abc import Callable
 
 import structlog
+
 from pto_core.coalesce import Message, coalesce
 from pto_core.decide import Decision
+from pto_dispatch.orders import OpenOrders
 from pto_ports.backend import Backend, LiveLine, Order
 from pto_ports.clock import Clock
 from pto_ports.event_log import MAX_BATCH, EventLog, LogReader, LogUnavailable, NotSettled, Outgoing, Recorded
@@ -24,8 +26,6 @@ from pto_proto import events as ev
 from pto_proto.envelope import ProtocolError, UnknownVersion, decode_event
 from pto_proto.ids import InstanceId, Lane
 from pto_proto.subjects import lane_filter
-
-from pto_dispatch.orders import OpenOrders
 
 READ_WAIT_S = 5.0
 """How long one read waits for news; only bounds how often the loop looks round."""

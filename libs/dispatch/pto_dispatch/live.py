@@ -1,6 +1,7 @@
 """Sends lines of output to whoever looks on, from any thread, in small batches.
 
-Imports ports and proto only. Invariant: it never blocks a task and never grows without bound; what is too much is dropped.
+Imports ports and proto only. Invariant: it never blocks a task and never grows without bound; what is too much is
+dropped.
 """
 
 import asyncio
@@ -8,6 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 import msgspec
+
 from pto_ports.backend import Order
 from pto_proto.ids import Lane, TaskId
 from pto_proto.subjects import live_subject

@@ -138,6 +138,7 @@ def _secret_bytes(secrets: Iterable[str]) -> list[bytes]:
 
 
 def _clean(line: bytes) -> str:
-    text = _ESCAPES.sub("", line[: TAIL_LINE_CHARS * 8].decode(errors="replace"))
+    shown = line.rstrip(b"\r").rsplit(b"\r", 1)[-1]  # of a progress bar: what a terminal would show
+    text = _ESCAPES.sub("", shown[: TAIL_LINE_CHARS * 8].decode(errors="replace"))
     text = _CONTROLS.sub("", text)
     return text if len(text) <= TAIL_LINE_CHARS else text[: TAIL_LINE_CHARS - 3] + "..."

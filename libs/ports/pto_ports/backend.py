@@ -7,6 +7,7 @@ the ``Report`` that the backend was opened with.
 from typing import Protocol
 
 import msgspec
+
 from pto_proto.events import Entry, TaskReady
 from pto_proto.ids import RunId
 

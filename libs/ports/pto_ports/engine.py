@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 import msgspec
+
 from pto_proto.events import Usage
 from pto_proto.plans import Plan, TaskSpec
 

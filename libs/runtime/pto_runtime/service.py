@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 import uvloop
+
 from pto_ports.event_log import LogCorrupt
 from pto_proto.envelope import UnknownVersion
-
 from pto_runtime.logs import configure_logs
 from pto_runtime.settings import BadSettings, Settings, read_settings
 

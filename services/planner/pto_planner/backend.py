@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import TypedDict
 
 import msgspec
+
 from pto_core.plan_check import check_plan
 from pto_ports.backend import LiveLine, Order, Report
 from pto_ports.blob_store import BlobDamaged, BlobMissing, BlobStore

@@ -9,12 +9,11 @@ from pto_bus.session import open_session
 from pto_dispatch.dispatcher import Dispatcher
 from pto_dispatch.live import LiveLines
 from pto_engines.simulated import SimulatedPlanner
+from pto_planner.backend import PlannerBackend
 from pto_proto.ids import LANE_PLANNER, InstanceId
 from pto_runtime.clock import SystemClock
 from pto_runtime.service import CannotServe, new_incarnation, run_service
 from pto_runtime.settings import Settings
-
-from pto_planner.backend import PlannerBackend
 
 
 async def serve(settings: Settings, stop: asyncio.Event, on_up: Callable[[], None] = lambda: None) -> None:

@@ -8,6 +8,7 @@ import asyncio
 
 import msgspec
 import structlog
+
 from pto_core.decide import Decision
 from pto_core.intake import Asked, answer
 from pto_core.plan_check import check_plan, check_request, count_tasks

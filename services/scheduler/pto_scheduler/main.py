@@ -10,7 +10,6 @@ from pto_proto.ids import InstanceId
 from pto_runtime.clock import SystemClock
 from pto_runtime.service import CannotServe, new_incarnation, run_service
 from pto_runtime.settings import Settings
-
 from pto_scheduler.intake import Intake
 from pto_scheduler.scheduler import Deposed, Scheduler
 

@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Callable
 
 import structlog
+
 from pto_core.coalesce import Message, coalesce
 from pto_core.decide import Decision, decide, next_due
 from pto_core.fold import evolve, poison
@@ -23,7 +24,6 @@ from pto_proto import events as ev
 from pto_proto.envelope import ProtocolError, UnknownVersion, decode_event
 from pto_proto.ids import InstanceId, RunId
 from pto_proto.subjects import EPOCH_SUBJECT, parse_event_subject
-
 from pto_scheduler.feed import Feed
 from pto_scheduler.intake import Intake
 
