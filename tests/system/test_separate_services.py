@@ -1,0 +1,128 @@
+"""Services as processes of their own, asked by a bare NATS client; black box."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pto_bus.broker import Broker
+from pto_bus.topology import single_host_accounts
+from pto_proto.ids import LANE_LOCAL
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+PASSWORD = "for-tests"
+SERVICES = ("scheduler", "planner", "dispatcher-local", "consolidator")
+
+
+class Site:
+    """A broker and service processes in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.broker = Broker.start(folder / "store", single_host_accounts(PASSWORD, (LANE_LOCAL,)))
+        self.environment = {
+            **os.environ, "NATS_URL": self.broker.url, "PTO_PASSWORD": PASSWORD, "PTO_WORK_DIR": str(folder / "work/{run}"),
+            "XDG_STATE_HOME": str(folder / "state"), "HOME": str(folder),
+        }  # fmt: skip
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.run([str(BIN / "orchestrator"), "bootstrap", "--nats-url", self.broker.url], PTO_USER="bootstrap")
+
+    def start(self, service: str) -> None:
+        log = (self.folder / f"{service}.log").open("ab")
+        self.processes[service] = subprocess.Popen(
+            [BIN / f"pto-{service}"], env=self.environment, stdout=log, stderr=log
+        )
+
+    def run(self, command: list[str], *, code: int = 0, **environment: str) -> str:
+        done = subprocess.run(
+            command,
+            env={**self.environment, **environment},
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+        assert done.returncode == code, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}\n{self.logs()}"
+        return done.stdout
+
+    def logs(self) -> str:
+        return "\n".join(f"--- {path.name}\n{path.read_text()[-2000:]}" for path in self.folder.glob("*.log"))
+
+    def request(self, *words: str, code: int = 0) -> str:
+        script = str(ROOT / "docs/examples/request.py")
+        return self.run([sys.executable, script, *words], code=code, PTO_USER="requester")
+
+    def orchestrator(self, *words: str, code: int = 0) -> str:
+        return self.run([str(BIN / "orchestrator"), *words], code=code, PTO_USER="requester")
+
+    def close(self) -> None:
+        for process in self.processes.values():
+            process.send_signal(signal.SIGTERM)
+        for process in self.processes.values():
+            process.wait(20)
+        self.broker.stop()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    running = Site(tmp_path)
+    yield running
+    running.close()
+
+
+@pytest.mark.slow
+def test_a_bare_client_gets_the_same_project_as_the_command_line(site: Site, tmp_path: Path) -> None:
+    for service in SERVICES:
+        site.start(service)
+    said = site.request("Create a calculator function", "calc-request-1")
+    assert "succeeded" in said
+    site.orchestrator("fetch", "calc-request-1", "-o", "out/remote")
+    environment = dict.fromkeys(("NATS_URL", "PTO_PASSWORD"), "")
+    site.run([str(BIN / "orchestrator"), "Create a calculator function", "-m", "3", "-o", "out/local"], **environment)
+    summaries = [
+        json.loads((tmp_path / f"out/{name}/execution_summary.json").read_text()) for name in ("remote", "local")
+    ]
+    assert summaries[0]["tree_digest"] == summaries[1]["tree_digest"]
+    assert summaries[0]["outcome_digest"] == summaries[1]["outcome_digest"]
+    followed = site.run([sys.executable, str(ROOT / "docs/examples/subscribe.py"), "calc-request-1"], PTO_USER="viewer")
+    lines = followed.splitlines()
+    assert "RunAccepted" in lines[0]
+    assert "RunFinished" in lines[-1]
+    first = lines[len(lines) // 2].split()[0]
+    again = site.run(
+        [sys.executable, str(ROOT / "docs/examples/subscribe.py"), "calc-request-1", first], PTO_USER="viewer"
+    )
+    assert again.splitlines() == [line for line in lines if int(line.split()[0]) >= int(first)]
+
+
+@pytest.mark.slow
+def test_every_service_can_be_killed_while_a_run_goes_on(site: Site, tmp_path: Path) -> None:
+    plan = {"name": "slow", "tasks": [{"id": f"t{i}", "command": f"sleep 0.3; echo {i} > t{i}.txt"} for i in range(12)]}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    for service in SERVICES:
+        site.start(service)
+    run = site.orchestrator(
+        "run", "--plan", "plan.json", "-m", "3", "--detach", "--nats-url", site.broker.url, "-o", "out/killed"
+    ).split()[-1]
+    for service in SERVICES:
+        time.sleep(0.4)
+        site.processes[service].kill()
+        site.processes[service].wait()
+        site.start(service)
+    site.broker.restart(kill=True)
+    site.orchestrator("watch", run, "--nats-url", site.broker.url)
+    site.orchestrator("fetch", run, "-o", "out/fetched")
+    summary = json.loads((tmp_path / "out/fetched/execution_summary.json").read_text())
+    assert summary["status"] == "succeeded"
+    assert summary["counts"] == {"succeeded": 12}
+    assert sorted(path.name for path in (tmp_path / "out/fetched/data").iterdir()) == sorted(
+        f"t{i}.txt" for i in range(12)
+    )
