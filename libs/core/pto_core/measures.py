@@ -1,7 +1,7 @@
 """Figures of one run: how long, how parallel, how much better than one after the other.
 
-Pure; imports pto_proto and siblings only. Invariant: only the plan's own tasks count (not planning and merging), and what
-has not happened yet counts as nothing.
+Pure; imports pto_proto and siblings only. Invariant: only the plan's own tasks count (not planning and merging), and
+what has not happened yet counts as nothing.
 """
 
 from collections import Counter

@@ -120,11 +120,12 @@ class RunView:
         return attempts[-1] if attempts else None
 
     def plan(self) -> Plan | None:
-        """The plan that runs; None until it is settled."""
+        """The plan that runs, or the complete one that waits to be settled; None without one."""
         run = self.run
-        if run is None or run.plan is None or not run.settled:
+        if run is None or run.plan is None:
             return None
-        tasks = tuple(task.spec for task in run.tasks)
+        parts = run.plans.get(run.plan.plan_digest)
+        tasks = parts.tasks() if parts is not None else tuple(task.spec for task in run.tasks)
         return Plan(name=run.plan.name or run.request.name, tasks=tasks, inputs=run.plan.inputs, checks=run.plan.checks)
 
     def _ended(self, task: TaskId) -> None:
