@@ -12,6 +12,7 @@ from pto_bus.session import Session, open_session
 from pto_cli.host import Host
 from pto_cli.registry import Endpoint, RunFolder, run_folder, state_home
 from pto_ports.blob_store import BlobStore
+from pto_proto.ids import LANE_LOCAL
 from pto_runtime.settings import read_settings
 
 ATTACH_TRIES = 20
@@ -25,7 +26,7 @@ class NoSuchRun(Exception):
 
 @dataclass
 class Access:
-    """A requester's session, with the host behind it if this process started one."""
+    """A requester's session, with the host behind it if this process started one, and the embedded run's folder."""
 
     session: Session
     blobs: BlobStore
@@ -85,6 +86,31 @@ async def open_run(run: str) -> Access:
         endpoint = folder.read_endpoint()
         if endpoint is not None:
             session = await open_session(endpoint.url, user=endpoint.user, password=endpoint.password)
-            return Access(session=session, blobs=DirectoryBlobStore(blob_cache()))
+            return Access(session=session, blobs=DirectoryBlobStore(blob_cache()), folder=folder)
         await asyncio.sleep(ATTACH_PAUSE_S)
     raise NoSuchRun(f"run {run!r} is held by another command that is just starting or ending; try again")
+
+
+async def set_up_broker(url: str, environment: Mapping[str, str]) -> None:
+    """Make streams and consumers on the broker at this address. Raises BusError, BadSettings."""
+    from pto_bus.bootstrap import bootstrap
+    from pto_bus.topology import single_host_accounts
+
+    settings = read_settings({**environment, "NATS_URL": url}, "bootstrap")
+    session = await open_session(settings.url, **settings.access())
+    try:
+        # Only the accounts' names matter here: the broker's own configuration holds their passwords.
+        await bootstrap(session.connection, single_host_accounts("not-sent", (LANE_LOCAL,)))
+    finally:
+        await session.close()
+
+
+def server_version() -> str:
+    """The ``nats-server`` that embedded runs use. Raises BusError."""
+    import subprocess
+
+    from pto_bus.broker import find_server
+
+    path = find_server()
+    said = subprocess.run([path, "--version"], capture_output=True, text=True, check=True, timeout=10).stdout
+    return f"{said.strip()} at {path}"

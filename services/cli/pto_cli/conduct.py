@@ -5,85 +5,141 @@ that doing it again later gives the same.
 """
 
 import asyncio
-from dataclasses import dataclass
+import secrets
+import signal
+import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Literal, Protocol
-
-from pto_client.fetch import fetch
-from pto_client.summary import Summary
+from typing import Any, Literal
 
 from pto_cli.access import Access
-from pto_client.follower import Follower, Seen
-from pto_client.requester import ask, store_inputs, with_plan
+from pto_cli.job import Job
+from pto_cli.progress import Progress
+from pto_cli.registry import RunFolder
+from pto_client.follower import Follower
+from pto_client.requester import ask
 from pto_core.views import RunView
 from pto_proto.ids import RunId
-from pto_proto.plans import Plan
-from pto_proto.requests import RunRequested
+from pto_proto.requests import Request
 from pto_proto.subjects import run_filter
 
 TICK_S = 0.2
 """How often whoever watches is called without news, so that clocks on the screen move."""
+ANSWER_S = 15.0
+"""How long to wait for the scheduler's answer to a request; it answers at once when it is there."""
+
+End = Literal["ended", "refused", "paused", "interrupted", "host-gone"]
 
 
-class Watcher(Protocol):
-    """Shows what happens."""
+def run_loop(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> int:
+    """Run ``work`` with an event that Ctrl-C and SIGTERM set; a second Ctrl-C ends at once. Returns its exit code."""
+    import uvloop
 
-    def show(self, view: RunView, news: list[Seen]) -> None:
-        """Called with news, and every ``TICK_S`` without."""
+    async def guarded() -> int:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def on_signal() -> None:
+            stop.set()
+            loop.remove_signal_handler(signal.SIGINT)
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, on_signal)
+        return await work(stop)
+
+    return uvloop.run(guarded())
 
 
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """A run that is to be asked for."""
-
-    request: RunRequested
-    request_id: str
-    plan: Plan | None = None
-    inputs: tuple[tuple[str, Path], ...] = ()
+def now_ms() -> int:
+    """Unix time in milliseconds."""
+    return time.time_ns() // 1_000_000
 
 
-End = Literal["ended", "refused", "paused", "interrupted"]
+def new_request_id() -> str:
+    """An id for a request."""
+    return secrets.token_hex(8)
 
 
-async def request_run(access: Access, wanted: Wanted, now: int) -> None:
-    """Store what the request names, then ask. Raises LogUnavailable, StoreFull."""
-    request = wanted.request
-    if wanted.inputs:
-        import msgspec
+async def submit(access: Access, job: Job) -> None:
+    """Ask for the job's run. Raises LogUnavailable."""
+    requester = access.session.connection.user
+    await ask(access.session.queue, job.request, requester=requester, request_id=job.request_id, now=now_ms())
 
-        digest = await store_inputs(access.blobs, wanted.inputs)
-        request = msgspec.structs.replace(request, inputs_digest=digest)
-    if wanted.plan is not None:
-        request = await with_plan(request, wanted.plan, access.blobs)
-    await ask(
-        access.session.queue,
-        request,
-        requester=access.session.connection.user,
-        request_id=wanted.request_id,
-        now=now,
-    )
+
+async def ask_and_wait(access: Access, follower: Follower, request: Request) -> list[str] | None:
+    """Ask; returns why it was refused (nothing: granted), None if nobody answered in ``ANSWER_S``."""
+    request_id = new_request_id()
+    requester = access.session.connection.user
+    await ask(access.session.queue, request, requester=requester, request_id=request_id, now=now_ms())
+    deadline = time.monotonic() + ANSWER_S
+    while time.monotonic() < deadline:
+        await follower.next(TICK_S)
+        if request_id in follower.view.answers:
+            return follower.refusal_of(request_id)
+    return None
+
+
+async def catch_up(follower: Follower, progress: Progress | None = None) -> RunView:
+    """Read all that is in the log so far."""
+    await follower.open()
+    while not follower.caught_up:
+        news = await follower.next(TICK_S)
+        if progress is not None and news:
+            progress.show(follower.view, news)
+    return follower.view
 
 
 async def follow(
-    access: Access, follower: Follower, watcher: Watcher, stop: asyncio.Event, *, request_id: str = ""
+    access: Access,
+    follower: Follower,
+    progress: Progress,
+    stop: asyncio.Event,
+    *,
+    request_id: str = "",
+    on_change: Callable[[RunView], None] = lambda view: None,
 ) -> End:
     """Show the run until it has ended, waits for a person, was refused, or ``stop`` is set."""
     while not stop.is_set():
-        if access.host is not None:
-            access.host.check()
-        news = await follower.next(TICK_S)
-        watcher.show(follower.view, news)
-        if follower.ended:
+        view = follower.view
+        if view.finished is not None:
             return "ended"
         if request_id and follower.refusal_of(request_id):
             return "refused"
-        run = follower.view.run
+        run = view.run
         if run is not None and run.paused is not None and run.paused.kind != "asked" and not run.open:
             return "paused"
+        news = await follower.next(TICK_S)
+        progress.show(view, news)
+        on_change(view)
+        if access.host is not None:
+            access.host.check()
+        elif not news and access.folder is not None and not access.folder.is_hosted():
+            return "host-gone"
     return "interrupted"
 
 
-async def fetch_output(access: Access, run: RunId, out_dir: Path) -> Summary:
+async def fetch_output(access: Access, run: RunId, out_dir: Path) -> None:
     """Write the run's output folder. Raises OutputProblem, BlobMissing, LogUnavailable."""
-    messages = await access.session.view.read_run(run_filter(run))
-    return await fetch(messages, access.blobs, out_dir)
+    from pto_client.fetch import fetch
+
+    await fetch(await access.session.view.read_run(run_filter(run)), access.blobs, out_dir)
+
+
+class NoteKeeper:
+    """Keeps ``run.json`` in step with the view."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self._state = ""
+
+    def __call__(self, view: RunView) -> None:
+        """Note the run's state if it has changed."""
+        from dataclasses import replace
+
+        from pto_cli.render import state_of
+
+        state = state_of(view)
+        note = self._folder.read_note() if state != self._state else None
+        if note is not None:
+            self._state = state
+            self._folder.write_note(replace(note, state=state))

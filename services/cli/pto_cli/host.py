@@ -15,6 +15,7 @@ from pto_bus.broker import Broker
 from pto_bus.connect import connect
 from pto_bus.session import Session, open_session
 from pto_bus.topology import single_host_accounts
+from pto_ports.engine import PlanDraft
 from pto_proto.ids import LANE_LOCAL
 from pto_runtime.settings import Settings
 
@@ -73,7 +74,6 @@ class Host:
         """Start scheduler, planner, local dispatcher and consolidator; they find by themselves what there is to do."""
         # Imported here: a command that only reads a run needs none of this.
         import pto_consolidator.main
-
         import pto_dispatcher_local.main
         import pto_planner.main
         import pto_scheduler.main
@@ -116,3 +116,10 @@ class Host:
         if self._broker is not None:
             self._broker.stop()
             self._broker = None
+
+
+def draft_plan(requirement: str, max_executors: int) -> PlanDraft:
+    """The plan that the simulated engine would make. Raises EngineError."""
+    from pto_engines.simulated import SimulatedPlanner
+
+    return SimulatedPlanner().plan(requirement, max_executors)

@@ -1,0 +1,1 @@
+"""The commands of ``orchestrator``, one per module; each has ``main(words) -> exit code``."""

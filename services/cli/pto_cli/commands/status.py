@@ -1,0 +1,46 @@
+"""``orchestrator status RUN``: the state of a run and of its tasks, now.
+
+Imports siblings. Invariant: it changes nothing.
+"""
+
+import asyncio
+import json
+from argparse import Namespace
+
+from pto_cli.arguments import command_parser, parse, reach_view
+from pto_cli.problems import EXIT_OK
+
+
+def main(words: list[str]) -> int:
+    """The command."""
+    parser = command_parser("status", "Show the state of a run and its tasks.")
+    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    typed = parse(parser, words)
+    return EXIT_OK if typed is None else asyncio.run(_status(typed))
+
+
+async def _status(typed: Namespace) -> int:
+    from pto_cli.conduct import now_ms
+    from pto_cli.progress import write_lines
+    from pto_cli.render import state_of, status_lines
+
+    async with reach_view(typed) as (access, follower):
+        view = follower.view
+        if not typed.json:
+            lines = status_lines(view, now_ms())
+            if access.host is not None and view.run is not None and not view.run.ended:
+                lines.append(f"nobody hosts this run; `orchestrator resume {typed.run}` picks it up")
+            write_lines(lines)
+            return EXIT_OK
+        tasks = [
+            {
+                "id": task.spec.id,
+                "state": task.state.value,
+                "attempts": len(view.attempts.get(task.spec.id, ())),
+                "reason": task.reason,
+            }
+            for task in (view.run.tasks if view.run is not None else ())
+        ]
+        write_lines([json.dumps({"run": typed.run, "state": state_of(view), "tasks": tasks})])
+    return EXIT_OK

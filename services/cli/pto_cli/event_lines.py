@@ -1,0 +1,133 @@
+"""One line per thing that happened, for progress without a terminal. Pure.
+
+Imports core and proto only. Invariant: what is said follows from the event and the view that has just taken it in.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pto_cli.render import SYSTEM, clean, counts_line, duration, is_simulated
+from pto_core.views import RunView
+from pto_proto import events as ev
+from pto_proto.envelope import Event
+
+
+def event_lines(view: RunView, event: Event) -> Iterator[str]:
+    """The lines about one event, each with the time since the run was accepted; most kinds have none."""
+    say = _SAY.get(event.kind)
+    if say is None:
+        return
+    for entry in event.entries:
+        since = max(0, entry.at - (view.accepted_at or entry.at)) / 1000
+        minutes, seconds = divmod(since, 60)
+        for line in say(view, entry):
+            yield f"{int(minutes):02d}:{seconds:04.1f}  {line}"
+
+
+def _accepted(view: RunView, entry: ev.RunAccepted) -> Iterator[str]:
+    request = entry.request
+    what = clean(request.name or request.requirement, 100)
+    yield f"run {view.id} accepted: {what} (at most {request.max_executors} at once on {request.backend})"
+    if request.engine == "simulated" and request.requirement:
+        yield "SIMULATED: the engine makes up a project; no model is asked"
+
+
+def _refused(view: RunView, entry: ev.RequestRefused) -> Iterator[str]:
+    yield from (f"refused: {clean(str(reason))}" for reason in entry.reasons)
+
+
+def _planned(view: RunView, entry: ev.PlanFinished) -> Iterator[str]:
+    complexity = "" if entry.complexity is None else f", complexity {entry.complexity} of 100"
+    rationale = f": {clean(entry.rationale)}" if entry.rationale else ""
+    yield f"plan of {entry.task_count} tasks{complexity}{rationale}"
+
+
+def _settled(view: RunView, entry: ev.PlanSettled) -> Iterator[str]:
+    run = view.run
+    if run is not None and is_simulated(view) and not run.request.requirement:
+        yield "SIMULATED: agents' work is made up; no model is asked"
+
+
+def _started(view: RunView, entry: ev.TaskStarted) -> Iterator[str]:
+    if entry.task in SYSTEM:
+        yield SYSTEM[entry.task]
+        return
+    attempt = view.attempt(entry)
+    slot = f" in slot {attempt.slot}" if attempt is not None else ""
+    again = f" (attempt {entry.attempt})" if entry.attempt > 1 else ""
+    yield f"{entry.task} started{slot}{again}"
+
+
+def _finished(view: RunView, entry: ev.TaskFinished) -> Iterator[str]:
+    done = f" [{counts_line(view.run)}]" if view.run is not None and entry.task not in SYSTEM else ""
+    if entry.outcome == "succeeded":
+        if entry.task not in SYSTEM:
+            files = f", {entry.files} files" if entry.files else ""
+            yield f"{entry.task} succeeded after {duration(entry.duration_s)}{files}{done}"
+        return
+    name = SYSTEM.get(entry.task, entry.task)
+    if entry.outcome == "cancelled":
+        yield f"{name} cancelled{done}"
+        return
+    code = "" if entry.exit_code is None else f", exit code {entry.exit_code}"
+    yield f"{name} failed ({entry.failure}{code}): {clean(entry.reason)}{done}"
+    if entry.hint:
+        yield f"    {clean(entry.hint)}"
+
+
+def _retry(view: RunView, entry: ev.TaskRetryScheduled) -> Iterator[str]:
+    yield f"{entry.task} will be tried again in {duration((entry.due_at - entry.at) / 1000)}"
+
+
+def _unknown(view: RunView, entry: ev.AttemptUnknown) -> Iterator[str]:
+    yield f"{entry.task}: no news of attempt {entry.attempt} from {entry.instance}"
+
+
+def _lost(view: RunView, entry: ev.AttemptLost) -> Iterator[str]:
+    yield f"{entry.task}: attempt {entry.attempt} is lost: {clean(entry.reason)}"
+
+
+def _lane_paused(view: RunView, entry: ev.LanePaused) -> Iterator[str]:
+    yield f"nothing is handed out for now: {clean(entry.reason)}"
+
+
+def _paused(view: RunView, entry: ev.RunPaused) -> Iterator[str]:
+    yield f"paused ({entry.kind}): {clean(entry.reason)}"
+
+
+def _resumed(view: RunView, entry: ev.RunResumed) -> Iterator[str]:
+    yield "resumed"
+
+
+def _cancelling(view: RunView, entry: ev.RunCancelling) -> Iterator[str]:
+    yield "being cancelled" + (f": {clean(entry.reason)}" if entry.reason else "")
+
+
+def _consolidated(view: RunView, entry: ev.RunConsolidated) -> Iterator[str]:
+    conflicts = f", {len(entry.conflicts)} conflicts" if entry.conflicts else ""
+    red = sum(not check.passed for check in entry.checks)
+    checks = f", {red} of {len(entry.checks)} checks failed" if red else ""
+    yield f"merged: {entry.files} files, {entry.lines} lines of code{conflicts}{checks}"
+
+
+def _run_finished(view: RunView, entry: ev.RunFinished) -> Iterator[str]:
+    yield f"run {view.id} {entry.status}" + (f": {clean(entry.reason)}" if entry.reason else "")
+
+
+_SAY: dict[type[ev.Entry], Callable[[RunView, Any], Iterator[str]]] = {
+    ev.RunAccepted: _accepted,
+    ev.RequestRefused: _refused,
+    ev.PlanFinished: _planned,
+    ev.PlanSettled: _settled,
+    ev.TaskStarted: _started,
+    ev.TaskFinished: _finished,
+    ev.TaskRetryScheduled: _retry,
+    ev.AttemptUnknown: _unknown,
+    ev.AttemptLost: _lost,
+    ev.LanePaused: _lane_paused,
+    ev.RunPaused: _paused,
+    ev.RunResumed: _resumed,
+    ev.RunCancelling: _cancelling,
+    ev.RunConsolidated: _consolidated,
+    ev.RunFinished: _run_finished,
+}

@@ -1,0 +1,100 @@
+"""Hosts one embedded run: broker and services in this process, from the job to the output folder.
+
+Imports siblings. Invariant: a run that was accepted is never lost by what happens here; it can be picked up from its
+folder. A run that was not accepted leaves nothing behind.
+"""
+
+import asyncio
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from pto_cli.access import Access, host_run
+from pto_cli.conduct import End, NoteKeeper, ask_and_wait, catch_up, fetch_output, follow, submit
+from pto_cli.job import Job
+from pto_cli.problems import Unavailable
+from pto_cli.progress import Progress
+from pto_cli.registry import RunFolder, RunNote
+from pto_client.follower import Follower
+from pto_core.views import RunView
+from pto_proto.ids import RunId
+from pto_proto.requests import RunResumeRequested
+from pto_runtime.logs import configure_logs
+
+
+async def host(
+    folder: RunFolder,
+    note: RunNote,
+    job: Job | None,
+    progress: Progress,
+    stop: asyncio.Event,
+    *,
+    on_known: Callable[[RunView], None] = lambda view: None,
+) -> tuple[RunView, End]:
+    """Host the run until it ends or ``stop`` is set. ``on_known`` hears once when the run is accepted or refused.
+
+    Raises BusError, LogUnavailable, CannotServe, Unavailable.
+    """
+    out_dir = Path(note.output_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with folder.log.open("a") as log:
+        configure_logs("plain", stream=log)
+        access = await host_run(folder, work_dir=out_dir, capacity=note.max_executors, with_services=True)
+        follower = Follower(access.session.view, RunId(note.run))
+        try:
+            view = await catch_up(follower, progress)
+            await _make_it_go_on(access, follower, job)
+            end = await _follow(access, follower, job, progress, stop, _tell_once(folder, on_known))
+            if end == "ended":
+                await fetch_output(access, RunId(note.run), out_dir)
+        finally:
+            progress.close()
+            with suppress(asyncio.CancelledError):
+                await follower.close()
+            await access.close()
+    if end == "refused" and view.run is None:
+        shutil.rmtree(folder.path, ignore_errors=True)
+    return view, end
+
+
+async def _make_it_go_on(access: Access, follower: Follower, job: Job | None) -> None:
+    """Ask for the run if the log does not know it yet; lift its pause if it has one."""
+    run = follower.view.run
+    if run is None:
+        if job is None:
+            raise Unavailable("the run's folder does not say what was asked for; start it again")
+        await submit(access, job)
+    elif run.paused is not None and not run.ended:
+        refused = await ask_and_wait(access, follower, RunResumeRequested(run=run.id))
+        if refused is None or refused:
+            raise Unavailable(f"run {run.id} cannot go on: {'; '.join(refused or ['nobody answered'])}")
+
+
+def _tell_once(folder: RunFolder, on_known: Callable[[RunView], None]) -> Callable[[RunView], None]:
+    keep_note = NoteKeeper(folder)
+    told = False
+
+    def on_change(view: RunView) -> None:
+        nonlocal told
+        keep_note(view)
+        if not told and (view.run is not None or view.refused):
+            told = True
+            on_known(view)
+
+    return on_change
+
+
+async def _follow(
+    access: Access,
+    follower: Follower,
+    job: Job | None,
+    progress: Progress,
+    stop: asyncio.Event,
+    on_change: Callable[[RunView], None],
+) -> End:
+    on_change(follower.view)
+    return await follow(
+        access, follower, progress, stop, request_id=job.request_id if job is not None else "", on_change=on_change
+    )

@@ -1,0 +1,113 @@
+"""``orchestrator``: finds the command, runs it, and turns what ends it into an exit code.
+
+Imports the standard library; each command is imported when it is called, so that ``--help`` is quick. Invariant: no
+foreseen error shows a traceback, and a reader that closes the pipe ends a command quietly.
+"""
+
+import os
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from pto_cli.problems import EXIT_INTERRUPTED, EXIT_OK, WrongUse, exit_code_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+COMMANDS = {
+    "run": "run REQUIREMENTS, or a plan with --plan (the word `run` may be left out)",
+    "list": "list runs",
+    "status": "show the state of a run and its tasks",
+    "watch": "follow a run until it ends",
+    "logs": "show what a run's tasks have printed",
+    "events": "print a run's events",
+    "cancel": "stop a run and all its tasks",
+    "resume": "go on with a run that was interrupted or paused",
+    "fetch": "write a run's output folder",
+    "doctor": "check that everything is here that a run needs",
+    "demo": "show five short runs",
+    "bootstrap": "set up the streams on a broker (with --nats-url)",
+}
+HIDDEN = {"_host": "host a run in the background"}
+NOT_YET = {
+    "pause": "pausing runs is not available yet; `orchestrator cancel RUN` stops one",
+    "approve": "approval of plans is not available yet; `--dry-run` shows a plan before it runs",
+    "explain": "explanations are not available yet; `orchestrator status RUN` says what tasks wait for",
+    "audit": "audits are not available yet; `orchestrator events RUN` prints the log they would check",
+    "archive": "archiving is not available yet; the log of an embedded run lies in its own folder",
+}
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(words: list[str]) -> int:
+    """Do what was typed; returns the exit code."""
+    try:
+        code = _dispatch(words)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        _forget_stdout()
+        return EXIT_OK
+    except Exception as error:
+        known = exit_code_of(error)
+        if known is None:
+            raise
+        return known
+    return code
+
+
+def _dispatch(words: list[str]) -> int:
+    first = words[0] if words else ""
+    if first in ("-h", "--help", "help"):
+        return _help()
+    if first == "--version":
+        from importlib.metadata import version
+
+        sys.stdout.write(f"orchestrator {version('parallel-task-orchestrator')}\n")
+        return EXIT_OK
+    if first in NOT_YET:
+        raise WrongUse(f"{first}: {NOT_YET[first]}")
+    if first in COMMANDS or first in HIDDEN:
+        return _call(first, words[1:])
+    if len(words) == 1 and first.isalpha():
+        _refuse_typing_error(first)
+    return _call("run", words)
+
+
+def _call(name: str, words: list[str]) -> int:
+    command: Callable[[list[str]], int] = import_module(f"pto_cli.commands.{name.strip('_')}").main
+    return command(words)
+
+
+def _refuse_typing_error(word: str) -> None:
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, [*COMMANDS, *NOT_YET], n=1, cutoff=0.75)
+    if near:
+        raise WrongUse(
+            f"there is no command {word!r}; did you mean {near[0]!r}? (to build something: orchestrator run {word})"
+        )
+
+
+def _help() -> int:
+    from pto_cli.flags import run_parser
+
+    lines = ["usage: orchestrator REQUIREMENTS [options]", "       orchestrator COMMAND ...", "", "Commands:"]
+    lines += [f"  {name:<12}{what}" for name, what in COMMANDS.items()]
+    text = run_parser().format_help()
+    sys.stdout.write("\n".join([*lines, "", text[text.index("General options") :]]))
+    return EXIT_OK
+
+
+def _forget_stdout() -> None:
+    """Nobody reads any more; what is still buffered must not complain at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    main()

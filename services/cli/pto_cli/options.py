@@ -1,0 +1,183 @@
+"""From what was typed to ``RunOptions``: every check that needs no file, no network and no service.
+
+Imports the core's rules and siblings. Invariant: all that is wrong is said at once, one sentence each, without
+repeating a secret; a ``RunOptions`` is something that can be asked for.
+"""
+
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pto_cli.flags import FLAGS, Flag
+from pto_core.limits import MAX_EXECUTORS, MAX_REQUIREMENT_BYTES, MAX_RETRIES
+from pto_core.units import parse_memory_bytes, parse_time_s
+
+BACKENDS = ("--docker", "--slurm", "--aws")
+_NOT_YET = {
+    "real": "--real: real models are not available yet; leave it out to use the simulated engine",
+    "model": "--model: real models are not available yet; the simulated engine has none",
+    "max_cost": "--max-cost: cost limits are not available yet; the simulated engine costs nothing",
+    "approve": "--approve: approval of plans is not available yet; look at the plan with --dry-run",
+    "reuse": "--reuse: taking over finished work is not available yet",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What ``orchestrator run`` was asked for."""
+
+    requirement: str = ""
+    plan: Path | None = None
+    output_dir: Path | None = None
+    force: bool = False
+    max_executors: int = 5
+    max_retries: int = 3
+    on_failure: str = "continue"
+    on_conflict: str = "fail"
+    sandbox: str = "agents"
+    engine: str = "simulated"
+    dry_run: bool = False
+    detach: bool = False
+    nats_url: str = ""
+    json: bool = False
+    verbose: bool = False
+    quiet: bool = False
+
+
+def read_options(typed: Namespace, environment: Mapping[str, str]) -> tuple[RunOptions | None, list[str]]:
+    """The options, or None and everything that is wrong with them."""
+    values = {flag.field: getattr(typed, flag.field) for flag in FLAGS}
+    requirement = " ".join(typed.requirements)
+    nats_url = environment.get("NATS_URL", "") if values["nats_url"] is None else values["nats_url"]
+    problems = [
+        *_check_source(typed.requirements, values["plan"]),
+        *_check_choices(values),
+        *_check_backend(values, bool(nats_url)),
+        *_check_not_yet(values),
+        *_check_talk(values),
+    ]
+    executors = _whole(values, "max_executors", 1, MAX_EXECUTORS, problems)
+    retries = _whole(values, "max_retries", 0, MAX_RETRIES, problems)
+    if values["output_dir"] is not None and not values["output_dir"].strip():
+        problems.append("--output-dir: is empty; name a folder")
+    if problems:
+        return None, problems
+    options = RunOptions(
+        requirement=requirement,
+        plan=Path(values["plan"]) if values["plan"] else None,
+        output_dir=Path(values["output_dir"]) if values["output_dir"] else None,
+        force=values["force"],
+        max_executors=executors,
+        max_retries=retries,
+        on_failure=_value(values, "on_failure"),
+        on_conflict=_value(values, "on_conflict"),
+        sandbox=_value(values, "sandbox"),
+        engine=_value(values, "engine"),
+        dry_run=values["dry_run"],
+        detach=values["detach"],
+        nats_url=nats_url,
+        json=values["json"],
+        verbose=values["verbose"],
+        quiet=values["quiet"],
+    )
+    return options, []
+
+
+_BY_FIELD = {flag.field: flag for flag in FLAGS}
+
+
+def _value(values: Mapping[str, Any], field: str) -> str:
+    return _BY_FIELD[field].default if values[field] is None else str(values[field])
+
+
+def _whole(values: Mapping[str, Any], field: str, low: int, high: int, problems: list[str]) -> int:
+    text = _value(values, field)
+    number = int(text) if text.removeprefix("-").isdecimal() and text.isascii() and len(text) <= 18 else None
+    if number is None or not low <= number <= high:
+        problems.append(f"{_BY_FIELD[field].name}: must be a whole number from {low} to {high}, not {text!r}")
+        return low
+    return number
+
+
+def _check_source(words: list[str], plan: str | None) -> Iterator[str]:
+    requirement = " ".join(words)
+    if plan is not None and words:
+        yield f"{requirement[:60]!r} and --plan: give either REQUIREMENTS or a plan, not both"
+    elif plan is not None:
+        if not plan.strip():
+            yield "--plan: is empty; name a YAML or JSON file"
+    elif not requirement.strip():
+        yield 'REQUIREMENTS: is empty; say what is to be built, such as orchestrator "Build a todo list"'
+    elif len(words) > 1:
+        yield f'REQUIREMENTS: put the text in quotes: orchestrator "{requirement[:60]}"'
+    if len(requirement.encode(errors="replace")) > MAX_REQUIREMENT_BYTES:
+        yield f"REQUIREMENTS: is longer than {MAX_REQUIREMENT_BYTES} bytes"
+
+
+def _check_choices(values: Mapping[str, Any]) -> Iterator[str]:
+    for flag in FLAGS:
+        if flag.choices and values[flag.field] is not None and values[flag.field] not in flag.choices:
+            yield f"{flag.name}: must be one of {', '.join(flag.choices)}, not {values[flag.field]!r}"
+    if values["sandbox"] == "all":
+        yield "--sandbox all: a sandbox for commands is not available yet; use agents or none"
+
+
+def _check_backend(values: Mapping[str, Any], is_remote: bool) -> Iterator[str]:
+    chosen = [name for name in BACKENDS if values[name.removeprefix("--")]]
+    if len(chosen) > 1:
+        yield f"{' and '.join(chosen)}: choose one backend"
+    allowed = {name.removeprefix("--") for name in chosen} | ({"slurm"} if "--aws" in chosen else set())
+    providers = []
+    for flag in FLAGS:
+        if not flag.needs or values[flag.field] in (None, False):
+            continue
+        if flag.needs == "provider":
+            if flag.is_secret and is_remote:
+                yield f"{flag.name}: credentials never travel; set them in the environment of the services instead"
+            else:
+                providers.append(flag.name)
+        elif flag.needs not in allowed:
+            other = " or --aws" if flag.needs == "slurm" else ""
+            yield f"{flag.name}: needs --{flag.needs}{other}"
+        else:
+            yield from _check_value(flag, values[flag.field])
+    if providers:
+        yield f"{', '.join(providers)}: model providers are not available yet; only the simulated engine is"
+    if "--aws" in chosen:
+        for field in ("aws_cluster_name", "aws_s3_bucket"):
+            if not values[field]:
+                yield f"--aws: needs {_BY_FIELD[field].name}"
+    for name in chosen:
+        yield f"{name}: this backend is not available yet; leave it out to run on this machine"
+
+
+def _check_value(flag: Flag, text: Any) -> Iterator[str]:
+    parsers = {"slurm_time": parse_time_s, "slurm_mem": parse_memory_bytes}
+    if flag.field in parsers:
+        try:
+            parsers[flag.field](str(text))
+        except ValueError as error:
+            yield f"{flag.name}: {error}"
+    elif flag.field in ("slurm_cpus", "slurm_gpus"):
+        least = 1 if flag.field == "slurm_cpus" else 0
+        if not (str(text).isdecimal() and int(text) >= least):
+            yield f"{flag.name}: must be a whole number of at least {least}, not {text!r}"
+    elif text is not True and not str(text).strip():
+        yield f"{flag.name}: is empty"
+
+
+def _check_not_yet(values: Mapping[str, Any]) -> Iterator[str]:
+    for field, sentence in _NOT_YET.items():
+        if values[field] not in (None, False):
+            yield sentence
+    if values["engine"] in ("api", "claude-code"):
+        yield f"--engine {values['engine']}: this engine is not available yet; only simulated is"
+
+
+def _check_talk(values: Mapping[str, Any]) -> Iterator[str]:
+    if values["verbose"] and values["quiet"]:
+        yield "-v and -q: choose one"
+    if values["dry_run"] and values["detach"]:
+        yield "--dry-run and --detach: a dry run starts nothing that could be left alone"
