@@ -9,6 +9,7 @@ say when they are not.
 import argparse
 import inspect
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,10 +18,11 @@ from typing import Any
 import msgspec
 import yaml
 
-from pto_proto.envelope import type_name
-from pto_proto.events import WRITERS, Entry
-from pto_proto.manifests import Manifest, Tree
-from pto_proto.plans import InputFile, Plan
+from pto_proto.envelope import MAX_ENTRIES, type_name
+from pto_proto.events import WRITERS, CheckResult, Conflict, Entry, Usage
+from pto_proto.manifests import Manifest, ManifestFile, Tree, TreeFile
+from pto_proto.notes import field_notes
+from pto_proto.plans import InputFile, Plan, Problem, Resources, SlurmOptions, TaskSpec
 from pto_proto.requests import REQUESTS, Request
 from pto_proto.subjects import kind_of
 
@@ -28,63 +30,79 @@ ROOT = Path(__file__).resolve().parents[2]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 BLOBS: dict[str, Any] = {"Plan": Plan, "Manifest": Manifest, "Tree": Tree, "InputFiles": list[InputFile]}
 """Name -> type of what blobs hold."""
+VALUES: tuple[type[msgspec.Struct], ...] = (
+    Plan, TaskSpec, Resources, SlurmOptions, Problem, InputFile, Manifest, ManifestFile, Tree, TreeFile, Usage,
+    CheckResult, Conflict,
+)  # fmt: skip
+"""What stands inside events, requests and blobs, for the reference page."""
+ENVELOPE: dict[str, Any] = {
+    "specversion": {"const": "1.0"},
+    "id": {"type": "string", "minLength": 1, "description": "The same on every retry of the same bytes."},
+    "type": {"type": "string", "pattern": r"^pto\.[A-Za-z]+\.v[0-9]+$"},
+    "source": {"type": "string", "minLength": 1, "description": "Who wrote it."},
+    "subject": {"type": "string", "description": "The NATS subject it is published on."},
+    "time": {"type": "string", "format": "date-time", "description": "Of an event: that of its last entry."},
+    "datacontenttype": {"const": "application/json"},
+    "data": {"type": "object"},
+}
+"""Properties of every message; each message's own schema narrows ``type`` and ``data``."""
+REQUIRED = ["specversion", "id", "type", "source", "subject", "time", "data"]
 
 
 def envelope_schema(kind: type[Entry] | type[Request]) -> dict[str, Any]:
     """JSON Schema of a whole message: the CloudEvents envelope with this payload."""
-    (body,), parts = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
+    body, parts = _components(kind)
+    data = body
     if issubclass(kind, Entry):
-        data: dict[str, Any] = {
+        data = {
             "type": "object",
             "required": ["entries"],
             "properties": {
                 "run": {"type": "string"},
                 "lane": {"type": "string"},
-                "entries": {"type": "array", "items": body},
+                "entries": {"type": "array", "items": body, "maxItems": MAX_ENTRIES},
             },
         }
-    else:
-        data = body
-    properties = {
-        "specversion": {"const": "1.0"},
-        "id": {"type": "string"},
-        "type": {"const": type_name(kind)},
-        "source": {"type": "string"},
-        "subject": {"type": "string"},
-        "time": {"type": "string", "format": "date-time"},
-        "datacontenttype": {"const": "application/json"},
-        "data": data,
-    }
     return {
         "$schema": DIALECT,
         "title": type_name(kind),
         "description": inspect.getdoc(kind),
         "type": "object",
-        "required": ["specversion", "id", "type", "source", "subject", "time", "data"],
-        "properties": properties,
+        "required": REQUIRED,
+        "properties": {**ENVELOPE, "type": {"const": type_name(kind)}, "data": data},
         "$defs": parts,
+    }
+
+
+def any_message_schema() -> dict[str, Any]:
+    """JSON Schema of what all messages have in common."""
+    about = "The CloudEvents 1.0 envelope of every event and request."
+    return {
+        "$schema": DIALECT,
+        "title": "Envelope",
+        "description": about,
+        "type": "object",
+        "required": REQUIRED,
+        "properties": ENVELOPE,
     }
 
 
 def blob_schema(name: str) -> dict[str, Any]:
     """JSON Schema of what a blob of this kind holds."""
-    (body,), parts = msgspec.json.schema_components([BLOBS[name]], ref_template="#/$defs/{name}")
+    body, parts = _components(BLOBS[name])
     return {"$schema": DIALECT, "title": name, **body, "$defs": parts}
 
 
 def asyncapi() -> dict[str, Any]:
-    """The AsyncAPI 3 document: one channel per kind, one operation per writing role and kind."""
+    """The AsyncAPI 3 document: one channel per kind, and per kind who sends and who receives it."""
     channels: dict[str, Any] = {}
     operations: dict[str, Any] = {}
     messages: dict[str, Any] = {}
     for role, kind in _with_roles():
         name = kind.__name__
-        address = (
-            f"pto.req.{kind_of(kind)}.{{requester}}" if role == "requester" else f"pto.{kind_of(kind)}.{{lane}}.{{run}}"
-        )
         names = ("requester",) if role == "requester" else ("lane", "run")
         channels[name] = {
-            "address": address,
+            "address": _address(role, kind),
             "parameters": {parameter: {"$ref": f"#/components/parameters/{parameter}"} for parameter in names},
             "messages": {name: {"$ref": f"#/components/messages/{name}"}},
         }
@@ -95,12 +113,9 @@ def asyncapi() -> dict[str, Any]:
             "contentType": "application/cloudevents+json",
             "payload": {"$ref": f"schemas/{type_name(kind)}.json"},
         }
-        operations[f"{role}-{kind_of(kind)}"] = {
-            "action": "send",
-            "title": f"{role} writes {name}",
-            "channel": {"$ref": f"#/channels/{name}"},
-            "messages": [{"$ref": f"#/channels/{name}/messages/{name}"}],
-        }
+        reader = "scheduler" if role == "requester" else "reader"
+        operations[f"{role}-sends-{kind_of(kind)}"] = _operation("send", f"{role} writes {name}", role, name)
+        operations[f"{reader}-receives-{kind_of(kind)}"] = _operation("receive", f"{reader} reads {name}", reader, name)
     parameters = {
         "lane": {"description": "A backend and its place, such as local or slurm-hpc1; _ for the scheduler's own."},
         "run": {"description": "The run's id; _ for what concerns no run."},
@@ -129,25 +144,20 @@ def events_page() -> str:
         "`data` of an event is `{run, lane, entries}`, and each entry has `at` (Unix ms) and `cause` (log sequence).",
         "Fields with their default value are left out.",
     ]
+    lines += ["", "| Type | Written by | Subject |", "|---|---|---|"]
+    for role, kind in _with_roles():
+        name = kind.__name__
+        lines.append(f"| [{name}](#{name.lower()}) | {role} | `{_address(role, kind)}` |")
     role_before = ""
     for role, kind in _with_roles():
         if role != role_before:
             lines += ["", f"## Written by: {role}"]
             role_before = role
-        where = f"pto.req.{kind_of(kind)}.<requester>" if role == "requester" else f"pto.{kind_of(kind)}.<lane>.<run>"
-        lines += [
-            "",
-            f"### {kind.__name__}",
-            "",
-            f"`{type_name(kind)}` on `{where}`",
-            "",
-            inspect.getdoc(kind) or "",
-            "",
-        ]
-        for field in msgspec.structs.fields(kind):
-            if field.name not in ("at", "cause"):
-                need = " (required)" if field.required else ""
-                lines.append(f"- `{field.name}`: {_type_text(field.type)}{need}")
+        lines += ["", f"### {kind.__name__}", "", f"`{type_name(kind)}` on `{_address(role, kind)}`", ""]
+        lines += _struct_lines(kind)
+    lines += ["", "## Values"]
+    for value in VALUES:
+        lines += ["", f"### {value.__name__}", "", *_struct_lines(value)]
     return "\n".join([*lines, ""])
 
 
@@ -156,6 +166,7 @@ def outputs() -> dict[Path, str]:
     files = {Path("proto/asyncapi.yaml"): yaml.safe_dump(asyncapi(), sort_keys=False, width=120)}
     for _, kind in _with_roles():
         files[Path(f"proto/schemas/{type_name(kind)}.json")] = _json(envelope_schema(kind))
+    files[Path("proto/schemas/Envelope.json")] = _json(any_message_schema())
     for name in BLOBS:
         files[Path(f"proto/schemas/{name}.json")] = _json(blob_schema(name))
     files[Path("docs/reference/events.md")] = events_page()
@@ -187,13 +198,54 @@ def _with_roles() -> Iterator[tuple[str, Any]]:
     yield from (("requester", request) for request in REQUESTS)
 
 
+def _address(role: str, kind: type[Entry] | type[Request]) -> str:
+    return f"pto.req.{kind_of(kind)}.{{requester}}" if role == "requester" else f"pto.{kind_of(kind)}.{{lane}}.{{run}}"
+
+
+def _operation(action: str, title: str, role: str, name: str) -> dict[str, Any]:
+    return {
+        "action": action,
+        "title": title,
+        "tags": [{"name": role}],
+        "channel": {"$ref": f"#/channels/{name}"},
+        "messages": [{"$ref": f"#/channels/{name}/messages/{name}"}],
+    }
+
+
+def _components(kind: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(schema of the type, schemas of all structs in it), with what the source says about their fields."""
+    (body,), parts = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
+    for name, schema in parts.items():
+        notes = field_notes(_STRUCTS[name])
+        for field, property_schema in schema["properties"].items():
+            if field in notes:
+                property_schema["description"] = notes[field].replace("\n", " ")
+    return body, parts
+
+
+_STRUCTS: dict[str, type] = {kind.__name__: kind for kind in (*VALUES, *(kind for _, kind in _with_roles()))}
+
+
+def _struct_lines(kind: type[msgspec.Struct]) -> Iterator[str]:
+    yield inspect.getdoc(kind) or ""
+    yield ""
+    notes = field_notes(kind)
+    for field in msgspec.structs.fields(kind):
+        if field.name not in ("at", "cause"):
+            need = ", required" if field.required else ""
+            note = f": {notes[field.name]}".replace("\n", " ") if field.name in notes else ""
+            yield f"- `{field.name}` ({_type_text(field.type)}{need}){note}"
+
+
 def _json(value: Any) -> str:
     return json.dumps(value, indent=2) + "\n"
 
 
 def _type_text(kind: Any) -> str:
     text = inspect.formatannotation(kind)
-    return text.replace("pto_proto.", "").replace("typing.", "").replace("|", "or")
+    return re.sub(r"\b(?:pto_proto\.)?(?:ids|plans|events|requests|manifests|typing)\.", "", text).replace(
+        " | ", " or "
+    )
 
 
 def main() -> None:

@@ -36,6 +36,7 @@ def test_a_sample_decodes_matches_its_schema_and_encodes_to_the_same(sample: Pat
     schema = schema_for(sample)
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(wire, schema, cls=jsonschema.Draft202012Validator)
+    jsonschema.validate(wire, json.loads((ROOT / "proto/schemas/Envelope.json").read_text()))
     compact = json.dumps(wire, ensure_ascii=False, separators=(",", ":")).encode()
     if wire["subject"].startswith("pto.req."):
         request_id, request = decode_request(compact)
@@ -60,9 +61,22 @@ def test_the_asyncapi_document_names_every_message_and_its_writer() -> None:
     assert document["asyncapi"] == "3.0.0"
     names = {kind.__name__ for kind in (*EVENTS, *REQUESTS)}
     assert set(document["channels"]) == set(document["components"]["messages"]) == names
-    assert len(document["operations"]) == sum(map(len, WRITERS.values())) + len(REQUESTS)
+    actions = [operation["action"] for operation in document["operations"].values()]
+    assert actions.count("send") == actions.count("receive") == sum(map(len, WRITERS.values())) + len(REQUESTS)
+    for operation in document["operations"].values():
+        channel = document["channels"][operation["channel"]["$ref"].removeprefix("#/channels/")]
+        assert [message["$ref"].rpartition("/")[2] for message in operation["messages"]] == list(channel["messages"])
     for message in document["components"]["messages"].values():
         assert (ROOT / "proto" / message["payload"]["$ref"]).exists()
+
+
+def test_the_reference_says_what_fields_mean() -> None:
+    page = (ROOT / "docs/reference/events.md").read_text()
+    assert "- `request_seq` (int)" in page
+    assert "- `slot` (int): Executor slot of the run" in page
+    schema = json.loads((ROOT / "proto/schemas/pto.TaskReady.v1.json").read_text())
+    assert schema["$defs"]["TaskReady"]["properties"]["slot"]["description"].startswith("Executor slot")
+    assert schema["$defs"]["TaskSpec"]["properties"]["outputs"]["description"].startswith("Globs in the workspace")
 
 
 def test_type_names_carry_a_version() -> None:
