@@ -15,7 +15,7 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 def configure_logs(
     log_format: Literal["json", "plain"] | str, level: str = "info", *, stream: TextIO | None = None
 ) -> None:
-    """Set up structlog for this process."""
+    """Set up structlog for this process; what libraries log from ``warning`` on takes the same way."""
     out = stream or sys.stderr
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer()
@@ -34,3 +34,13 @@ def configure_logs(
         logger_factory=structlog.PrintLoggerFactory(out),
         cache_logger_on_first_use=False,
     )
+    logging.basicConfig(handlers=[_Forward()], level=logging.WARNING, force=True)
+
+
+class _Forward(logging.Handler):
+    """Hands the lines of libraries that use ``logging`` to structlog."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        structlog.get_logger().log(
+            record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info or None
+        )

@@ -1,7 +1,8 @@
 """The frame of a service's main: settings, logs, event loop, signals and exit codes.
 
-Imports siblings, uvloop and structlog. Invariant: SIGTERM and SIGINT end a service in order; what goes wrong ends it
-with one sentence on standard error and an exit code, never with a traceback for something that was foreseen.
+Imports siblings, uvloop and structlog. Invariant: SIGTERM and SIGINT end a service in order, a second one at once; what
+goes wrong ends it with one sentence on standard error and an exit code, never with a traceback for something that was
+foreseen.
 """
 
 import asyncio
@@ -47,7 +48,7 @@ async def _serve(name: str, settings: Settings, serve: Callable[[Settings, async
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, _on_signal, number, stop)
     structlog.contextvars.bind_contextvars(service=name)
     try:
         await serve(settings, stop)
@@ -56,3 +57,10 @@ async def _serve(name: str, settings: Settings, serve: Callable[[Settings, async
         sys.stderr.write(f"pto-{name}: {error}\n")
         return EXIT_ENVIRONMENT
     return 0
+
+
+def _on_signal(number: int, stop: asyncio.Event) -> None:
+    """The first signal asks for an end in order; with the second one somebody says that it takes too long."""
+    if stop.is_set():
+        os._exit(128 + number)
+    stop.set()

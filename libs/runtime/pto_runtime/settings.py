@@ -171,6 +171,8 @@ def read_settings(environment: Mapping[str, str], service: str) -> Settings:
         path = values.get(name)
         if path is not None and not path.is_file():
             problems.append(f"{SETTINGS[name].name}: there is no file {path}")
+    if values.get("credentials") and values.get("password"):
+        problems.append("PTO_CREDS and PTO_PASSWORD are both set: use one of them")
     if problems:
         raise BadSettings("\n".join(problems))
     values["instance"] = values["instance"] or service

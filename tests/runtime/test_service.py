@@ -1,0 +1,111 @@
+"""The frame of a service: log lines, exit codes and signals, in a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+HEAD = """
+import asyncio, logging
+import structlog
+from pto_runtime.service import CannotServe, run_service
+log = structlog.get_logger()
+"""
+WAITS = (
+    HEAD
+    + """
+async def serve(settings, stop):
+    print("up", flush=True)
+    await stop.wait()
+    print("ending", flush=True)
+    await asyncio.sleep({ending_s})
+run_service("sample", serve)
+"""
+)
+FAILS = (
+    HEAD
+    + """
+async def serve(settings, stop):
+    raise CannotServe("the broker at nowhere does not answer: check NATS_URL")
+run_service("sample", serve)
+"""
+)
+LOGS = (
+    HEAD
+    + """
+async def serve(settings, stop):
+    structlog.contextvars.bind_contextvars(run="run-one", task="a", attempt=1)
+    log.info("started", files=3)
+    log.debug("not shown")
+    logging.getLogger("nats.aio.client").warning("lost %s", "connection")
+run_service("sample", serve)
+"""
+)
+
+
+@contextmanager
+def service(code: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_signal_ends_a_service_in_order() -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with service(WAITS.format(ending_s=0)) as process:
+            assert process.stdout
+            assert process.stdout.readline() == "up\n"
+            process.send_signal(number)
+            assert process.stdout.readline() == "ending\n"
+            assert process.wait(10) == 0
+
+
+def test_a_second_signal_ends_it_at_once() -> None:
+    with service(WAITS.format(ending_s=60)) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "up\n"
+        process.terminate()
+        assert process.stdout.readline() == "ending\n"
+        process.terminate()
+        assert process.wait(10) == 128 + signal.SIGTERM
+
+
+def test_what_was_foreseen_is_one_sentence_and_exit_3() -> None:
+    with service(FAILS) as process:
+        _, errors = process.communicate(timeout=10)
+        assert process.returncode == 3
+        assert errors.splitlines()[-1] == "pto-sample: the broker at nowhere does not answer: check NATS_URL"
+        assert "Traceback" not in errors
+
+
+def test_bad_settings_are_exit_2() -> None:
+    with service(FAILS, PTO_CAPACITY="many") as process:
+        _, errors = process.communicate(timeout=10)
+        assert process.returncode == 2
+        assert errors == "pto-sample: PTO_CAPACITY must be a number from 1 to 10000, not 'many'\n"
+
+
+def test_log_lines_are_json_with_their_context_and_so_are_those_of_libraries() -> None:
+    with service(LOGS) as process:
+        _, errors = process.communicate(timeout=10)
+        own, library = [json.loads(line) for line in errors.splitlines()]
+        assert own.pop("timestamp").endswith("Z")
+        assert own == {
+            "event": "started", "level": "info", "files": 3,
+            "service": "sample", "run": "run-one", "task": "a", "attempt": 1,
+        }  # fmt: skip
+        assert (library["event"], library["logger"], library["level"]) == (
+            "lost connection", "nats.aio.client", "warning",
+        )  # fmt: skip
