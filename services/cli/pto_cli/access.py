@@ -63,13 +63,13 @@ async def host_run(folder: RunFolder, *, work_dir: Path, capacity: int, with_ser
     host.start_broker()
     try:
         session = await host.open()
+        if with_services:
+            host.start_services()
+            endpoint = Endpoint(url=host.url, user="requester", password=host.password, pid=host.pid)
+            folder.write_endpoint(endpoint)
     except BaseException:
         await host.close()
         raise
-    if with_services:
-        host.start_services()
-        endpoint = Endpoint(url=host.url, user="requester", password=host.password, pid=host.pid)
-        folder.write_endpoint(endpoint)
     return Access(session=session, blobs=DirectoryBlobStore(blob_cache()), host=host, folder=folder)
 
 

@@ -94,7 +94,15 @@ class RunFolder:
     def read_endpoint(self) -> Endpoint | None:
         """How to reach the run's broker; None if nobody hosts it."""
         data = _read_json(self.path / "endpoint.json") if self.is_hosted() else None
-        return Endpoint(**data) if data is not None else None
+        endpoint = Endpoint(**data) if data is not None else None
+        # A host that was killed leaves its file behind: only the one that holds the store counts.
+        return endpoint if endpoint is not None and str(endpoint.pid) == self._holder() else None
+
+    def _holder(self) -> str:
+        try:
+            return (self.store / ".lock").read_text().strip()
+        except OSError:
+            return ""
 
     def write_endpoint(self, endpoint: Endpoint) -> None:
         """Tell other commands how to attach; the file can be read by its owner only."""
