@@ -1,0 +1,197 @@
+"""What is typed is checked whole: every mistake at once, one sentence each, exit 2."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pto_cli.commands.run import prepare
+from pto_cli.flags import FLAGS
+from pto_cli.main import run
+from pto_cli.problems import WrongUse
+
+SECRET = "canary-secret-value"
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("NATS_URL", raising=False)
+
+
+def mistakes(*words: str) -> list[str]:
+    with pytest.raises(WrongUse) as caught:
+        prepare(list(words))
+    return list(caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], "REQUIREMENTS: is empty"),
+        ([""], "REQUIREMENTS: is empty"),
+        (["  \n"], "REQUIREMENTS: is empty"),
+        (["Build", "a", "todo", "list"], 'REQUIREMENTS: put the text in quotes: orchestrator "Build a todo list"'),
+        (["x" * 70_000], "REQUIREMENTS: is longer than 65536 bytes"),
+        (["a", "-m", "0"], "--max-executors: must be a whole number from 1 to 10000, not '0'"),
+        (["a", "-m", "x"], "--max-executors: must be a whole number from 1 to 10000, not 'x'"),
+        (["a", "-m", "1.5"], "--max-executors: must be"),
+        (["a", "-m", ""], "--max-executors: must be"),
+        (["a", "-m", "٣"], "--max-executors: must be"),
+        (["a", "-m"], "argument -m/--max-executors: expected one argument"),
+        (["a", "--max-retries", "-1"], "--max-retries: must be a whole number from 0 to 100, not '-1'"),
+        (["a", "--max-retries=-1"], "--max-retries: must be"),
+        (["a", "--max-executor", "3"], "--max-executor: there is no such flag; did you mean --max-executors?"),
+        (["a", "--frobnicate"], "--frobnicate: there is no such flag"),
+        (["a", "--on-failure", "panic"], "--on-failure: must be one of continue, stop, not 'panic'"),
+        (["a", "--on-conflict", "x"], "--on-conflict: must be one of"),
+        (["a", "--engine", "gpt"], "--engine: must be one of"),
+        (["a", "--sandbox", "all"], "--sandbox all: a sandbox for commands is not available yet"),
+        (["a", "--real"], "--real: real models are not available yet"),
+        (["a", "--model", "m"], "--model: real models are not available yet"),
+        (["a", "--max-cost", "1"], "--max-cost: cost limits are not available yet"),
+        (["a", "--approve"], "--approve: approval of plans is not available yet"),
+        (["a", "--reuse"], "--reuse: taking over finished work is not available yet"),
+        (["a", "--engine", "api"], "--engine api: this engine is not available yet"),
+        (["a", "--docker"], "--docker: this backend is not available yet"),
+        (["a", "--slurm"], "--slurm: this backend is not available yet"),
+        (["a", "--docker-image", "x"], "--docker-image: needs --docker"),
+        (["a", "--slurm-cpus", "2"], "--slurm-cpus: needs --slurm or --aws"),
+        (["a", "--aws-region", "x"], "--aws-region: needs --aws"),
+        (["a", "--docker-use-bedrock"], "--docker-use-bedrock: model providers are not available yet"),
+        (["a", "--docker-aws-session-token", SECRET], "--docker-aws-session-token: model providers are not"),
+        (["a", "--nats-url", "nats://x", "--docker-aws-session-token", SECRET],
+         "--docker-aws-session-token: credentials never travel; set them in the environment of the services"),
+        (["a", "-v", "-q"], "-v and -q: choose one"),
+        (["a", "--dry-run", "--detach"], "--dry-run and --detach"),
+        (["--plan", "none.yaml"], "none.yaml: there is no such file"),
+        (["--plan", ""], "--plan: is empty"),
+        (["--plan", "."], ".: is a folder; name the plan file in it"),
+        (["-o", "", "a"], "--output-dir: is empty"),
+    ],
+)  # fmt: skip
+def test_each_mistake_is_one_sentence(words: list[str], expected: str) -> None:
+    (found,) = mistakes(*words)
+    assert found.startswith(expected)
+    assert SECRET not in found
+
+
+def test_two_backends_are_one_too_many() -> None:
+    assert mistakes("a", "--docker", "--slurm")[0] == "--docker and --slurm: choose one backend"
+
+
+def test_aws_says_what_it_needs_and_takes_the_flags_of_slurm() -> None:
+    assert mistakes("a", "--aws", "--slurm-cpus", "x", "--slurm-time", "1h", "--slurm-mem", "2X") == [
+        "--slurm-time: '1h' is not a time; write seconds, MM:SS, HH:MM:SS or D-HH:MM:SS",
+        "--slurm-mem: '2X' is not a memory size; write for example 500M or 4G",
+        "--slurm-cpus: must be a whole number of at least 1, not 'x'",
+        "--aws: needs --aws-cluster-name",
+        "--aws: needs --aws-s3-bucket",
+        "--aws: this backend is not available yet; leave it out to run on this machine",
+    ]
+
+
+def test_everything_is_said_at_once(tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text("tasks: []")
+    (tmp_path / "file").write_text("")
+    found = mistakes("-m", "0", "--max-retries", "x", "--frob", "--docker", "--plan", "bad.yaml", "-o", "file")
+    assert found == [
+        "--frob: there is no such flag; did you mean --force?",
+        "--docker: this backend is not available yet; leave it out to run on this machine",
+        "--max-executors: must be a whole number from 1 to 10000, not '0'",
+        "--max-retries: must be a whole number from 0 to 100, not 'x'",
+        "bad.yaml:1: tasks: is empty; a plan needs at least one task",
+        "--output-dir: file is a file; name a folder",
+    ]
+
+
+def test_a_plan_and_a_requirement_are_one_too_many(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("tasks: [{id: a, noop: true}]")
+    assert mistakes("Build it", "--plan", "p.yaml") == [
+        "'Build it' and --plan: give either REQUIREMENTS or a plan, not both",
+    ]
+
+
+def test_an_output_folder_with_content_needs_force(tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").write_text("")
+    assert mistakes("a", "-o", "full") == [
+        "--output-dir: full is not empty; name another folder, or move its content aside with --force",
+    ]
+    assert mistakes("a", "-o", "full/x") == ["--output-dir: full/x is a file; name a folder"]
+    assert mistakes("a", "-o", "full/x/y") == ["--output-dir: full/x is a file; name a folder"]
+    assert prepare(["a", "-o", "full", "--force"]) is not None
+    assert "cannot be moved aside" in mistakes("a", "-o", ".", "--force")[0]
+
+
+def test_good_options_have_the_documented_defaults() -> None:
+    prepared = prepare(["Build a todo list"])
+    assert prepared is not None
+    options = prepared.options
+    assert (options.max_executors, options.max_retries, options.on_failure) == (5, 3, "continue")
+    assert (options.on_conflict, options.sandbox, options.engine) == ("fail", "agents", "simulated")
+    assert prepared.name == "Build a todo list"
+
+
+def test_flags_may_come_first_and_a_command_word_may_be_a_requirement() -> None:
+    prepared = prepare(["-m", "3", "list"])
+    assert prepared is not None
+    assert prepared.options.requirement == "list"
+    assert prepared.options.max_executors == 3
+
+
+def test_the_seeds_flags_are_all_known() -> None:
+    seed = """--output-dir --max-executors --real --docker --slurm --aws --docker-planner-in-docker --docker-use-bedrock
+    --docker-bedrock-region --docker-bedrock-model --docker-image --docker-network --docker-aws-access-key-id
+    --docker-aws-secret-access-key --docker-aws-session-token --slurm-partition --slurm-time --slurm-mem --slurm-cpus
+    --slurm-gpus --slurm-gpu-partition --aws-cluster-name --aws-region --aws-s3-bucket --max-retries"""
+    assert set(seed.split()) <= {flag.name for flag in FLAGS}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["pause", "x"], 2, "pause: pausing runs is not available yet"),
+        (["approve"], 2, "approve: "),
+        (["explain", "r", "t"], 2, "explain: "),
+        (["audit"], 2, "audit: "),
+        (["archive"], 2, "archive: "),
+        (["lst"], 2, "there is no command 'lst'; did you mean 'list'?"),
+        (["status"], 2, "status: the following arguments are required: RUN"),
+        (["status", "BAD ID"], 2, "'BAD ID' is not a run id"),
+        (["status", "no-such-run"], 2, "there is no run 'no-such-run' here"),
+        (["watch", "movies", "app"], 2, "watch: 'app' is not understood; to build something"),
+        (["list", "--frob"], 2, "list: '--frob' is not understood"),
+        (["cancel", "no-such-run"], 2, "there is no run"),
+        (["resume", "no-such-run"], 2, "there is no run"),
+        (["fetch", "no-such-run", "-o", "x"], 2, "there is no run"),
+        (["bootstrap"], 2, "bootstrap: needs --nats-url"),
+        (["list", "--nats-url", "nats://127.0.0.1:9"], 3, ""),
+        ([""], 2, "REQUIREMENTS: is empty"),
+    ],
+)
+def test_commands_end_with_one_sentence_and_a_code(
+    words: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    began = time.monotonic()
+    assert run(words) == code
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"orchestrator: {said}")
+    assert printed.err.count("\n") == 1
+    assert time.monotonic() - began < 6
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_is_quick_and_complete() -> None:
+    words = [str(Path(sys.executable).parent / "orchestrator"), "--help"]
+    times = []
+    for _ in range(3):
+        began = time.monotonic()
+        said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+        times.append(time.monotonic() - began)
+    assert min(times) < 0.25
+    assert all(flag.name in said for flag in FLAGS)
