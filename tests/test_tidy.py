@@ -177,9 +177,19 @@ def test_no_file_is_dead() -> None:
             continue
         reached.add(name)
         queue += imports_of(modules[name])
+        queue += [other for prefix in late_imports_of(modules[name]) for other in modules if other.startswith(prefix)]
         queue += [name.rpartition(".")[0]] if "." in name else []
     dead = sorted(shown(path) for name, path in modules.items() if name not in reached and is_started(path))
     assert not dead, f"nothing leads to: {dead}"
+
+
+def late_imports_of(path: Path) -> Iterator[str]:
+    """``pto_cli.commands.`` for ``import_module(f"pto_cli.commands.{name}")``: all modules of that folder may be meant."""
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            for part in ast.walk(node.args[0]):
+                if isinstance(part, ast.Constant) and str(part.value).startswith("pto_"):
+                    yield str(part.value)
 
 
 def has_main_block(path: Path) -> bool:
