@@ -49,8 +49,8 @@ VIEW_CONSUMERS = 500
 
 # --- connection -------------------------------------------------------------------------------------------------------
 
-FIRST_CONNECT_S = 5.0
-"""The first connection gives up after this long; a person waits for it."""
+FIRST_CONNECT_S = 4.5
+"""The first connection gives up after this long, so that a command with a wrong address ends within 5 s."""
 RECONNECT_WAIT_S = 0.1
 """Between two attempts to reconnect; a killed broker is back after 50-500 ms."""
 ATTEMPT_S = 2
