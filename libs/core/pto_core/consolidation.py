@@ -5,7 +5,7 @@ that a task made is in the project, or in the list of conflicts, or in the list 
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from posixpath import basename, splitext
 
 import msgspec
@@ -53,34 +53,41 @@ class Consolidated(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def consolidate(trees: Sequence[Tree], on_conflict: OnConflict) -> Consolidated:
-    """Merge the trees, the more important ones last, and sort only what lies outside the project's folders."""
+    """Merge the trees, in plan order of their tasks, and sort only what lies outside the project's folders.
+
+    ``latest`` takes the version of the task that comes last in the plan: unlike the time at which tasks happened to
+    finish, that is the same in every run.
+    """
     readmes: dict[Digest, TreeFile] = {}
+    refused: dict[str, None] = {}
+    kept: list[Tree] = []
     for tree in trees:
+        files = []
         for file in tree.files:
             if file.path == README:
                 readmes.setdefault(file.sha256, file)
+            elif reason := _refusal(file.path):
+                refused[f"{file.path} of {file.task}: {reason}"] = None
+            else:
+                files.append(file)
+        kept.append(Tree(files=tuple(files)))
+    merged = merge_trees(kept, on_conflict)
+    files_in_place, homeless = _put_in_place(merged.files)
     replaced = {task for file in readmes.values() for task in file.over}
-    rest = [Tree(files=tuple(file for file in tree.files if file.path != README)) for tree in trees]
-    merged = merge_trees(rest, on_conflict) if len(rest) > 1 else None
-    found = merged.files if merged is not None else (rest[0].files if rest else ())
-    refused: list[str] = []
-    kept: list[TreeFile] = []
-    for file in found:
-        reason = _refusal(file.path)
-        if reason:
-            refused.append(f"{file.path} of {file.task}: {reason}")
-        else:
-            kept.append(file)
+    last = [file for file in readmes.values() if file.task not in replaced]
     return Consolidated(
-        files=_sorted_in(kept),
-        readmes=tuple(file for file in readmes.values() if file.task not in replaced),
-        conflicts=merged.conflicts if merged is not None else (),
-        refused=tuple(refused),
+        files=files_in_place,
+        readmes=tuple(last or readmes.values()),
+        conflicts=merged.conflicts,
+        refused=(*refused, *homeless),
     )
 
 
-def place_of(path: str) -> str:
-    """Where a file goes: it stays below src, tests and docs and at the root if it belongs there, else it is sorted."""
+def place_of(path: str, code_folders: Container[str] = ()) -> str:
+    """Where a file goes: it stays below src, tests and docs and at the root if it belongs there, else it is sorted.
+
+    ``code_folders`` are folders at the root that hold source code: what is no test and no document stays beside it.
+    """
     first, _, rest = path.partition("/")
     if (rest and first in PROJECT_FOLDERS) or path in ROOT_FILES:
         return path
@@ -89,7 +96,7 @@ def place_of(path: str) -> str:
         return f"tests/{path}"
     if suffix in DOC_SUFFIXES:
         return f"docs/{path}"
-    if suffix in SOURCE_SUFFIXES:
+    if suffix in SOURCE_SUFFIXES or (rest and first in code_folders):
         return f"src/{path}"
     return path if first == OTHER_FOLDER and rest else f"{OTHER_FOLDER}/{path}"
 
@@ -109,20 +116,43 @@ def _refusal(path: str) -> str | None:
     return refused_path(path)
 
 
-def _sorted_in(files: Iterable[TreeFile]) -> tuple[TreeFile, ...]:
-    """Each file at its place; one that would hide another gets its task into the name."""
-    placed: dict[str, TreeFile] = {}
-    by_stay = sorted(files, key=lambda file: (place_of(file.path) != file.path, file.path))
-    for file in by_stay:
-        path = place_of(file.path)
-        hidden = placed.get(path)
-        if hidden is not None:
-            if (hidden.sha256, hidden.mode) == (file.sha256, file.mode):
-                continue
-            stem, suffix = splitext(path)
-            path = f"{stem}.{file.task}{suffix}"
-        if path == file.path:
-            placed[path] = file
-        else:
-            placed[path] = msgspec.structs.replace(file, path=path, member=file.member or file.path)
-    return tuple(placed[path] for path in sorted(placed))
+def _put_in_place(files: Sequence[TreeFile]) -> tuple[tuple[TreeFile, ...], list[str]]:
+    """(each file at its place, sorted; what found none). What stays where it is goes first and is never renamed."""
+    code_folders = {
+        first
+        for first, rest, place in ((*file.path.partition("/")[::2], place_of(file.path)) for file in files)
+        if rest and first not in PROJECT_FOLDERS and place == f"src/{first}/{rest}"
+    }
+    places = _Places()
+    homeless = []
+    for file in sorted(files, key=lambda file: (place_of(file.path, code_folders) != file.path, file.path)):
+        place = place_of(file.path, code_folders)
+        stem, suffix = splitext(place)
+        aside = f"{place.partition('/')[0]}/{file.task}/{file.path}"
+        if not any(places.take(path, file) for path in (place, f"{stem}.{file.task}{suffix}", aside)):
+            homeless.append(f"{file.path} of {file.task}: there is no free name for it")
+    return tuple(places.files[path] for path in sorted(places.files)), homeless
+
+
+class _Places:
+    """Names in the project that are taken; no name is a file and a folder at once."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, TreeFile] = {}
+        self._folders: set[str] = set()
+
+    def take(self, path: str, file: TreeFile) -> bool:
+        """Whether ``file`` could be put at ``path``, or is there already with the same content."""
+        there = self.files.get(path)
+        if there is not None:
+            return (there.sha256, there.mode) == (file.sha256, file.mode)
+        parts = path.split("/")
+        above = ["/".join(parts[:count]) for count in range(1, len(parts))]
+        if path in self._folders or any(name in self.files or name == EXECUTION_DOC for name in above):
+            return False
+        if _refusal(path):
+            return False
+        self._folders.update(above)
+        moved = msgspec.structs.replace(file, path=path, member=file.member or file.path)
+        self.files[path] = file if path == file.path else moved
+        return True
