@@ -1,26 +1,10 @@
-"""PLACEHOLDER by the lead so that imports work; the engine's engineer overwrites this file."""
+"""The simulated engine: plans and does tasks without a key, a network or a language model.
 
-from pathlib import Path
+It imports the standard library, pto_proto and pto_ports only. Invariant: the same requirement always gives the same plan
+and the same files, and everything that is made says SIMULATED.
+"""
 
-from pto_ports.engine import EngineError, PlanDraft
-from pto_proto.plans import TaskSpec
+from pto_engines.simulated.executor import SimulatedExecutor
+from pto_engines.simulated.planner import SimulatedPlanner
 
-
-class SimulatedPlanner:
-    """Placeholder."""
-
-    name = "simulated"
-
-    def plan(self, requirement: str, max_executors: int) -> PlanDraft:
-        """Placeholder."""
-        raise EngineError("the simulated engine is not there yet")
-
-
-class SimulatedExecutor:
-    """Placeholder."""
-
-    name = "simulated"
-
-    def execute(self, requirement: str, spec: TaskSpec, workspace: Path) -> None:
-        """Placeholder."""
-        raise EngineError("the simulated engine is not there yet")
+__all__ = ["SimulatedExecutor", "SimulatedPlanner"]

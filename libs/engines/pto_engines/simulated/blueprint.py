@@ -1,85 +1,145 @@
-"""What the simulated engine intends: a project as parts, each of which becomes one task and writes its own files.
+"""The blueprint of a project: which tasks there are, what each one writes, and what it builds on.
 
-Imports the standard library only. Invariant: no two parts of a blueprint write the same path, and the first part brings
-what every other one needs (the package itself and the test configuration).
+Imports the standard library only. Invariant: planner and executor draw the same blueprint from the same requirement, every
+file belongs to exactly one task, and tasks depend only on tasks before them.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from pto_engines.simulated.limits import MAX_DRAWN
+from pto_engines.simulated.parts import Part, choose, fold
+from pto_engines.simulated.reading import Reading, read
+
+DOCS = "base.docs"
+FOUNDATION = ("__init__.py", "pytest.ini", "conftest.py")
+"""What the first task brings for all others: the package and the one configuration of the tests."""
 
 
 @dataclass(frozen=True)
 class File:
-    """One file of a part: a template and what is filled in besides the project's own names."""
+    """One file: where it goes, from which template, with which variables beside the project's."""
 
     path: str
     template: str
-    values: Mapping[str, str] = field(default_factory=dict)
+    variables: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
-class Part:
-    """The work of one task."""
+class Task:
+    """One task."""
 
     id: str
     title: str
-    goal: str
-    """What the files do together, as an instruction."""
+    does: str
     files: tuple[File, ...]
-    needs: tuple[str, ...] = ()
-    """Ids of the parts whose modules are imported."""
-    estimate_s: float = 1.0
+    depends_on: tuple[str, ...]
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """What the task writes."""
+        return tuple(file.path for file in self.files)
 
-@dataclass(frozen=True)
-class Names:
-    """What the project is called: in prose and in Python."""
-
-    title: str
-    package: str
-
-
-@dataclass(frozen=True)
-class Design:
-    """What an archetype makes of its names: the parts without documentation, and how to try the result."""
-
-    parts: tuple[Part, ...]
-    try_it: str
+    @property
+    def tests(self) -> tuple[str, ...]:
+        """The names of its test modules."""
+        names = (file.path.rpartition("/")[2] for file in self.files)
+        return tuple(name[:-3] for name in names if name.startswith("test_"))
 
 
 @dataclass(frozen=True)
 class Blueprint:
-    """A whole project."""
+    """What was read, and the tasks in an order that respects their dependencies."""
 
-    names: Names
-    kind: str
-    complexity: int
-    signals: tuple[str, ...]
-    """The words of the requirement that decided."""
-    parts: tuple[Part, ...]
-    try_it: str
+    reading: Reading
+    tasks: tuple[Task, ...]
 
-    def part(self, task: str) -> Part | None:
-        """The part that this task does, if it is one of ours."""
-        return next((part for part in self.parts if part.id == task), None)
+    def task(self, identity: str) -> Task | None:
+        """The task with this id, if there is one."""
+        return next((task for task in self.tasks if task.id == identity), None)
 
 
-def module_files(
-    names: Names, folder: str, stems: Iterable[str], values: Mapping[str, str] | None = None
-) -> tuple[File, ...]:
-    """Modules of the package with one test file each, both named after their templates in ``folder``."""
-    given = values or {}
-    files: list[File] = []
-    for stem in stems:
-        files.append(File(f"src/{names.package}/{stem}.py", f"{folder}/{stem}.py", given))
-        files.append(File(f"tests/test_{stem}.py", f"{folder}/test_{stem}.py", given))
-    return tuple(files)
+@lru_cache(maxsize=MAX_DRAWN)
+def draw(requirement: str) -> Blueprint:
+    """The blueprint for a requirement."""
+    reading = read(requirement)
+    parts = choose(reading)
+    homes = fold(parts, reading.tasks)
+    kept = [part for part in parts if homes[part.key] == part.key]
+    needed = {part.key: _homes_of(part, parts, homes) for part in kept}
+    first = next(key for key in (part.key for part in kept) if not needed[key])
+    for key, needs in needed.items():
+        if key != first:
+            needs.add(first)
+    ids = {part.key: part.id for part in kept}
+    tasks = []
+    for key in _in_order(needed):
+        members = [part for part in parts if homes[part.key] == key]
+        members.sort(key=lambda part, key=key: (part.kind == DOCS, part.key != key))  # type: ignore[misc]
+        task = _task(members, reading, foundation=key == first)
+        direct = _direct(needed, key)
+        tasks.append(replace(task, depends_on=tuple(ids[need] for need in needed if need in direct)))
+    return Blueprint(reading, tuple(tasks))
 
 
-def setup_files(names: Names) -> tuple[File, ...]:
-    """The package and the test configuration: in the first part of every project."""
-    return (
-        File(f"src/{names.package}/__init__.py", "base/__init__.py"),
-        File("pytest.ini", "base/pytest.ini"),
-        File("tests/conftest.py", "base/conftest.py"),
+def _homes_of(part: Part, parts: Sequence[Part], homes: dict[str, str]) -> set[str]:
+    """The tasks that a task needs: what all parts in it need, without itself."""
+    members = [member for member in parts if homes[member.key] == part.key]
+    return {homes[need] for member in members for need in member.needs} - {part.key}
+
+
+def _in_order(needed: dict[str, set[str]]) -> list[str]:
+    """All keys, each after what it needs."""
+    done: list[str] = []
+    while len(done) < len(needed):
+        ready = [key for key, needs in needed.items() if key not in done and needs <= set(done)]
+        if not ready:
+            raise ValueError(f"parts need each other in a circle: {sorted(set(needed) - set(done))}")
+        done.extend(ready)
+    return done
+
+
+def _direct(needed: dict[str, set[str]], key: str) -> set[str]:
+    """What is needed directly: without what comes along with another need."""
+    beyond: set[str] = set()
+    waiting = [need for other in needed[key] for need in needed[other]]
+    while waiting:
+        need = waiting.pop()
+        if need not in beyond:
+            beyond.add(need)
+            waiting.extend(needed[need])
+    return needed[key] - beyond
+
+
+def _task(members: Sequence[Part], reading: Reading, foundation: bool) -> Task:
+    head = members[0]
+    files = [File(_path(name, reading.package), f"base/{name}") for name in FOUNDATION] if foundation else []
+    for part in members:
+        variables = tuple(sorted(part.variables.items()))
+        files += [File(_path(target, reading.package), template, variables) for target, template in part.files]
+    return Task(
+        id=head.id,
+        title=_titles([part.title for part in members]),
+        does=" ".join([part.does for part in members] + ["Bring the package and the test configuration."] * foundation),
+        files=tuple(files),
+        depends_on=(),
     )
+
+
+def _titles(titles: Iterable[str]) -> str:
+    first, *others = titles
+    return first + (" with " + ", ".join(title[:1].lower() + title[1:] for title in others) if others else "")
+
+
+def _path(target: str, package: str) -> str:
+    """Where a file belongs, by its name."""
+    if target in ("README.md", "pytest.ini"):
+        return target
+    if target.endswith(".md"):
+        return f"docs/{target}"
+    if target.startswith("test_") or target == "conftest.py":
+        return f"tests/{target}"
+    if target.endswith((".html", ".css", ".js")):
+        return f"src/{package}/static/{target}"
+    return f"src/{package}/{target}"

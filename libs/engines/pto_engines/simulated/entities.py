@@ -1,117 +1,94 @@
-"""The things that record-keeping projects are about, and the template values for each.
+"""The things of a project, such as ``todo``, and the lines of code that their fields become.
 
-Imports the standard library only. Invariant: the first field of an entity is a required text; names are identifiers that
-no other module of a records project has.
+Imports the standard library only. Invariant: names come from ``pto_engines.simulated.names``, so every line is valid Python
+whatever the requirement says.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from html import escape
-from json import dumps
+import json
+from collections.abc import Sequence
 
-READERS = {
-    "text": 'form.text("{name}")',
-    "note": 'form.text("{name}", required=False)',
-    "email": 'form.email("{name}")',
-    "number": 'form.number("{name}")',
-    "flag": 'form.flag("{name}")',
+from pto_engines.simulated.catalogue import DEFAULT_FIELDS, known_fields
+from pto_engines.simulated.names import class_of, plural, safe_noun
+
+TYPES = {"text": "str", "memo": "str", "email": "str", "number": "float", "flag": "bool"}
+READINGS = {
+    "text": 'form.text("{0}")',
+    "memo": 'form.text("{0}", required=False)',
+    "email": 'form.email("{0}")',
+    "number": 'form.number("{0}")',
+    "flag": 'form.flag("{0}")',
 }
-TYPES = {"text": "str", "note": "str", "email": "str", "number": "float", "flag": "bool"}
-SAMPLES = {"text": "Example", "note": "Some words", "email": "ada@example.org", "number": 2.5, "flag": False}
-BAD = {"text": " ", "email": "nowhere", "number": -1, "flag": "perhaps"}
+WRONG = {"text": '""', "email": '"nobody"', "number": "-1", "flag": '"yes"'}
 INPUTS = {
-    "text": '<label>{label}<input name="{name}"></label>',
-    "note": '<label>{label}<textarea name="{name}" rows="3"></textarea></label>',
-    "email": '<label>{label}<input name="{name}" type="email"></label>',
-    "number": '<label>{label}<input name="{name}" type="number" min="0" step="any"></label>',
-    "flag": '<label class="flag">{label}<input name="{name}" type="checkbox"></label>',
+    "text": '      <label>{1} <input name="{0}" required></label>',
+    "memo": '      <label>{1} <textarea name="{0}" rows="2"></textarea></label>',
+    "email": '      <label>{1} <input name="{0}" type="email" required></label>',
+    "number": '      <label>{1} <input name="{0}" type="number" min="0" step="any" value="0"></label>',
+    "flag": '      <label class="flag"><input name="{0}" type="checkbox"> {1}</label>',
 }
 
-
-@dataclass(frozen=True)
-class Entity:
-    """A kind of record: its name in Python, in prose, and its fields as name -> kind."""
-
-    name: str
-    plural: str
-    fields: Mapping[str, str]
-
-    @property
-    def class_name(self) -> str:
-        """``order_line`` -> ``OrderLine``."""
-        return "".join(word.capitalize() for word in self.name.split("_"))
-
-    @property
-    def path(self) -> str:
-        """How addresses name the collection."""
-        return self.plural.replace("_", "-")
-
-    @property
-    def flag(self) -> str:
-        """The first yes-or-no field, or nothing."""
-        return next((name for name, kind in self.fields.items() if kind == "flag"), "")
+Fields = list[tuple[str, str]]
 
 
-ENTITIES = {
-    entity.name: entity
-    for entity in (
-        Entity("task", "tasks", {"title": "text", "notes": "note", "done": "flag"}),
-        Entity("message", "messages", {"name": "text", "email": "email", "subject": "text", "body": "text"}),
-        Entity("post", "posts", {"title": "text", "author": "text", "body": "note", "published": "flag"}),
-        Entity("comment", "comments", {"text": "text", "author": "text", "approved": "flag"}),
-        Entity("page", "pages", {"title": "text", "slug": "text", "body": "note", "published": "flag"}),
-        Entity("product", "products", {"name": "text", "description": "note", "price": "number", "sold_out": "flag"}),
-        Entity("customer", "customers", {"name": "text", "email": "email", "address": "note"}),
-        Entity("order", "orders", {"reference": "text", "total": "number", "paid": "flag"}),
-        Entity("user", "users", {"name": "text", "email": "email", "active": "flag"}),
-        Entity("payment", "payments", {"reference": "text", "amount": "number", "settled": "flag"}),
-        Entity("shipment", "shipments", {"reference": "text", "address": "text", "delivered": "flag"}),
-        Entity("metric", "metrics", {"name": "text", "value": "number", "unit": "note"}),
-        Entity("source", "sources", {"name": "text", "address": "text", "enabled": "flag"}),
-        Entity("alert", "alerts", {"name": "text", "threshold": "number", "muted": "flag"}),
-        Entity("note", "notes", {"title": "text", "text": "note", "pinned": "flag"}),
-        Entity("event", "events", {"title": "text", "place": "note", "seats": "number", "cancelled": "flag"}),
-        Entity("booking", "bookings", {"name": "text", "email": "email", "seats": "number", "confirmed": "flag"}),
-        Entity("contact", "contacts", {"name": "text", "email": "email", "notes": "note"}),
-        Entity("recipe", "recipes", {"title": "text", "steps": "note", "servings": "number"}),
-        Entity("expense", "expenses", {"purpose": "text", "amount": "number", "paid": "flag"}),
-        Entity("item", "items", {"name": "text", "description": "note", "done": "flag"}),
+def entity_variables(thing: str) -> dict[str, str]:
+    """All template variables of one thing."""
+    name = safe_noun(thing)
+    fields: Fields = [
+        (field, kind)
+        for field, _, kind in (pair.partition(":") for pair in known_fields().get(thing, DEFAULT_FIELDS).split())
+    ]
+    return {**_names(name), **_code(name.replace("_", " "), fields)}
+
+
+def wiring(things: Sequence[str], package: str) -> dict[str, str]:
+    """Imports and entries for the modules that put all things of a project together."""
+    all_names = [_names(safe_noun(thing)) for thing in things]
+    imports = [f"from {package}.store import Store"]
+    imports += [f"from {package}.{names['entity']} import make_{names['entity']}" for names in all_names]
+    imports += [f"from {package}.{names['entity']}_service import {names['Entity']}Service" for names in all_names]
+    entries = (
+        '            "{path}": {Entity}Service(Store(make_{entity}, folder / "{entities}.json")),'.format(**names)
+        for names in all_names
     )
-}
-
-
-def template_values(entity: Entity) -> dict[str, str]:
-    """Everything that the templates of one entity ask for."""
-    main = next(iter(entity.fields))
-    sample = {name: SAMPLES[kind] for name, kind in entity.fields.items()}
-    bad = {name: BAD[kind] for name, kind in entity.fields.items() if kind in BAD}
-    typed = (f"{name}={sample[name]}" for name, kind in entity.fields.items() if kind != "flag")
+    endpoints = [f"from {package}.{names['entity']}_endpoint import {names['Entity']}Endpoint" for names in all_names]
     return {
-        "entity": entity.name,
-        "Entity": entity.class_name,
-        "entities": entity.plural,
-        "entities_label": entity.plural.replace("_", " "),
-        "label": entity.name.replace("_", " "),
-        "path": entity.path,
-        "main": main,
-        "flag": entity.flag,
-        "sample": python_literal(sample),
-        "sample_words": python_literal(list(typed)),
-        "bad_sample": python_literal(bad),
-        "bad_fields": python_literal(sorted(bad)).replace("[", "{").replace("]", "}"),
-        "declarations": "\n".join(f"    {name}: {TYPES[kind]}" for name, kind in entity.fields.items()),
-        "readings": "\n".join(
-            f"        {name}={READERS[kind].format(name=name)}," for name, kind in entity.fields.items()
-        ),
-        "inputs": "\n".join("      " + _input(name, kind) for name, kind in entity.fields.items()),
-        "required_json": dumps([name for name, kind in entity.fields.items() if kind in ("text", "email")]),
+        "wiring_imports": "\n".join(sorted(imports)) + "\n",
+        "wiring_entries": "\n".join(entries),
+        "endpoint_imports": "\n".join(sorted(endpoints)),
+        "endpoint_entries": "\n".join('    "{path}": {Entity}Endpoint,'.format(**names) for names in all_names),
     }
 
 
-def python_literal(value: object) -> str:
-    """Plain data as Python source, with the quotes that formatters write."""
-    return repr(value).replace("'", '"')
+def _names(name: str) -> dict[str, str]:
+    many = plural(name)
+    return {
+        "entity": name,
+        "Entity": class_of(name),
+        "entities": many,
+        "label": name.replace("_", " "),
+        "entities_label": many.replace("_", " "),
+        "path": many.replace("_", "-"),
+        "slug": name.replace("_", "-"),
+    }
 
 
-def _input(name: str, kind: str) -> str:
-    return INPUTS[kind].format(name=name, label=escape(name.replace("_", " ").capitalize()))
+def _code(label: str, fields: Fields) -> dict[str, str]:
+    sample = {field: _example(kind, field, label) for field, kind in fields}
+    wrong = {field: WRONG[kind] for field, kind in fields if kind in WRONG}
+    return {
+        "main": fields[0][0],
+        "flag": next((field for field, kind in fields if kind == "flag"), ""),
+        "declarations": "\n".join(f"    {field}: {TYPES[kind]}" for field, kind in fields),
+        "readings": "\n".join(f"        {field}={READINGS[kind].format(field)}," for field, kind in fields),
+        "sample": "{" + ", ".join(f'"{field}": {value}' for field, value in sample.items()) + "}",
+        "sample_words": json.dumps([f"{field}={sample[field].strip(chr(34))}" for field, kind in fields if kind != "flag"]),
+        "bad_sample": "{" + ", ".join(f'"{field}": {value}' for field, value in wrong.items()) + "}",
+        "bad_fields": "{" + ", ".join(f'"{field}"' for field in wrong) + "}",
+        "inputs": "\n".join(INPUTS[kind].format(field, field.capitalize()) for field, kind in fields),
+        "required_json": json.dumps([field for field, kind in fields if kind in ("text", "email")]),
+    }
+
+
+def _example(kind: str, field: str, label: str) -> str:
+    examples = {"email": '"ada@example.org"', "number": "2.5", "flag": "False"}
+    return examples.get(kind, f'"{field.capitalize()} of a {label}"')

@@ -1,46 +1,53 @@
-"""Turns templates into the text of files.
+"""Turns templates into files.
 
-Imports the standard library and siblings. Invariant: a template with a placeholder that nobody fills is an error, and
-the words of a requirement come into code only as a quoted literal.
+Imports the standard library only. Invariant: what comes from the requirement reaches a file only through a variable, as a
+safe name or an escaped text; it is never read as a template itself.
 """
 
 from collections.abc import Mapping
+from functools import cache
 from html import escape
-from pathlib import Path
+from importlib.resources import files
 from string import Template
 
-from pto_engines.simulated.blueprint import Blueprint, File, Names
+from pto_engines.simulated.blueprint import Blueprint, File
+from pto_engines.simulated.entities import wiring
+from pto_engines.simulated.names import quoted
 
-TEMPLATES = Path(__file__).with_name("templates")
-MARK = "SIMULATED: written from a template by the simulated engine of the Parallel Task Orchestrator."
-MAX_QUOTED_CHARS = 600
-"""How much of a requirement a README repeats; the whole text is in the run's record."""
+MARK = "SIMULATED: written from fixed templates by the orchestrator's simulated engine."
 
 
-def render(names: Names, file: File, more: Mapping[str, str] | None = None) -> str:
-    """The text of one file. ``more`` are values that are known only when the work is done."""
-    values = {"title": names.title, "title_html": escape(names.title), "package": names.package, "mark": MARK}
-    template = Template((TEMPLATES / f"{file.template}.tmpl").read_text(encoding="utf-8"))
-    text = template.substitute({**values, **dict(file.values), **(more or {})})
+def project_variables(blueprint: Blueprint, requirement: str) -> dict[str, str]:
+    """The variables that all files of a project share."""
+    reading = blueprint.reading
+    things = reading.things[: len(reading.family.entities)]
+    return {
+        "mark": MARK,
+        "title": reading.title,
+        "title_html": escape(reading.title),
+        "package": reading.package,
+        "quoted": quoted(requirement),
+        "try_it": _shell(Template(reading.family.attempt).substitute(package=reading.package)),
+        **wiring(things, reading.package),
+    }
+
+
+def render(file: File, shared: Mapping[str, str]) -> str:
+    """The content of one file."""
+    variables = {**shared, **dict(file.variables)}
+    if "Entity" in variables:
+        has_flag = bool(variables["flag"])
+        for name in ("flag_method", "flag_test"):
+            variables[name] = template(f"records/{name}.py").substitute(variables).rstrip("\n") if has_flag else ""
+    text = template(file.template).substitute(variables)
     return text.rstrip("\n") + "\n"
 
 
-def fragment(template: str, values: Mapping[str, str]) -> str:
-    """A piece of a file, to be filled into another template."""
-    return Template((TEMPLATES / f"{template}.tmpl").read_text(encoding="utf-8")).substitute(values).rstrip("\n")
+@cache
+def template(name: str) -> Template:
+    """A template file by its name without ``.tmpl``."""
+    return Template((files(__package__) / "templates" / f"{name}.tmpl").read_text(encoding="utf-8"))
 
 
-def quote_requirement(requirement: str) -> str:
-    """The requirement as a Markdown quotation in which nothing acts as markup."""
-    shown = " ".join("".join(sign if sign.isprintable() else " " for sign in requirement).split())
-    if len(shown) > MAX_QUOTED_CHARS:
-        shown = shown[:MAX_QUOTED_CHARS].rstrip() + " […]"
-    text = escape(shown, quote=False)
-    for sign in "\\`*_[]|#~":
-        text = text.replace(sign, "\\" + sign)
-    return "> " + (text or "(no readable text)")
-
-
-def summary_values(blueprint: Blueprint, requirement: str) -> dict[str, str]:
-    """What the README's template asks for, apart from the modules."""
-    return {"quoted": quote_requirement(requirement), "try_it": blueprint.try_it}
+def _shell(command: str) -> str:
+    return f"```sh\n{command}\n```"

@@ -1,0 +1,142 @@
+"""Chooses the parts of a project and says which of them share a task.
+
+Imports the standard library only. Invariant: a chosen part's needs are chosen too, and no two parts write the same file.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from string import Template
+
+from pto_engines.simulated.catalogue import Kind, kinds
+from pto_engines.simulated.entities import entity_variables
+from pto_engines.simulated.limits import MAX_GROWTH
+from pto_engines.simulated.reading import Reading
+
+GROWTH = ("records.rules", "records.store", "records.model", "records.service", "records.audit", "records.cache")
+"""What any project gets when it is to have more parts than its own kind knows."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of one project."""
+
+    key: str
+    kind: str
+    instance: str
+    """Which one of its kind; empty if there is only one."""
+    id: str
+    title: str
+    does: str
+    files: tuple[tuple[str, str], ...]
+    """Target names and templates."""
+    needs: tuple[str, ...]
+    fold: tuple[str, ...]
+    variables: dict[str, str]
+
+
+def choose(reading: Reading) -> list[Part]:
+    """The parts of a project: its core, and as many others as it is to have tasks."""
+    family = reading.family
+    core = list(family.core)
+    if reading.wants_login and "records.app" in core:
+        core[core.index("records.app") : core.index("records.app") + 1] = ["records.auth", "records.app-auth"]
+    own = reading.things[: len(family.entities)]
+    pool = _Pool(own)
+    pool.add_all(core)
+    pool.add_all(family.extra, most=reading.tasks)
+    for more in range(1, MAX_GROWTH + 1):
+        if len(pool.parts) >= reading.tasks:
+            break
+        pool.things = reading.things[: len(own) + more]
+        pool.add_all(GROWTH, most=reading.tasks)
+    return pool.linked()
+
+
+def fold(parts: Sequence[Part], most: int) -> dict[str, str]:
+    """Which part's task each part belongs to, so that there are at most so many tasks where that is possible."""
+    homes = {part.key: part.key for part in parts}
+    for part in reversed(parts):
+        if len(set(homes.values())) <= most:
+            break
+        target = next((homes[key] for key in part.fold if homes.get(key, part.key) != part.key), None)
+        if target is not None:
+            homes = {key: target if home == part.key else home for key, home in homes.items()}
+    return homes
+
+
+class _Pool:
+    """Parts as they are chosen, in the order of choice."""
+
+    def __init__(self, things: Sequence[str]) -> None:
+        self.things = tuple(things)
+        self.wired = tuple(things)
+        self.parts: list[Part] = []
+        self._targets: set[str] = set()
+
+    def add_all(self, selectors: Iterable[str], most: int = 1000) -> None:
+        """Add what the selectors name, until there are ``most`` parts."""
+        for selector in selectors:
+            name, _, wanted = selector.partition(":")
+            for part in _instances(kinds()[name], self.things):
+                targets = {target for target, _ in part.files}
+                if len(self.parts) < most and wanted in ("", part.instance) and not targets & self._targets:
+                    self.parts.append(part)
+                    self._targets |= targets
+
+    def linked(self) -> list[Part]:
+        """The parts with selectors replaced by the keys of parts, without parts whose needs are missing."""
+        return [
+            Part(**{**vars(part), "needs": self._find(part, part.needs), "fold": self._find(part, part.fold)})
+            for part in self.parts
+        ]
+
+    def _find(self, part: Part, selectors: Iterable[str]) -> tuple[str, ...]:
+        found = [key for selector in selectors for key in self._matches(part, selector) if key != part.key]
+        return tuple(dict.fromkeys(found))
+
+    def _matches(self, part: Part, selector: str) -> list[str]:
+        if selector == "*":
+            return [other.key for other in self.parts]
+        if selector == "*first":
+            return [self.parts[0].key]
+        name, _, which = selector.partition(":")
+        same = [other for other in self.parts if other.kind == name]
+        if which == "first":
+            return [other.key for other in same[:1]]
+        if which == "wired":
+            return [other.key for other in same if other.instance in self.wired]
+        if which:
+            return [other.key for other in same if other.instance == which]
+        own = [other.key for other in same if kinds()[name].per_entity and other.instance == part.instance]
+        return own or [other.key for other in same]
+
+
+def _instances(kind: Kind, things: Sequence[str]) -> Iterable[Part]:
+    if kind.per_entity:
+        for thing in things:
+            yield _part(kind, thing, entity_variables(thing))
+    elif kind.variants:
+        for variant in kind.variants:
+            yield _part(kind, variant["slug"], variant)
+    else:
+        yield _part(kind, "", entity_variables(things[0]) if things else {})
+
+
+def _part(kind: Kind, instance: str, variables: dict[str, str]) -> Part:
+    def fill(text: str) -> str:
+        return Template(text).substitute(variables)
+
+    folder = kind.key.partition(".")[0]
+    pairs = (file.partition(" < ") for file in kind.files)
+    return Part(
+        key=f"{kind.key}:{instance}" if instance else kind.key,
+        kind=kind.key,
+        instance=instance,
+        id=fill(kind.id),
+        title=fill(kind.title),
+        does=fill(kind.does),
+        files=tuple((fill(target), f"{folder}/{fill(template or target)}") for target, _, template in pairs),
+        needs=kind.needs,
+        fold=kind.fold,
+        variables=variables,
+    )
