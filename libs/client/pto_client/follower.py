@@ -3,6 +3,7 @@
 Imports core, ports and proto only. Invariant: the view has seen exactly the events that were yielded.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from pto_core.views import RunView
@@ -27,6 +28,8 @@ class Follower:
         self._run = run
         self._reader: LogReader | None = None
         self.view = RunView()
+        self.on_seen: Callable[[RunView, Seen], None] = lambda view, seen: None
+        """Called with each event right after the view has taken it in, before the next one."""
 
     @property
     def caught_up(self) -> bool:
@@ -66,8 +69,10 @@ class Follower:
 
     def _take(self, recorded: Recorded) -> Seen:
         try:
-            event = decode_event(recorded.data)
+            seen = Seen(recorded, decode_event(recorded.data))
         except ProtocolError:
-            return Seen(recorded, None)
-        self.view.apply(recorded.seq, event)
-        return Seen(recorded, event)
+            seen = Seen(recorded, None)
+        if seen.event is not None:
+            self.view.apply(recorded.seq, seen.event)
+        self.on_seen(self.view, seen)
+        return seen

@@ -81,11 +81,13 @@ async def ask_and_wait(access: Access, follower: Follower, request: Request) -> 
 
 async def catch_up(follower: Follower, progress: Progress | None = None) -> RunView:
     """Read all that is in the log so far."""
+    if progress is not None:
+        follower.on_seen = progress.take
     await follower.open()
     while not follower.caught_up:
-        news = await follower.next(TICK_S)
-        if progress is not None and news:
-            progress.show(follower.view, news)
+        await follower.next(TICK_S)
+        if progress is not None:
+            progress.show(follower.view)
     return follower.view
 
 
@@ -99,6 +101,7 @@ async def follow(
     on_change: Callable[[RunView], None] = lambda view: None,
 ) -> End:
     """Show the run until it has ended, waits for a person, was refused, or ``stop`` is set."""
+    follower.on_seen = progress.take
     while not stop.is_set():
         view = follower.view
         if view.finished is not None:
@@ -109,7 +112,7 @@ async def follow(
         if run is not None and run.paused is not None and run.paused.kind != "asked" and not run.open:
             return "paused"
         news = await follower.next(TICK_S)
-        progress.show(view, news)
+        progress.show(view)
         on_change(view)
         if access.host is not None:
             access.host.check()

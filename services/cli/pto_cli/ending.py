@@ -18,7 +18,7 @@ from pto_cli.problems import (
     complain,
 )
 from pto_cli.progress import write_lines
-from pto_cli.render import clean, counts_line, duration, end_lines, is_simulated
+from pto_cli.render import clean, count, counts_line, duration, end_lines, is_simulated
 from pto_core import measures
 from pto_core.views import RunView
 
@@ -59,7 +59,7 @@ def result_lines(view: RunView, output_dir: Path | None) -> list[str]:
     simulated = "SIMULATED, " if is_simulated(view) else ""
     lines = [f"{finished.status}: {simulated}{counts_line(run)}, in {duration(measures.wall_s(view))}{_gain(view)}"]
     if view.consolidated is not None:
-        lines[0] += f"; {view.consolidated.files} files, {view.consolidated.lines} lines of code"
+        lines[0] += f"; {count(view.consolidated.files, 'file')}, {count(view.consolidated.lines, 'line')} of code"
     if finished.reason:
         lines.append(clean(finished.reason))
     lines.append(f"run {run.id}" + (f", output in {output_dir}" if output_dir is not None else ""))
@@ -67,8 +67,9 @@ def result_lines(view: RunView, output_dir: Path | None) -> list[str]:
 
 
 def _gain(view: RunView) -> str:
+    """How much faster than one task after the other; only worth saying of several that took some time."""
     gained = measures.speed_up(view)
-    return "" if gained is None or view.run is None or len(view.run.tasks) < 2 else f" ({gained:.1f}x of one by one)"
+    return f" ({gained:.1f} times as fast as one by one)" if gained and gained > 1 else ""
 
 
 def _print_summary(output_dir: Path | None) -> None:

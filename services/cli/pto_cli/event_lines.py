@@ -6,7 +6,7 @@ Imports core and proto only. Invariant: what is said follows from the event and 
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pto_cli.render import SYSTEM, clean, counts_line, duration, is_simulated
+from pto_cli.render import SYSTEM, clean, count, counts_line, duration, is_simulated
 from pto_core.views import RunView
 from pto_proto import events as ev
 from pto_proto.envelope import Event
@@ -39,7 +39,7 @@ def _refused(view: RunView, entry: ev.RequestRefused) -> Iterator[str]:
 def _planned(view: RunView, entry: ev.PlanFinished) -> Iterator[str]:
     complexity = "" if entry.complexity is None else f", complexity {entry.complexity} of 100"
     rationale = f": {clean(entry.rationale)}" if entry.rationale else ""
-    yield f"plan of {entry.task_count} tasks{complexity}{rationale}"
+    yield f"plan of {count(entry.task_count, 'task')}{complexity}{rationale}"
 
 
 def _settled(view: RunView, entry: ev.PlanSettled) -> Iterator[str]:
@@ -62,7 +62,7 @@ def _finished(view: RunView, entry: ev.TaskFinished) -> Iterator[str]:
     done = f" [{counts_line(view.run)}]" if view.run is not None and entry.task not in SYSTEM else ""
     if entry.outcome == "succeeded":
         if entry.task not in SYSTEM:
-            files = f", {entry.files} files" if entry.files else ""
+            files = f", {count(entry.files, 'file')}" if entry.files else ""
             yield f"{entry.task} succeeded after {duration(entry.duration_s)}{files}{done}"
         return
     name = SYSTEM.get(entry.task, entry.task)
@@ -107,7 +107,8 @@ def _consolidated(view: RunView, entry: ev.RunConsolidated) -> Iterator[str]:
     conflicts = f", {len(entry.conflicts)} conflicts" if entry.conflicts else ""
     red = sum(not check.passed for check in entry.checks)
     checks = f", {red} of {len(entry.checks)} checks failed" if red else ""
-    yield f"merged: {entry.files} files, {entry.lines} lines of code{conflicts}{checks}"
+    made = f"{count(entry.files, 'file')}, {count(entry.lines, 'line')} of code"
+    yield f"merged: {made}{conflicts}{checks}"
 
 
 def _run_finished(view: RunView, entry: ev.RunFinished) -> Iterator[str]:

@@ -7,6 +7,7 @@ more, the run goes on quietly.
 import os
 import sys
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pto_cli.event_lines import event_lines
@@ -31,8 +32,11 @@ _LOUD = (ev.TaskFinished, ev.TaskRetryScheduled, ev.RunPaused, ev.AttemptLost, e
 class Progress(Protocol):
     """A way of showing a run."""
 
-    def show(self, view: RunView, news: list[Seen]) -> None:
-        """Called with news, and a few times a second without."""
+    def take(self, view: RunView, seen: Seen) -> None:
+        """Called with each event, right after the view has taken it in."""
+
+    def show(self, view: RunView) -> None:
+        """Called after each batch of events, and a few times a second without."""
 
     def close(self) -> None:
         """The run is not shown any more."""
@@ -52,33 +56,52 @@ def make_progress(*, json: bool = False, quiet: bool = False, verbose: bool = Fa
 class Quiet:
     """Shows nothing."""
 
-    def show(self, view: RunView, news: list[Seen]) -> None:
+    def take(self, view: RunView, seen: Seen) -> None:
+        """Nothing."""
+
+    def show(self, view: RunView) -> None:
         """Nothing."""
 
     def close(self) -> None:
         """Nothing to end."""
 
 
-class PlainLines:
+class _Lines:
+    """Collects lines event by event and writes them batch by batch."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    def take(self, view: RunView, seen: Seen) -> None:
+        """Collect the lines of this event."""
+        self._lines += self._lines_of(view, seen)
+
+    def show(self, view: RunView) -> None:
+        """Write what was collected."""
+        lines, self._lines = self._lines, []
+        write_lines(lines)
+
+    def close(self) -> None:
+        """Write what is left."""
+        write_lines(self._lines)
+        self._lines = []
+
+    def _lines_of(self, view: RunView, seen: Seen) -> Iterable[str]:
+        raise NotImplementedError
+
+
+class PlainLines(_Lines):
     """One line per change, as it comes."""
 
-    def show(self, view: RunView, news: list[Seen]) -> None:
-        """Print the lines of each event."""
-        write_lines([line for seen in news if seen.event is not None for line in event_lines(view, seen.event)])
-
-    def close(self) -> None:
-        """Nothing to end."""
+    def _lines_of(self, view: RunView, seen: Seen) -> Iterable[str]:
+        return event_lines(view, seen.event) if seen.event is not None else ()
 
 
-class JsonLines:
+class JsonLines(_Lines):
     """The envelopes as they are in the log, one per line."""
 
-    def show(self, view: RunView, news: list[Seen]) -> None:
-        """Print the envelopes."""
-        write_lines([seen.recorded.data.decode() for seen in news])
-
-    def close(self) -> None:
-        """Nothing to end."""
+    def _lines_of(self, view: RunView, seen: Seen) -> Iterable[str]:
+        return (seen.recorded.data.decode(),)
 
 
 def write_lines(lines: list[str]) -> None:
@@ -103,18 +126,18 @@ class LivePicture:
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._live.start()
         self._drawn = 0.0
+        self._loud: list[str] = []
 
-    def show(self, view: RunView, news: list[Seen]) -> None:
+    def take(self, view: RunView, seen: Seen) -> None:
+        """Keep what must not get lost."""
+        if seen.event is not None and seen.event.kind in _LOUD:
+            self._loud += [line for line in event_lines(view, seen.event) if " succeeded after " not in line]
+
+    def show(self, view: RunView) -> None:
         """Print what must not get lost, then draw."""
-        lines = [
-            line
-            for seen in news
-            if seen.event is not None and seen.event.kind in _LOUD
-            for line in event_lines(view, seen.event)
-            if " succeeded after " not in line
-        ]
-        for line in lines[:MAX_NEWS_LINES]:
+        for line in self._loud[:MAX_NEWS_LINES]:
             self._console.print(line, markup=False)
+        self._loud.clear()
         now = time.monotonic()
         if now - self._drawn >= REDRAW_S or view.finished is not None:
             self._drawn = now

@@ -95,7 +95,7 @@ def plan_lines(plan: Plan, notes: Sequence[str] = ()) -> list[str]:
     by_level = levels(plan)
     widest = max(map(len, by_level))
     lines = [f"plan: {clean(plan.name) or 'without a name'}", *notes]
-    lines.append(f"{_count(len(plan.tasks), 'task')} in {_count(len(by_level), 'level')}, at most {widest} at once")
+    lines.append(f"{count(len(plan.tasks), 'task')} in {count(len(by_level), 'level')}, at most {widest} at once")
     titles = {spec.id: spec.title for spec in plan.tasks}
     for number, names in enumerate(by_level, 1):
         more = f" and {len(names) - MAX_LEVEL_SHOWN} more" if len(names) > MAX_LEVEL_SHOWN else ""
@@ -110,7 +110,8 @@ def plan_lines(plan: Plan, notes: Sequence[str] = ()) -> list[str]:
     return lines
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
+    """``1 file``, ``2 files``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
