@@ -54,13 +54,7 @@ def _start_host(run: str) -> bytes:
     reading, writing = os.pipe()
     with (run_folder(run).path / "host.log").open("ab") as log:
         subprocess.Popen(
-            [
-                sys.executable,
-                *(["/tmp/orch"] if __import__("os").environ.get("PTO_T") else ["-m", "pto_cli.main"]),
-                "_host",
-                run,
-                str(writing),
-            ],
+            [sys.executable, "-m", "pto_cli.main", "_host", run, str(writing)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
