@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pto_core.consolidation import Consolidated
 from pto_core.transitions import DONE_STATES
 from pto_core.views import RunView
-from pto_proto.plans import Plan
+from pto_proto.plans import TaskSpec
 
 MAX_TITLE_CHARS = 100
 SIMULATED = "SIMULATED: the content was made by the simulated engine, without any model."
@@ -47,7 +47,7 @@ def render_readme(view: RunView, parts: Sequence[tuple[str, str]], paths: Iterab
 
 def render_execution_doc(view: RunView, merged: Consolidated) -> str:
     """Plan, who made which file, attempts, conflicts, and what is missing."""
-    plan, run = view.plan(), view.run
+    run = view.run
     lines = ["# Execution", ""]
     if is_simulated(view):
         lines += [SIMULATED, ""]
@@ -58,11 +58,9 @@ def render_execution_doc(view: RunView, merged: Consolidated) -> str:
         spec = task.spec
         attempts = len(view.attempts.get(spec.id, ()))
         after = ", ".join(spec.depends_on) or "-"
-        lines.append(
-            f"| {spec.id} | {_cell(spec.title or _does(plan, spec.id))} | {after} | {task.state.value} | {attempts} |"
-        )
+        lines.append(f"| {spec.id} | {_cell(spec.title or _does(spec))} | {after} | {task.state.value} | {attempts} |")
     lines += ["", "## Files", "", "| file | task |", "|---|---|"]
-    lines += [f"| {file.path} | {file.task} |" for file in merged.files]
+    lines += [f"| {_escaped(file.path)} | {file.task} |" for file in merged.files]
     if merged.conflicts:
         lines += ["", "## Conflicts", ""]
         lines += [
@@ -73,7 +71,9 @@ def render_execution_doc(view: RunView, merged: Consolidated) -> str:
     failed = [task for task in (run.tasks if run else ()) if task.state not in DONE_STATES]
     if failed:
         lines += ["", "## Missing", ""]
-        lines += [f"- {task.spec.id}: {task.state.value}{f', {task.reason}' if task.reason else ''}" for task in failed]
+        lines += [
+            f"- {task.spec.id}: {task.state.value}{f', {_line(task.reason)}' if task.reason else ''}" for task in failed
+        ]
     return "\n".join([*lines, ""])
 
 
@@ -100,12 +100,9 @@ def _start(path: str) -> str:
     return f"python3 {path}"
 
 
-def _does(plan: Plan | None, task: str) -> str:
-    for spec in plan.tasks if plan else ():
-        if spec.id == task:
-            command = spec.command if isinstance(spec.command, str) else " ".join(spec.command)
-            return "noop" if spec.noop else command or spec.agent
-    return ""
+def _does(spec: TaskSpec) -> str:
+    command = spec.command if isinstance(spec.command, str) else " ".join(spec.command)
+    return "noop" if spec.noop else command or spec.agent
 
 
 def _line(text: str) -> str:
@@ -114,4 +111,8 @@ def _line(text: str) -> str:
 
 
 def _cell(text: str) -> str:
-    return _line(text).replace("|", "\\|")
+    return _escaped(_line(text))
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -5,17 +5,20 @@ reported.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import TypedDict
 
 import structlog
 
+from pto_consolidator.checking import Checker
+from pto_consolidator.listing import shorten_checks, shorten_conflicts, shorten_refused
 from pto_consolidator.merging import MergedProject, merge_project
 from pto_core.views import RunView
 from pto_harness import Cancel
 from pto_ports.backend import LiveLine, Order, Report
 from pto_ports.blob_store import BlobDamaged, BlobMissing, BlobStore, StoreFull
 from pto_ports.clock import Clock
-from pto_ports.event_log import EventLog
+from pto_ports.event_log import EventLog, Recorded
 from pto_proto import events as ev
 from pto_proto.envelope import ProtocolError, decode_event
 from pto_proto.ids import InstanceId, RunId, TaskId
@@ -30,6 +33,9 @@ class _Identity(TypedDict):
     round: int
 
 
+_Name = tuple[RunId, int, int]
+
+
 class ConsolidatorBackend:
     """Merges the outputs of runs, several at once."""
 
@@ -39,7 +45,8 @@ class ConsolidatorBackend:
         self._clock = clock
         self._instance = instance
         self._report: Report | None = None
-        self._working: dict[tuple[RunId, int], tuple[Cancel, asyncio.Task[None]]] = {}
+        self._working: dict[_Name, tuple[Cancel, asyncio.Task[None]]] = {}
+        self._checker = Checker()
         self._logger = structlog.get_logger()
 
     def can_run(self) -> tuple[str, ...]:
@@ -51,8 +58,10 @@ class ConsolidatorBackend:
         self._report = report
 
     async def start(self, order: Order) -> None:
-        """Merge in the background."""
-        name = (order.run, order.ready.attempt)
+        """Merge in the background; an attempt that is being merged already is left alone."""
+        name = _name(order)
+        if name in self._working:
+            return
         cancel = Cancel()
         task = asyncio.create_task(self._work(order, cancel))
         self._working[name] = (cancel, task)
@@ -60,7 +69,7 @@ class ConsolidatorBackend:
 
     async def stop(self, order: Order, reason: str) -> None:
         """Ask the merge to end; it reports that itself."""
-        working = self._working.get((order.run, order.ready.attempt))
+        working = self._working.get(_name(order))
         if working is not None:
             working[0].request(reason)
 
@@ -75,6 +84,7 @@ class ConsolidatorBackend:
         for cancel, _ in working:
             cancel.request("the consolidator was stopped")
         await asyncio.gather(*(task for _, task in working), return_exceptions=True)
+        await asyncio.to_thread(self._checker.close)
 
     async def _work(self, order: Order, cancel: Cancel) -> None:
         began = self._clock.monotonic_s()
@@ -82,7 +92,7 @@ class ConsolidatorBackend:
         failure: ev.FailureClass | None = None
         reason = ""
         try:
-            merged = await merge_project(await self._view(order), self._blobs, cancel)
+            merged = await merge_project(await self._view(order), self._blobs, self._checker, cancel)
         except (BlobMissing, BlobDamaged) as error:
             failure, reason = "infra", f"an output cannot be fetched: {error}"
         except (StoreFull, OSError) as error:
@@ -107,12 +117,16 @@ class ConsolidatorBackend:
             self._tell(order, merged, took)
 
     async def _view(self, order: Order) -> RunView:
+        messages = await self._log.read_run(run_filter(order.run), up_to=order.seq)
+        return await asyncio.to_thread(self._fold, order.run, messages)
+
+    def _fold(self, run: RunId, messages: Sequence[Recorded]) -> RunView:
         view = RunView()
-        for recorded in await self._log.read_run(run_filter(order.run), up_to=order.seq):
+        for recorded in messages:
             try:
                 view.apply(recorded.seq, decode_event(recorded.data))
             except ProtocolError as error:
-                self._logger.warning("unreadable event", run=order.run, sequence=recorded.seq, error=str(error))
+                self._logger.warning("unreadable event", run=run, sequence=recorded.seq, error=str(error))
         return view
 
     def _tell(self, order: Order, merged: MergedProject, took: float) -> None:
@@ -122,9 +136,9 @@ class ConsolidatorBackend:
             manifest=merged.manifest,
             files=len(merged.tree.files),
             lines=merged.lines,
-            conflicts=merged.consolidated.conflicts,
-            refused=merged.consolidated.refused,
-            checks=merged.checks,
+            conflicts=shorten_conflicts(merged.consolidated.conflicts),
+            refused=shorten_refused(merged.consolidated.refused),
+            checks=shorten_checks(merged.checks),
         )
         finished = ev.TaskFinished(
             **self._identity(order),
@@ -145,3 +159,7 @@ class ConsolidatorBackend:
     def _say(self, order: Order, *entries: ev.Entry) -> None:
         if self._report is not None:
             self._report(order, *entries)
+
+
+def _name(order: Order) -> _Name:
+    return order.run, order.ready.round, order.ready.attempt

@@ -4,7 +4,6 @@ Imports core, harness, ports and proto. Invariant: what it stores depends on the
 """
 
 import asyncio
-import os
 import tarfile
 import tempfile
 from collections import defaultdict
@@ -13,25 +12,20 @@ from typing import NamedTuple
 
 import msgspec
 
+from pto_consolidator.checking import Checker
 from pto_core.consolidation import EXECUTION_DOC, PLAN_FILE, README, Consolidated, consolidate, tree_digest
 from pto_core.project_docs import render_execution_doc, render_readme
 from pto_core.transitions import DONE_STATES
 from pto_core.views import RunView
 from pto_harness import Cancel
-from pto_harness.log import TaskLog
 from pto_harness.manifest import write_bundle
-from pto_harness.process import run_command
 from pto_harness.workspace import Workspace
 from pto_ports.blob_store import BlobMissing, BlobStore
 from pto_proto.events import CheckResult
 from pto_proto.ids import MERGE_TASK, Digest
 from pto_proto.manifests import Manifest, Tree, TreeFile
 
-CHECK_LIMIT_S = 600.0
-"""One check on the merged tree; longer suites belong into a task with a time limit of its own."""
 CODE_FOLDERS = ("src/", "tests/")
-KEPT_OUTPUT_BYTES = 64 * 1024
-"""Of a check's output; its last lines go into the event."""
 
 
 class MergedProject(NamedTuple):
@@ -45,7 +39,7 @@ class MergedProject(NamedTuple):
     checks: tuple[CheckResult, ...]
 
 
-async def merge_project(view: RunView, blobs: BlobStore, cancel: Cancel) -> MergedProject:
+async def merge_project(view: RunView, blobs: BlobStore, checker: Checker, cancel: Cancel) -> MergedProject:
     """Merge the run's outputs and store the result. Raises BlobMissing, BlobDamaged, StoreFull."""
     trees = [msgspec.json.decode(await blobs.get(digest), type=Tree) for digest in final_trees(view)]
     on_conflict = view.run.request.on_conflict if view.run is not None else "fail"
@@ -68,7 +62,7 @@ async def merge_project(view: RunView, blobs: BlobStore, cancel: Cancel) -> Merg
         tree = Tree(files=tuple(sorted(files, key=lambda file: file.path)))
         bundles[manifest.bundle] = Path(own["bundle"])
         lines = await asyncio.to_thread(_count_lines, tree, bundles)
-        checks = await asyncio.to_thread(_run_checks, view, tree, bundles, folder, cancel)
+        checks = await asyncio.to_thread(_run_checks, view, tree, bundles, folder, checker, cancel)
     stored = await blobs.put(msgspec.json.encode(tree))
     return MergedProject(merged, tree, tree_digest(tree.files), stored, lines, checks)
 
@@ -138,7 +132,7 @@ def _count_lines(tree: Tree, bundles: dict[Digest, Path]) -> int:
 
 
 def _run_checks(
-    view: RunView, tree: Tree, bundles: dict[Digest, Path], folder: Path, cancel: Cancel
+    view: RunView, tree: Tree, bundles: dict[Digest, Path], folder: Path, checker: Checker, cancel: Cancel
 ) -> tuple[CheckResult, ...]:
     checks = view.run.plan.checks if view.run is not None and view.run.plan is not None else ()
     if not checks:
@@ -151,18 +145,4 @@ def _run_checks(
         }
         for file in tree.files
     )  # fmt: skip
-    return tuple(_run_check(check, workspace.folder, cancel) for check in checks)
-
-
-def _run_check(check: str, folder: Path, cancel: Cancel) -> CheckResult:
-    log = TaskLog("", KEPT_OUTPUT_BYTES, KEPT_OUTPUT_BYTES)
-    environment = {name: os.environ[name] for name in ("HOME", "LANG", "PATH", "TMPDIR") if name in os.environ}
-    environment["PYTHONDONTWRITEBYTECODE"] = "1"
-    ended = run_command(
-        check, cwd=str(folder), env=environment, feed=log.feed, cancel=cancel, time_limit_s=CHECK_LIMIT_S
-    )
-    log.close()
-    passed = ended.exit_code == 0 and ended.why == "exited"
-    return CheckResult(
-        command=check, passed=passed, exit_code=ended.exit_code, tail=() if passed else tuple(log.tail())
-    )
+    return tuple(checker.run(check, workspace.folder, cancel) for check in checks)

@@ -1,0 +1,76 @@
+"""Runs a plan's checks on the merged project, one after the other.
+
+Imports harness and proto only. Invariants: a check sees no variable of this service that is not on the allow-list; none
+of its processes outlives this service, however that ends (see ``pto_harness.guard``).
+"""
+
+import os
+import secrets
+import sys
+import threading
+from pathlib import Path
+
+from pto_harness import Cancel
+from pto_harness.guard import Guard
+from pto_harness.log import TaskLog
+from pto_harness.process import run_command
+from pto_proto.events import CheckResult
+
+CHECK_LIMIT_S = 600.0
+"""One check on the merged tree; longer suites belong into a task with a time limit of its own."""
+KEPT_OUTPUT_BYTES = 64 * 1024
+"""Of a check's output; its last lines go into the event."""
+ALLOWED = ("HOME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER")
+"""The same as for tasks."""
+DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
+OWNER = "PTO_OWNER"
+CHECK = "PTO_CHECK_ID"
+
+
+class Checker:
+    """Runs checks, from any thread; ``close`` it at the end."""
+
+    def __init__(self) -> None:
+        self._owner = secrets.token_hex(8)
+        self._guard: Guard | None = None
+        self._lock = threading.Lock()
+
+    def run(self, check: str, folder: Path, cancel: Cancel) -> CheckResult:
+        """Run shell text in ``folder``; blocks until it and all its processes are gone."""
+        self._start_guard()
+        log = TaskLog("", KEPT_OUTPUT_BYTES, KEPT_OUTPUT_BYTES)
+        name = secrets.token_hex(8)
+        ended = run_command(
+            check,
+            cwd=str(folder),
+            env={**self._environment(), CHECK: name},
+            feed=log.feed,
+            cancel=cancel,
+            time_limit_s=CHECK_LIMIT_S,
+            marker=f"{CHECK}={name}",
+        )
+        if ended.why == "timeout":
+            log.note(f"ended at the time limit of {CHECK_LIMIT_S:g} s")
+        log.close()
+        passed = ended.exit_code == 0 and ended.why == "exited"
+        return CheckResult(
+            command=check, passed=passed, exit_code=ended.exit_code, tail=() if passed else tuple(log.tail())
+        )
+
+    def close(self) -> None:
+        """End what is left of any check."""
+        with self._lock:
+            if self._guard is not None:
+                self._guard.close()
+                self._guard = None
+
+    def _start_guard(self) -> None:
+        with self._lock:
+            if self._guard is None:
+                self._guard = Guard(f"{OWNER}={self._owner}")
+
+    def _environment(self) -> dict[str, str]:
+        environment = {name: os.environ[name] for name in ALLOWED if name in os.environ}
+        if sys.prefix != sys.base_prefix:  # ``python3`` means the same as in a task
+            environment["PATH"] = f"{Path(sys.executable).parent}:{environment.get('PATH', DEFAULT_PATH)}"
+        return {**environment, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1", OWNER: self._owner}
