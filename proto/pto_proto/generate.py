@@ -216,6 +216,9 @@ def _components(kind: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """(schema of the type, schemas of all structs in it), with what the source says about their fields."""
     (body,), parts = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
     for name, schema in parts.items():
+        schema["description"] = inspect.getdoc(
+            _STRUCTS[name]
+        )  # the same text in every Python: 3.13 unindents, 3.11 not
         notes = field_notes(_STRUCTS[name])
         for field, property_schema in schema["properties"].items():
             if field in notes:
