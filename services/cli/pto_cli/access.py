@@ -10,8 +10,10 @@ from pathlib import Path
 
 from pto_bus.session import Session, open_session
 from pto_cli.host import Host
+from pto_cli.problems import Unavailable
 from pto_cli.registry import Endpoint, RunFolder, run_folder, state_home
 from pto_ports.blob_store import BlobStore
+from pto_ports.event_log import LogCorrupt
 from pto_proto.ids import LANE_LOCAL
 from pto_runtime.settings import read_settings
 
@@ -47,17 +49,27 @@ def blob_cache() -> Path:
     return state_home() / "blobs"
 
 
+def open_blob_cache() -> BlobStore:
+    """The store in that folder."""
+    from pto_blobs.directory import DirectoryBlobStore
+
+    return DirectoryBlobStore(blob_cache())
+
+
 async def open_remote(url: str, environment: Mapping[str, str]) -> Access:
-    """The broker at this address, as the account in the environment. Raises BusError, BadSettings."""
+    """The broker at this address, as the account in the environment. Raises BusError, BadSettings, Unavailable."""
     settings = read_settings({**environment, "NATS_URL": url}, "requester")
     session = await open_session(settings.url, **settings.access())
+    try:
+        await session.view.last_seq()
+    except LogCorrupt as error:
+        await session.close()
+        raise Unavailable(f"the broker at {url} is not set up: `orchestrator bootstrap` does that") from error
     return Access(session=session, blobs=session.blobs)
 
 
 async def host_run(folder: RunFolder, *, work_dir: Path, capacity: int, with_services: bool) -> Access:
     """Start the run's broker in this process, and its services if asked for. Raises BusError."""
-    from pto_blobs.directory import DirectoryBlobStore
-
     folder.path.mkdir(parents=True, exist_ok=True)
     host = Host(folder.store, blobs=blob_cache(), work_dir=work_dir, capacity=capacity)
     host.start_broker()
@@ -70,13 +82,11 @@ async def host_run(folder: RunFolder, *, work_dir: Path, capacity: int, with_ser
     except BaseException:
         await host.close()
         raise
-    return Access(session=session, blobs=DirectoryBlobStore(blob_cache()), host=host, folder=folder)
+    return Access(session=session, blobs=open_blob_cache(), host=host, folder=folder)
 
 
 async def open_run(run: str) -> Access:
     """An embedded run for reading and asking: attached to its host, or on its store. Raises NoSuchRun, BusError."""
-    from pto_blobs.directory import DirectoryBlobStore
-
     folder = run_folder(run)
     if not folder.store.is_dir():
         raise NoSuchRun(f"there is no run {run!r} here; `orchestrator list` shows the runs, --nats-url asks a broker")
@@ -86,7 +96,7 @@ async def open_run(run: str) -> Access:
         endpoint = folder.read_endpoint()
         if endpoint is not None:
             session = await open_session(endpoint.url, user=endpoint.user, password=endpoint.password)
-            return Access(session=session, blobs=DirectoryBlobStore(blob_cache()), folder=folder)
+            return Access(session=session, blobs=open_blob_cache(), folder=folder)
         await asyncio.sleep(ATTACH_PAUSE_S)
     raise NoSuchRun(f"run {run!r} is held by another command that is just starting or ending; try again")
 

@@ -66,4 +66,5 @@ def _sentence(error: BaseException) -> str:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return f"no room on the disk{f' of {error.filename}' if error.filename else ''}: free some space"
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error) or type(error).__name__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return "\n    ".join(lines) or type(error).__name__
