@@ -17,8 +17,8 @@ def log_lines(events: Iterable[tuple[int, Event]]) -> Iterable[str]:
         words = _WORDS.get(event.kind)
         for entry in event.entries:
             text = words(entry) if words is not None else event.kind.__name__
-            yield f"{rfc3339(entry.at)} [{sequence}] {text}"
-            yield from (f"    | {line}" for line in getattr(entry, "tail", ()))
+            yield f"{rfc3339(entry.at)} [{sequence}] {_plain(text)}"
+            yield from (f"    | {_plain(line)}" for line in getattr(entry, "tail", ()))
 
 
 def _attempt(entry: ev.TaskEntry) -> str:
@@ -30,7 +30,7 @@ def _finished(entry: ev.TaskFinished) -> str:
     if entry.outcome == "succeeded":
         return f"{text}, {entry.files} files"
     hint = f" Hint: {entry.hint}" if entry.hint else ""
-    return f"{text}: {entry.failure}: {entry.reason}.{hint}".replace("..", ".")
+    return f"{text}: {entry.failure}: {entry.reason.rstrip('.')}.{hint}"
 
 
 def _accepted(entry: ev.RunAccepted) -> str:
@@ -60,3 +60,8 @@ _WORDS: dict[type[ev.Entry], Callable[[Any], str]] = {
     ev.RunConsolidated: lambda e: f"outputs merged: {e.files} files, {len(e.conflicts)} conflicts",
     ev.RunFinished: lambda e: f"run {e.status}" + (f": {e.reason}" if e.reason else ""),
 }  # fmt: skip
+
+
+def _plain(text: str) -> str:
+    """On one line and without control characters, which a terminal would obey."""
+    return "".join(char if char.isprintable() else " " for char in text)

@@ -22,6 +22,8 @@ class AttemptSummary(msgspec.Struct, frozen=True, kw_only=True):
     outcome: str | None
     failure: str | None
     reason: str
+    hint: str
+    """What a person can do about it."""
     exit_code: int | None
     started: str | None
     finished: str | None
@@ -85,8 +87,12 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     refused: tuple[str, ...]
     checks: tuple[CheckResult, ...]
     cost_usd: float | None
+    unconfirmed: tuple[str, ...]
+    """Attempts (``task.attempt``) whose end nobody confirmed: they may still run."""
     tree_digest: str
+    """Over path, mode and content of the merged project's files."""
     outcome_digest: str
+    """Over the status and each task's end state, key and manifest: equal for repeats of a deterministic plan."""
     tasks: tuple[TaskSummary, ...]
 
 
@@ -129,6 +135,7 @@ def summarize(view: RunView) -> Summary:
         refused=merged.refused if merged else (),
         checks=merged.checks if merged else (),
         cost_usd=None if None in costs else round(sum(cost for cost in costs if cost is not None), 6),
+        unconfirmed=finished.unconfirmed if finished else (),
         tree_digest=finished.tree_digest if finished else "",
         outcome_digest=finished.outcome_digest if finished else "",
         tasks=_tasks(view),
@@ -160,6 +167,7 @@ def _attempt(attempt: AttemptView) -> AttemptSummary:
         outcome=attempt.outcome,
         failure=attempt.failure,
         reason=attempt.reason,
+        hint=attempt.hint,
         exit_code=attempt.exit_code,
         started=_time(attempt.started_at),
         finished=_time(attempt.finished_at),
