@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pto_bus.errors import BusError
 from pto_bus.session import Session, open_session
 from pto_cli.host import Host
 from pto_cli.problems import Unavailable
@@ -17,6 +18,8 @@ from pto_ports.event_log import LogCorrupt
 from pto_proto.ids import LANE_LOCAL
 from pto_runtime.settings import read_settings
 
+BROKER_ERRORS: tuple[type[Exception], ...] = (BusError,)
+"""What any way to a broker may raise."""
 ATTACH_TRIES = 20
 """How often a hosted run's endpoint file is looked for: it is written a moment after the store is locked."""
 ATTACH_PAUSE_S = 0.1
@@ -45,8 +48,15 @@ class Access:
 
 
 def blob_cache() -> Path:
-    """The blobs that all embedded runs share."""
+    """The folder of the blobs that all embedded runs share."""
     return state_home() / "blobs"
+
+
+def cached_blobs() -> BlobStore:
+    """The blobs that all embedded runs share."""
+    from pto_blobs.directory import DirectoryBlobStore
+
+    return DirectoryBlobStore(blob_cache())
 
 
 def open_blob_cache() -> BlobStore:

@@ -7,8 +7,7 @@ import asyncio
 import shutil
 from datetime import UTC, datetime
 
-from pto_blobs.directory import DirectoryBlobStore
-from pto_cli.access import blob_cache
+from pto_cli.access import open_blob_cache
 from pto_cli.conduct import new_request_id
 from pto_cli.ending import exit_code, say_end
 from pto_cli.hosting import host
@@ -24,7 +23,7 @@ async def new_run(prepared: Prepared, output: OutputDir) -> tuple[RunFolder, Run
     """Make the run's folder, with its job and its note. Raises StoreFull, OSError."""
     loaded = prepared.loaded
     plan, inputs = (loaded.plan, loaded.inputs) if loaded is not None else (None, ())
-    job = await make_job(prepared.request(), new_request_id(), DirectoryBlobStore(blob_cache()), plan, inputs)
+    job = await make_job(prepared.request(), new_request_id(), open_blob_cache(), plan, inputs)
     folder = run_folder(job.request.run)
     note = RunNote(
         run=job.request.run,

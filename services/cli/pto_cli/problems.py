@@ -45,7 +45,7 @@ def exit_code_of(error: BaseException) -> int | None:
 
 
 def _is_environment(error: BaseException) -> bool:
-    from pto_bus.errors import BusError
+    from pto_cli.access import BROKER_ERRORS
     from pto_client.output import OutputProblem
     from pto_ports.blob_store import BlobDamaged, BlobMissing, StoreFull
     from pto_ports.engine import EngineError
@@ -55,7 +55,7 @@ def _is_environment(error: BaseException) -> bool:
     from pto_runtime.settings import BadSettings
 
     foreseen = (
-        BusError, BlobDamaged, BlobMissing, StoreFull, LogCorrupt, LogUnavailable, UnknownVersion, CannotServe,
+        *BROKER_ERRORS, BlobDamaged, BlobMissing, StoreFull, LogCorrupt, LogUnavailable, UnknownVersion, CannotServe,
         BadSettings, EngineError, OutputProblem, OSError,
     )  # fmt: skip
     return isinstance(error, foreseen)
