@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pto_cli.commands.run import prepare
 from pto_cli.flags import FLAGS
 from pto_cli.main import run
+from pto_cli.prepare import prepare
 from pto_cli.problems import WrongUse
 
 SECRET = "canary-secret-value"
