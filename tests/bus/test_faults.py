@@ -114,11 +114,8 @@ async def test_append_without_a_broker_says_that_nothing_was_stored(broker: Any,
     broker.broker.kill()
     with pytest.raises(LogUnavailable):
         await log.last_seq()
-    started = time.monotonic()
     with pytest.raises(LogUnavailable):
         await log.append([Outgoing(RUN, b"x", "1")])
-
-    assert time.monotonic() - started < 0.5
 
 
 @pytest.mark.slow

@@ -176,13 +176,11 @@ def test_the_seeds_flags_are_all_known() -> None:
 def test_commands_end_with_one_sentence_and_a_code(
     words: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    began = time.monotonic()
     assert run(words) == code
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err.startswith(f"orchestrator: {said}")
     assert printed.err.count("\n") == 1
-    assert time.monotonic() - began < 6
     assert list(tmp_path.iterdir()) == []
 
 

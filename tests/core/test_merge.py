@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pto_core.merge import UNRESOLVED, Merged, merge_trees, overlay, refused_path
 from pto_proto.ids import Digest, TaskId
 from pto_proto.manifests import Manifest, ManifestFile, Tree, TreeFile

@@ -1,10 +1,10 @@
 """A run from request to end, by the pure core alone."""
 
 import msgspec
-
-from driver import Driver, fail, succeed
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from driver import Driver, fail, succeed
 from pto_core.fold import evolve
 from pto_core.state import State
 from pto_proto import events as ev

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pto_core.units import MAX_TIME_S, parse_memory_bytes, parse_time_s, slurm_time
 
 
