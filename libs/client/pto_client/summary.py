@@ -183,3 +183,9 @@ def _time(at: int | None) -> str | None:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
+
+
+def schema_text() -> str:
+    """JSON Schema of the file, as docs/reference keeps it."""
+    schema = msgspec.json.schema(Summary)
+    return msgspec.json.format(msgspec.json.encode(schema), indent=2).decode() + "\n"
