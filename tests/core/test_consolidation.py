@@ -54,6 +54,26 @@ def test_a_conflict_is_left_out_taken_or_kept_twice_as_asked() -> None:
     assert [f.path for f in consolidate(trees, "keep-both").files] == ["src/a.py", "src/a.two.py"]
 
 
+def test_the_latest_version_is_that_of_the_last_task_in_the_plan_wherever_it_was_handed_on() -> None:
+    from_b = tree(file("src/x", "b"), file("README.md", "b"), file("src/c", "c"))
+    from_a = tree(file("src/x", "a"), file("README.md", "a"), file("src/d", "d"))
+    order = [TaskId(task) for task in "abcd"]
+    for trees in ([from_b, from_a], [from_a, from_b]):
+        merged = consolidate(trees, "latest", order)
+        assert [f.task for f in merged.files if f.path == "src/x"] == ["b"]
+        assert merged.conflicts[0].resolution == "the version of b was taken"
+        assert [f.task for f in merged.readmes] == ["a", "b"]
+
+
+def test_a_conflict_settled_on_the_way_stays_settled() -> None:
+    settled = tree(file("src/x", "b", over=("a",)), file("src/c", "c"))
+    as_it_was = tree(file("src/x", "b"), file("src/d", "d"))
+    first = tree(file("src/x", "a"), file("src/e", "e"))
+    merged = consolidate([settled, as_it_was, first], "fail", [TaskId(task) for task in "abcde"])
+    assert merged.conflicts == ()
+    assert [f.task for f in merged.files if f.path == "src/x"] == ["b"]
+
+
 def test_readmes_are_joined_and_never_conflict() -> None:
     merged = consolidate([tree(file("README.md", "a", "1")), tree(file("README.md", "b", "2"))], "fail")
     assert merged.files == ()

@@ -5,6 +5,7 @@ that a task made is in the project, or in the list of conflicts, or in the list 
 """
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Container, Iterable, Sequence
 from posixpath import basename, splitext
 
@@ -12,7 +13,7 @@ import msgspec
 
 from pto_core.merge import merge_trees, refused_path
 from pto_proto.events import Conflict
-from pto_proto.ids import Digest
+from pto_proto.ids import Digest, TaskId
 from pto_proto.manifests import ManifestFile, Tree, TreeFile
 from pto_proto.requests import OnConflict
 
@@ -52,16 +53,16 @@ class Consolidated(msgspec.Struct, frozen=True, kw_only=True):
     refused: tuple[str, ...]
 
 
-def consolidate(trees: Sequence[Tree], on_conflict: OnConflict) -> Consolidated:
-    """Merge the trees, in plan order of their tasks, and sort only what lies outside the project's folders.
+def consolidate(trees: Sequence[Tree], on_conflict: OnConflict, plan_order: Sequence[TaskId] = ()) -> Consolidated:
+    """Merge the trees and sort only what lies outside the project's folders.
 
-    ``latest`` takes the version of the task that comes last in the plan: unlike the time at which tasks happened to
-    finish, that is the same in every run.
+    ``latest`` takes the version of the task that comes last in ``plan_order`` (where that says nothing, of the last
+    tree): unlike the time at which tasks happened to finish, that is the same in every run.
     """
     readmes: dict[Digest, TreeFile] = {}
     refused: dict[str, None] = {}
     kept: list[Tree] = []
-    for tree in trees:
+    for tree in _by_maker(trees, plan_order):
         files = []
         for file in tree.files:
             if file.path == README:
@@ -107,6 +108,19 @@ def tree_digest(files: Iterable[ManifestFile]) -> Digest:
     for file in sorted(files, key=lambda file: file.path):
         digest.update(f"{file.path}\0{file.mode:o}\0{file.sha256}\n".encode())
     return Digest(digest.hexdigest())
+
+
+def _by_maker(trees: Sequence[Tree], plan_order: Sequence[TaskId]) -> list[Tree]:
+    """The same files with each task's own ones in one tree, in plan order.
+
+    A tree brings along its ancestors' files, so the order of the trees says nothing about the order of their makers.
+    """
+    made: dict[TaskId, dict[TreeFile, None]] = defaultdict(dict)
+    for tree in trees:
+        for file in tree.files:
+            made[file.task][file] = None
+    rank = {task: at for at, task in enumerate(plan_order)}
+    return [Tree(files=tuple(made[task])) for task in sorted(made, key=lambda task: rank.get(task, -1))]
 
 
 def _refusal(path: str) -> str | None:

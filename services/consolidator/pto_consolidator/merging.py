@@ -43,7 +43,8 @@ async def merge_project(view: RunView, blobs: BlobStore, checker: Checker, cance
     """Merge the run's outputs and store the result. Raises BlobMissing, BlobDamaged, StoreFull."""
     trees = [msgspec.json.decode(await blobs.get(digest), type=Tree) for digest in final_trees(view)]
     on_conflict = view.run.request.on_conflict if view.run is not None else "fail"
-    merged = await asyncio.to_thread(consolidate, trees, on_conflict)
+    plan_order = [task.spec.id for task in view.run.tasks] if view.run is not None else []
+    merged = await asyncio.to_thread(consolidate, trees, on_conflict, plan_order)
     with tempfile.TemporaryDirectory(prefix="pto-merge-") as name:
         folder = Path(name)
         bundles = await _bring(folder / "bundles", blobs, [*merged.files, *merged.readmes])
