@@ -28,6 +28,9 @@ def tree(*files: TreeFile) -> Tree:
     ("pytest.ini", "pytest.ini"), ("Makefile", "Makefile"), ("a.py", "src/a.py"), ("lib/a.js", "src/lib/a.js"),
     ("test_a.py", "tests/test_a.py"), ("notes.md", "docs/notes.md"), ("report.json", "data/report.json"),
     ("out/x.sqlite", "data/out/x.sqlite"), ("data/x.csv", "data/x.csv"), ("src", "data/src"), ("LICENSE", "LICENSE"),
+    ("requirements-test.txt", "requirements-test.txt"), ("package-lock.json", "package-lock.json"),
+    (".github/workflows/ci.yml", ".github/workflows/ci.yml"), ("go.mod", "go.mod"), ("notes.txt", "data/notes.txt"),
+    ("app/requirements.txt", "data/app/requirements.txt"), ("docker-compose.dev.yml", "docker-compose.dev.yml"),
 ])  # fmt: skip
 def test_only_strays_are_sorted(path: str, place: str) -> None:
     assert place_of(path) == place

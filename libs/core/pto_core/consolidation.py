@@ -5,6 +5,7 @@ that a task made is in the project, or in the list of conflicts, or in the list 
 """
 
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Container, Iterable, Sequence
 from posixpath import basename, splitext
@@ -30,13 +31,19 @@ RESERVED = (
 RESERVED_PREFIX = "executor_"
 ROOT_FILES = frozenset(
     (
-        README, ".dockerignore", ".editorconfig", ".env.example", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md",
-        "Dockerfile", "LICENSE", "Makefile", "conftest.py", "docker-compose.yml", "index.html", "mypy.ini",
-        "package.json", "pyproject.toml", "pytest.ini", "requirements-dev.txt", "requirements.txt", "setup.cfg",
-        "setup.py", "tox.ini", "tsconfig.json",
+        README, ".dockerignore", ".editorconfig", ".env.example", ".eslintrc.json", ".flake8", ".gitattributes",
+        ".gitignore", ".pre-commit-config.yaml", ".prettierrc", "AUTHORS", "CHANGELOG.md", "CONTRIBUTING.md",
+        "Cargo.lock", "Cargo.toml", "Dockerfile", "Gemfile", "LICENSE", "LICENSE.md", "LICENSE.txt", "MANIFEST.in",
+        "Makefile", "NOTICE", "Pipfile", "Pipfile.lock", "Procfile", "alembic.ini", "build.gradle", "compose.yaml",
+        "compose.yml", "conftest.py", "docker-compose.yaml", "docker-compose.yml", "go.mod", "go.sum", "index.html",
+        "jest.config.js", "mypy.ini", "package-lock.json", "package.json", "pnpm-lock.yaml", "poetry.lock", "pom.xml",
+        "pyproject.toml", "pytest.ini", "ruff.toml", "setup.cfg", "setup.py", "tox.ini", "tsconfig.json", "uv.lock",
+        "vite.config.js", "vite.config.ts", "yarn.lock",
     )
 )  # fmt: skip
 """Files whose tools look for them at the root."""
+ROOT_PATTERN = re.compile(r"requirements[\w.-]*\.txt\Z|docker-compose\.[\w.-]+\.ya?ml\Z|\.github/.+", re.ASCII)
+"""The same, where the name has a free part."""
 SOURCE_SUFFIXES = frozenset(
     (".c", ".cc", ".cpp", ".cs", ".css", ".go", ".h", ".hpp", ".java", ".js", ".jsx", ".kt", ".php", ".py", ".r", ".rb",
      ".rs", ".scala", ".scss", ".sh", ".sql", ".swift", ".ts", ".tsx", ".vue")
@@ -90,7 +97,7 @@ def place_of(path: str, code_folders: Container[str] = ()) -> str:
     ``code_folders`` are folders at the root that hold source code: what is no test and no document stays beside it.
     """
     first, _, rest = path.partition("/")
-    if (rest and first in PROJECT_FOLDERS) or path in ROOT_FILES:
+    if (rest and first in PROJECT_FOLDERS) or path in ROOT_FILES or ROOT_PATTERN.match(path):
         return path
     name, suffix = basename(path), splitext(path)[1].lower()
     if suffix == ".py" and (name.startswith("test_") or name.endswith("_test.py") or name == "conftest.py"):
