@@ -1,17 +1,20 @@
 """The texts that come with a merged project: README.md and docs/execution.md.
 
 Pure; imports siblings only. Invariant: no time, run id, slot or host name is in them, so that the same plan with the
-same results gives the same bytes wherever it ran.
+same results gives the same bytes wherever it ran, also when services were killed on the way.
 """
 
 from collections.abc import Iterable, Sequence
 
 from pto_core.consolidation import Consolidated
+from pto_core.state import Task
 from pto_core.transitions import DONE_STATES
 from pto_core.views import RunView
 from pto_proto.plans import TaskSpec
 
 MAX_TITLE_CHARS = 100
+NOT_ITS_OWN = ("infra", "capacity", "config", "budget")
+"""Failures that say nothing about the task; their number and words differ from run to run and from host to host."""
 SIMULATED = "SIMULATED: the content was made by the simulated engine, without any model."
 
 
@@ -56,7 +59,7 @@ def render_execution_doc(view: RunView, merged: Consolidated) -> str:
     lines += ["## Plan", "", "| task | does | after | state | attempts |", "|---|---|---|---|---|"]
     for task in run.tasks if run else ():
         spec = task.spec
-        attempts = len(view.attempts.get(spec.id, ()))
+        attempts = sum(attempt.failure not in NOT_ITS_OWN for attempt in view.attempts.get(spec.id, ()))
         after = ", ".join(spec.depends_on) or "-"
         lines.append(f"| {spec.id} | {_cell(spec.title or _does(spec))} | {after} | {task.state.value} | {attempts} |")
     lines += ["", "## Files", "", "| file | task |", "|---|---|"]
@@ -71,14 +74,18 @@ def render_execution_doc(view: RunView, merged: Consolidated) -> str:
     failed = [task for task in (run.tasks if run else ()) if task.state not in DONE_STATES]
     if failed:
         lines += ["", "## Missing", ""]
-        lines += [
-            f"- {task.spec.id}: {task.state.value}{f', {_line(task.reason)}' if task.reason else ''}" for task in failed
-        ]
+        lines += [f"- {task.spec.id}: {task.state.value}{_why(task)}" for task in failed]
     return "\n".join([*lines, ""])
 
 
 def _missing(view: RunView) -> list[str]:
     return [task.spec.id for task in (view.run.tasks if view.run else ()) if task.state not in DONE_STATES]
+
+
+def _why(task: Task) -> str:
+    if task.failure in NOT_ITS_OWN:
+        return f", by a failure of the class {task.failure}; see orchestrator.log"
+    return f", {_line(task.reason)}" if task.reason else ""
 
 
 def _how_to(paths: list[str]) -> list[str]:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from pto_consolidator.backend import ConsolidatorBackend
+from pto_core.limits import INFRA_RETRIES
 from pto_core.merge import overlay
 from pto_harness.manifest import write_bundle
 from pto_memory import MemoryBlobStore, MemoryEventLog
@@ -69,9 +70,25 @@ class Merge:
         await self.add(None, ev.PlanSettled(at=1, plan_digest=Digest("d")))
 
     async def end(
-        self, name: str, files: dict[str, str] | None = None, *, after: tuple[str, ...] = (), failed: bool = False
+        self,
+        name: str,
+        files: dict[str, str] | None = None,
+        *,
+        after: tuple[str, ...] = (),
+        failed: bool = False,
+        lost: int = 0,
     ) -> None:
-        identity = {"at": 2, "task": TaskId(name), "attempt": 1, "instance": InstanceId("l")}
+        for attempt in range(1, lost + 1):
+            given = {"at": 2, "task": TaskId(name), "attempt": attempt, "instance": InstanceId("l")}
+            await self.add("local", ev.TaskReady(**given, spec=TaskSpec(id=TaskId(name))))
+            await self.add(
+                "local", ev.TaskFinished(**given, outcome="failed", failure="infra", reason="no blob in /srv/node-7")
+            )
+            if attempt > INFRA_RETRIES:
+                return
+            given.pop("instance")
+            await self.add(None, ev.TaskRetryScheduled(**given, due_at=3, failure="infra"))
+        identity = {"at": 2, "task": TaskId(name), "attempt": lost + 1, "instance": InstanceId("l")}
         await self.add("local", ev.TaskReady(**identity, spec=TaskSpec(id=TaskId(name))))
         if failed:
             await self.add("local", ev.TaskFinished(**identity, outcome="failed", failure="task", reason="it broke"))
@@ -170,6 +187,29 @@ async def test_what_failed_is_named_as_missing(merge: Merge) -> None:
     assert "- a: failed, it broke" in text
     assert "- b: skipped" in text
     assert "Incomplete" in await merge.text(merged, "README.md")
+
+
+async def test_lost_attempts_leave_no_trace_in_the_project(tmp_path: Path) -> None:
+    digests = set()
+    for name, lost in (("one", 0), ("two", 2)):
+        (tmp_path / name).mkdir()
+        merge = Merge(tmp_path / name)
+        await merge.begin(A)
+        await merge.end("a", {"src/m.py": "x\n"}, lost=lost)
+        merged, _ = await merge.merge()
+        assert merged is not None
+        digests.add(merged.tree_digest)
+    assert len(digests) == 1
+
+
+async def test_no_words_of_a_host_get_into_the_project(merge: Merge) -> None:
+    await merge.begin(A, B)
+    await merge.end("a", lost=INFRA_RETRIES + 1)
+    merged, _ = await merge.merge()
+    assert merged is not None
+    text = await merge.text(merged, "docs/execution.md")
+    assert "- a: failed, by a failure of the class infra" in text
+    assert "node-7" not in text
 
 
 async def test_checks_run_on_the_merged_tree(merge: Merge) -> None:
