@@ -58,7 +58,8 @@ async def run_here(prepared: Prepared, stop: asyncio.Event) -> int:
     progress = make_progress(json=options.json, quiet=options.quiet, verbose=options.verbose)
     try:
         folder, note, job = await new_run(prepared, output)
-        view, end = await host(folder, note, job, progress, stop, on_known=known.append)
+        is_loud = options.verbose and not options.json
+        view, end = await host(folder, note, job, progress, stop, on_known=known.append, verbose=is_loud)
     except BaseException:
         if not known:
             undo(folder, output)

@@ -22,6 +22,9 @@ from pto_cli.render import clean, count, counts_line, duration, end_lines, is_si
 from pto_core import measures
 from pto_core.views import RunView
 
+WORTH_SAYING = 1.05
+"""Speed-up that is not just noise."""
+
 
 def exit_code(view: RunView, end: End) -> int:
     """The exit code for this end."""
@@ -69,7 +72,7 @@ def result_lines(view: RunView, output_dir: Path | None) -> list[str]:
 def _gain(view: RunView) -> str:
     """How much faster than one task after the other; only worth saying of several that took some time."""
     gained = measures.speed_up(view)
-    return f" ({gained:.1f} times as fast as one by one)" if gained and gained > 1 else ""
+    return f" ({gained:.1f} times as fast as one by one)" if gained and gained >= WORTH_SAYING else ""
 
 
 def _print_summary(output_dir: Path | None) -> None:

@@ -59,7 +59,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag(name="--nats-url", value="URL", group=_GENERAL,
          help="ask the services at this broker (env NATS_URL; account: PTO_USER, PTO_PASSWORD, PTO_CREDS, PTO_CA)"),
     Flag(name="--json", group=_GENERAL, help="print events and the summary as JSON lines"),
-    Flag(name="--verbose", short="-v", group=_GENERAL, help="say more"),
+    Flag(name="--verbose", short="-v", group=_GENERAL, help="say more: what tasks print, too"),
     Flag(name="--quiet", short="-q", group=_GENERAL, help="say nothing but problems"),
     Flag(name="--engine", value="NAME", default="simulated", choices=("simulated", "api", "claude-code"),
          group=_ENGINE, help="who plans and does agents' work: simulated, api or claude-code"),

@@ -13,6 +13,7 @@ from pathlib import Path
 from pto_cli.access import Access, host_run
 from pto_cli.conduct import End, NoteKeeper, ask_and_wait, catch_up, fetch_output, follow, submit
 from pto_cli.job import Job
+from pto_cli.live_lines import show_live
 from pto_cli.problems import Unavailable
 from pto_cli.progress import Progress
 from pto_cli.registry import RunFolder, RunNote
@@ -31,8 +32,10 @@ async def host(
     stop: asyncio.Event,
     *,
     on_known: Callable[[RunView], None] = lambda view: None,
+    verbose: bool = False,
 ) -> tuple[RunView, End]:
-    """Host the run until it ends or ``stop`` is set. ``on_known`` hears once when the run is accepted or refused.
+    """Host the run until it ends or ``stop`` is set. ``on_known`` hears once when the run is accepted or refused;
+    ``verbose`` shows what tasks print.
 
     Raises BusError, LogUnavailable, CannotServe, Unavailable.
     """
@@ -44,6 +47,8 @@ async def host(
         access = await host_run(folder, work_dir=out_dir, capacity=note.max_executors, with_services=True)
         follower = Follower(access.session.view, RunId(note.run))
         try:
+            if verbose:
+                await show_live(access, RunId(note.run))
             view = await catch_up(follower, progress)
             await _make_it_go_on(access, follower, job)
             end = await _follow(access, follower, job, progress, stop, _tell_once(folder, on_known))

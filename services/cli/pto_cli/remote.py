@@ -12,6 +12,7 @@ from pto_cli.arguments import NO_ANSWER
 from pto_cli.conduct import ANSWER_S, TICK_S, catch_up, fetch_output, follow, new_request_id, submit
 from pto_cli.ending import exit_code, say_end
 from pto_cli.job import Job, make_job
+from pto_cli.live_lines import show_live
 from pto_cli.output_dir import open_output_dir
 from pto_cli.prepare import Prepared
 from pto_cli.problems import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, Unavailable, complain
@@ -64,6 +65,8 @@ async def _to_the_end(
     options, run = prepared.options, job.request.run
     output = open_output_dir(options.output_dir, prepared.name)
     try:
+        if options.verbose and not options.json:
+            await show_live(access, run)
         end = await follow(access, follower, progress, stop, request_id=job.request_id)
         if end == "ended":
             await fetch_output(access, run, output.path)

@@ -48,6 +48,7 @@ async def _logs(typed: Namespace, stop: asyncio.Event) -> int:
 async def _print_stored(access: "Access", attempt: "AttemptView") -> None:
     if not attempt.log:
         return
+    from pto_cli.live_lines import printable
     from pto_ports.blob_store import BlobMissing
 
     try:
@@ -55,32 +56,18 @@ async def _print_stored(access: "Access", attempt: "AttemptView") -> None:
     except BlobMissing:
         text = "(this log is not stored any more)\n"
     if text:
-        sys.stdout.write(f"--- {attempt.task}.{attempt.attempt} ({attempt.outcome})\n{_safe(text)}")
+        sys.stdout.write(f"--- {attempt.task}.{attempt.attempt} ({attempt.outcome})\n{printable(text)}")
         sys.stdout.write("" if text.endswith("\n") else "\n")
 
 
 async def _print_live(access: "Access", follower: "Follower", typed: Namespace, stop: asyncio.Event) -> None:
-    import msgspec
-
     from pto_cli.conduct import follow
+    from pto_cli.live_lines import show_live
     from pto_cli.progress import Quiet
-    from pto_dispatch.live import LogLine
-    from pto_proto.ids import Lane, RunId
-    from pto_proto.subjects import live_subject
+    from pto_proto.ids import RunId
 
-    def on_line(subject: str, data: bytes) -> None:
-        line = msgspec.json.decode(data, type=LogLine)
-        if typed.task is None or line.task == typed.task:
-            sys.stdout.write(f"{line.task}.{line.attempt}  {_safe(line.text.rstrip())}\n")
-            sys.stdout.flush()
-
-    end = await access.session.live.listen(live_subject("log", Lane("*"), RunId(typed.run)), on_line)
+    end = await show_live(access, RunId(typed.run), typed.task)
     try:
         await follow(access, follower, Quiet(), stop)
     finally:
         await end()
-
-
-def _safe(text: str) -> str:
-    """Text of a task without what could move the cursor or change the terminal."""
-    return "".join(char if char.isprintable() or char in "\n\t" else "?" for char in text)

@@ -17,7 +17,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("run", metavar="RUN")
     parser.add_argument("--json", action="store_true", help="print events and the summary as JSON lines")
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but problems")
-    parser.add_argument("-v", "--verbose", action="store_true", help="one line per change on a terminal too")
+    parser.add_argument("-v", "--verbose", action="store_true", help="say more: what tasks print, too")
     typed = parse(parser, words)
     if typed is None:
         return EXIT_OK
@@ -45,7 +45,8 @@ async def _resume(typed: Namespace, stop: asyncio.Event) -> int:
     from pto_cli.progress import make_progress
 
     progress = make_progress(json=typed.json, quiet=typed.quiet, verbose=typed.verbose)
-    view, end = await host(folder, note, read_job(folder), progress, stop)
+    is_loud = typed.verbose and not typed.json
+    view, end = await host(folder, note, read_job(folder), progress, stop, verbose=is_loud)
     say_end(view, end, output_dir=Path(note.output_dir), json_lines=typed.json, quiet=typed.quiet)
     return exit_code(view, end)
 
