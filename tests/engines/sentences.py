@@ -46,7 +46,7 @@ ODD = {
     "Приложение для заметок": SIMPLE,
     "Büroverwaltung für Möbelhäuser": SIMPLE,
     '"; rm -rf / #': SIMPLE,
-    '""" + __import__("os").system("x") + """': SIMPLE,
+    '""" + __import__("os").system("x") + """': MODERATE,
     "''' \\ \\n \\u0000 \\": SIMPLE,
     "{} {0} {x!r} %s $mark ${package} $$": SIMPLE,
     "</h1><script>alert(1)</script> contact form": MODERATE,
@@ -59,5 +59,10 @@ LONG = {
     " ".join(f"w{chr(97 + n % 26)}{chr(97 + n // 26 % 26)}{chr(97 + n // 676)}" for n in range(12_000)): (1, 24),
     "x" * 60_000: (1, 24),
 }
-FAST = ("Create a calculator function", "Build todo list with backend and frontend", "Build a chess game", '"; rm -rf / #')
+FAST = (
+    "Create a calculator function",
+    "Build todo list with backend and frontend",
+    "Build a chess game",
+    '"; rm -rf / #',
+)
 ALL = {**SEED, **OTHERS, **ODD, **LONG}

@@ -4,12 +4,12 @@ import itertools
 import time
 
 import pytest
-from sentences import ALL, LONG, SEED
 
 from pto_engines.simulated import SimulatedPlanner
 from pto_engines.simulated.reading import BANDS, task_count
 from pto_proto.ids import is_task_id
 from pto_proto.plans import Plan
+from sentences import ALL, LONG, SEED
 
 
 def plan_of(requirement: str) -> Plan:
@@ -84,7 +84,9 @@ def test_budget_of_executors_makes_no_difference() -> None:
 
 
 def test_more_named_parts_make_more_tasks() -> None:
-    sizes = [len(plan_of(text).tasks) for text in ("Build a todo app", "Build a todo app with search, login, chat and admin")]
+    sizes = [
+        len(plan_of(text).tasks) for text in ("Build a todo app", "Build a todo app with search, login, chat and admin")
+    ]
     assert sizes[0] < sizes[1]
 
 

@@ -1,7 +1,7 @@
 """The blueprint of a project: which tasks there are, what each one writes, and what it builds on.
 
-Imports the standard library only. Invariant: planner and executor draw the same blueprint from the same requirement, every
-file belongs to exactly one task, and tasks depend only on tasks before them.
+Imports the standard library only. Invariant: planner and executor draw the same blueprint from the same
+requirement, every file belongs to exactly one task, and tasks depend only on tasks before them.
 """
 
 from collections.abc import Iterable, Sequence

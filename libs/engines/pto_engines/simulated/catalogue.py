@@ -1,7 +1,7 @@
 """The catalogue: which kinds of projects there are, and of which parts they are made.
 
-Imports the standard library only. Invariant: the TOML files under ``catalogue/`` are data of this package, read once; what
-is written there is not checked at run time but by the tests.
+Imports the standard library only. Invariant: the TOML files under ``catalogue/`` are data of this package, read once;
+what is written there is not checked at run time but by the tests.
 """
 
 import tomllib
@@ -68,6 +68,12 @@ def known_fields() -> dict[str, str]:
     return fields
 
 
+def words(name: str) -> frozenset[str]:
+    """One of the word lists."""
+    text: str = _load("words")[name]["words"]
+    return frozenset(text.split())
+
+
 def _load(name: str) -> dict[str, Any]:
     return tomllib.loads((files(__package__) / "catalogue" / f"{name}.toml").read_text(encoding="utf-8"))
 
@@ -113,7 +119,12 @@ def _kind(catalogue: str, key: str, data: dict[str, Any]) -> Kind:
 def _grid(choices: dict[str, list[str]]) -> tuple[dict[str, str], ...]:
     """All combinations as numbered variants."""
     return tuple(
-        {"slug": f"{number:02}", "module": f"trial_{number:02}", "number": str(number), **dict(zip(choices, values, strict=True))}
+        {
+            "slug": f"{number:02}",
+            "module": f"trial_{number:02}",
+            "number": str(number),
+            **dict(zip(choices, values, strict=True)),
+        }
         for number, values in enumerate(product(*choices.values()), start=1)
         if choices
     )

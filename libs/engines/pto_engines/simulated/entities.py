@@ -1,7 +1,7 @@
 """The things of a project, such as ``todo``, and the lines of code that their fields become.
 
-Imports the standard library only. Invariant: names come from ``pto_engines.simulated.names``, so every line is valid Python
-whatever the requirement says.
+Imports the standard library only. Invariant: names come from ``pto_engines.simulated.names``, so every line is valid
+Python whatever the requirement says.
 """
 
 import json
@@ -81,11 +81,12 @@ def _code(label: str, fields: Fields) -> dict[str, str]:
         "declarations": "\n".join(f"    {field}: {TYPES[kind]}" for field, kind in fields),
         "readings": "\n".join(f"        {field}={READINGS[kind].format(field)}," for field, kind in fields),
         "sample": "{" + ", ".join(f'"{field}": {value}' for field, value in sample.items()) + "}",
-        "sample_words": json.dumps([f"{field}={sample[field].strip(chr(34))}" for field, kind in fields if kind != "flag"]),
+        "sample_words": json.dumps(
+            [f"{field}={sample[field].strip(chr(34))}" for field, kind in fields if kind != "flag"]
+        ),
         "bad_sample": "{" + ", ".join(f'"{field}": {value}' for field, value in wrong.items()) + "}",
         "bad_fields": "{" + ", ".join(f'"{field}"' for field in wrong) + "}",
         "inputs": "\n".join(INPUTS[kind].format(field, field.capitalize()) for field, kind in fields),
-        "required_json": json.dumps([field for field, kind in fields if kind in ("text", "email")]),
     }
 
 

@@ -1,7 +1,7 @@
 """The executing half of the simulated engine.
 
-It imports the standard library only (TaskSpec is a type here). Invariant: a task writes only the paths that its spec lists,
-inside the workspace, and the same task always writes the same bytes over the same ancestors.
+It imports the standard library only (TaskSpec is a type here). Invariant: a task writes only the paths that its spec
+lists, inside the workspace, and the same task always writes the same bytes over the same ancestors.
 """
 
 from __future__ import annotations

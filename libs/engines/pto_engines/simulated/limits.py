@@ -14,4 +14,4 @@ MAX_NAME = 20
 MAX_DRAWN = 16
 """Blueprints kept in memory: every task of a run needs the same one again."""
 MAX_GROWTH = 16
-"""Rounds of adding one more thing to a project that needs more parts; each gives two parts, 24 are the most asked for."""
+"""Rounds of adding one more thing to a project that needs more parts; each gives two parts, of at most 24."""

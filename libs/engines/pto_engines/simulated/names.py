@@ -1,7 +1,7 @@
 """Names that are safe wherever they are put: identifiers, slugs, titles and quotations.
 
-Imports the standard library only. Invariant: whatever the text, a name is a valid Python identifier that hides nothing of
-Python or of the templates, and a title is one line without quotes, backslashes or control characters.
+Imports the standard library only. Invariant: whatever the text, a name is a valid Python identifier that hides
+nothing of Python or of the templates, and a title is one line without quotes, backslashes or control characters.
 """
 
 import keyword
@@ -10,14 +10,11 @@ import unicodedata
 from functools import cache
 from importlib.resources import files
 
+from pto_engines.simulated.catalogue import words
 from pto_engines.simulated.limits import MAX_NAME, MAX_QUOTED, MAX_TITLE
 
 WORD = re.compile(r"[^\W\d_]+")
-TAKEN = frozenset(
-    "any app base bool bytes class conftest data date dict entity error field float form handler id index init int "
-    "json key kind label list main make mapping name number object path project protocol request reply row self "
-    "server set static str string test text tests time true false none tuple type types value values word".split()
-)
+TAKEN = words("taken")
 """Words that the templates use themselves, in lower case."""
 
 

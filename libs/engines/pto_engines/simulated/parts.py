@@ -1,6 +1,7 @@
 """Chooses the parts of a project and says which of them share a task.
 
-Imports the standard library only. Invariant: a chosen part's needs are chosen too, and no two parts write the same file.
+Imports the standard library only. Invariant: a chosen part's needs are chosen too, and no file
+is written by two parts.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,6 +13,8 @@ from pto_engines.simulated.entities import entity_variables
 from pto_engines.simulated.limits import MAX_GROWTH
 from pto_engines.simulated.reading import Reading
 
+APP, APP_OPEN = "records.app", "records.app-open"
+AUTH, APP_AUTH = "records.auth", "records.app-auth"
 GROWTH = ("records.rules", "records.store", "records.model", "records.service", "records.audit", "records.cache")
 """What any project gets when it is to have more parts than its own kind knows."""
 
@@ -38,8 +41,8 @@ def choose(reading: Reading) -> list[Part]:
     """The parts of a project: its core, and as many others as it is to have tasks."""
     family = reading.family
     core = list(family.core)
-    if reading.wants_login and "records.app" in core:
-        core[core.index("records.app") : core.index("records.app") + 1] = ["records.auth", "records.app-auth"]
+    if reading.wants_login:
+        core = [key for part in core for key in ((AUTH, APP_AUTH) if part in (APP, APP_OPEN) else (part,))]
     own = reading.things[: len(family.entities)]
     pool = _Pool(own)
     pool.add_all(core)

@@ -1,7 +1,7 @@
 """The planning half of the simulated engine.
 
-It imports the standard library, pto_proto and pto_ports. Invariant: N depends on the requirement alone, never on the budget
-of executors; how many run at a time is the scheduler's business.
+It imports the standard library, pto_proto and pto_ports. Invariant: N depends on the requirement alone, never on the
+budget of executors; how many run at a time is the scheduler's business.
 """
 
 from pto_engines.simulated.blueprint import Blueprint, Task, draw

@@ -1,25 +1,21 @@
 """Reads a requirement: which kind of project it asks for, how complex it is, and what things it names.
 
-Imports the standard library only. Invariant: the answer depends on the text alone; every text has one, even an empty one.
+Imports the standard library only. Invariant: the answer depends on the text alone; every text has one, even an
+empty one.
 """
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pto_engines.simulated.catalogue import Family, families, known_fields
+from pto_engines.simulated.catalogue import Family, families, known_fields, words
 from pto_engines.simulated.limits import MAX_NOUNS
 from pto_engines.simulated.names import is_name, safe_noun, singular, title_of, words_of
 
-FEATURES = {
-    "backend", "frontend", "api", "auth", "authentication", "login", "database", "storage", "search", "notifications",
-    "payments", "payment", "reports", "reporting", "admin", "mobile", "validation", "charts", "export", "import",
-    "upload", "chat", "email", "docker", "deployment", "monitoring", "testing", "tests", "documentation", "extract",
-    "transform", "load", "offline", "realtime", "caching", "roles", "checkout", "cart", "inventory", "analytics",
-}  # fmt: skip
+FEATURES = words("features")
 """Words that name one more part of a project."""
-WIDER = {"large", "complex", "enterprise", "scalable", "distributed", "production", "complete", "full", "advanced"}
-SMALLER = {"simple", "small", "tiny", "basic", "minimal", "quick", "little"}
+WIDER = words("wider")
+SMALLER = words("smaller")
 PER_FEATURE, MOST_FEATURES = 2, 20
 PER_WIDER, MOST_WIDER = 4, 8
 PER_SMALLER = 8
@@ -29,22 +25,10 @@ WORDLESS = 3
 BANDS = ((0, 25, 1, 3), (25, 50, 4, 8), (50, 75, 9, 15), (75, 101, 16, 24))
 """From and below which complexity there are how many tasks: the table "Choosing the Right Budget"."""
 
-NOT_THINGS = frozenset(
-    "a about add all also an and any app application apps are as at be best better big build by can code commerce "
-    "complete create data default design develop do does each easy every fast features find for form forms from full "
-    "function functions generate get give good great has have help in into is it its keep large let like list local "
-    "make management me mobile modern my new nice no not of on one online or our out page people platform please "
-    "program project real should show simple small some store system that the their them then there this to tool "
-    "tracker track two up us use user-friendly using very view want we web website when which with without work "
-    "write you your management manager manage storage software site portal bot library service services shop "
-    "python java javascript html css import class lambda def return null true false undefined rm rf".split()
-)
-SHORT = {"ml", "ai", "ci", "db", "3d", "hr"}
+NOT_THINGS = words("not_things")
+SHORT = words("short")
 """Words of two letters that say something."""
-NO_PACKAGE = frozenset(
-    "and build create develop docs for function import make need our please process pydoc pytest run src test tests that the this "
-    "train typing using want with write your".split()
-)
+NO_PACKAGE = words("no_package")
 """Words that say nothing about a project, or that would make the name of a known library."""
 
 

@@ -11,7 +11,9 @@ Documented = ast.FunctionDef | ast.ClassDef
 
 def module_table(workspace: Path) -> str:
     """A Markdown table of the modules and what each says about itself."""
-    rows = [f"| `{path}` | {_summary(tree)} |" for path, tree in _modules(workspace) if not path.endswith("__init__.py")]
+    rows = [
+        f"| `{path}` | {_summary(tree)} |" for path, tree in _modules(workspace) if not path.endswith("__init__.py")
+    ]
     return "\n".join(["| File | What it does |", "|---|---|", *rows])
 
 
@@ -57,4 +59,4 @@ def _signature(node: Documented) -> str:
 
 def _summary(node: ast.Module | Documented) -> str:
     text = ast.get_docstring(node) or "no description"
-    return " ".join(text.split("\n\n")[0].split()).replace("|", "\\|")
+    return " ".join(text.split("\n\n")[0].split()).replace("|", "\\|").replace("``", "`")

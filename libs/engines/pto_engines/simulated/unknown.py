@@ -1,7 +1,7 @@
 """Stand-ins for tasks that are not from a simulated plan: a person's own plan, or one that was edited.
 
-Imports the standard library only (TaskSpec is a type here). Invariant: nothing is written outside the workspace, and each
-glob of the outputs is matched by one file.
+Imports the standard library only (TaskSpec is a type here). Invariant: nothing is written outside the workspace, and
+each glob of the outputs is matched by one file.
 """
 
 from __future__ import annotations
@@ -33,11 +33,10 @@ def write_unknown(spec: TaskSpec, workspace: Path) -> None:
 def concrete(glob: str, word: str) -> PurePosixPath:
     """A path that a glob matches: ``src/**/*.py`` -> ``src/task.py``."""
     text = re.sub(r"\*\*/", "", glob)
-    text = text + "*" if text.endswith("/") else text
+    if text.endswith(("/", "*")):
+        text = text.rstrip("*") + "*.md"
     text = re.sub(r"\[([^]!])[^]]*\]", r"\1", text)
-    text = re.sub(r"\*+", word, text).replace("?", "x")
-    path = PurePosixPath(text)
-    return path if path.suffix or "*" not in glob else path.with_name(path.name + ".md")
+    return PurePosixPath(re.sub(r"\*+", word, text).replace("?", "x"))
 
 
 def _content(spec: TaskSpec, path: PurePosixPath) -> str:
