@@ -10,7 +10,7 @@ REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
 
 
 def test_every_flag_is_described_with_its_default() -> None:
-    page = (REFERENCE / "cli.md").read_text()
+    page = (REFERENCE / "cli.md").read_text().partition("## Flags of")[2]
     for flag in FLAGS:
         name = f"{flag.name} {flag.value}".strip()
         row = next((line for line in page.splitlines() if f"`{name}`" in line and line.startswith("|")), "")

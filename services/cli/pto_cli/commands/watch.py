@@ -7,7 +7,7 @@ import asyncio
 from argparse import Namespace
 
 from pto_cli.arguments import command_parser, parse, reach
-from pto_cli.problems import EXIT_OK, EXIT_USAGE, WrongUse, complain
+from pto_cli.problems import EXIT_ENVIRONMENT, EXIT_OK, EXIT_USAGE, WrongUse, complain
 
 
 def main(words: list[str]) -> int:
@@ -25,6 +25,15 @@ def main(words: list[str]) -> int:
 
 
 async def _watch(typed: Namespace, stop: asyncio.Event) -> int:
+    code = await _watch_once(typed, stop)
+    # The host leaves when the run has ended, maybe before its last event came here: then the store tells.
+    if code is None:
+        code = await _watch_once(typed, stop, is_second=True)
+    return EXIT_ENVIRONMENT if code is None else code
+
+
+async def _watch_once(typed: Namespace, stop: asyncio.Event, *, is_second: bool = False) -> int | None:
+    """The exit code; None: the host has gone before the end was seen."""
     from pto_cli.conduct import catch_up, follow
     from pto_cli.ending import exit_code, say_end
     from pto_cli.progress import make_progress
@@ -33,7 +42,7 @@ async def _watch(typed: Namespace, stop: asyncio.Event) -> int:
 
     async with reach(typed) as access:
         follower = Follower(access.session.view, RunId(typed.run))
-        progress = make_progress(json=typed.json, verbose=typed.verbose)
+        progress = make_progress(json=typed.json, verbose=typed.verbose, quiet=is_second)
         try:
             view = await catch_up(follower, progress)
             if view.id is None:
@@ -42,6 +51,8 @@ async def _watch(typed: Namespace, stop: asyncio.Event) -> int:
                 complain([f"nobody hosts run {typed.run} just now; `orchestrator resume {typed.run}` picks it up"])
                 return EXIT_USAGE
             end = await follow(access, follower, progress, stop)
+            if end == "host-gone" and not is_second:
+                return None
         finally:
             progress.close()
             await follower.close()
