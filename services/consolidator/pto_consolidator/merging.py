@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from pto_consolidator.bundles import bring, require
 from pto_consolidator.checking import Checker
 from pto_core.consolidation import EXECUTION_DOC, PLAN_FILE, README, Consolidated, consolidate, tree_digest
 from pto_core.project_docs import render_execution_doc, render_readme
@@ -47,7 +48,9 @@ async def merge_project(view: RunView, blobs: BlobStore, checker: Checker, cance
     merged = await asyncio.to_thread(consolidate, trees, on_conflict, plan_order)
     with tempfile.TemporaryDirectory(prefix="pto-merge-") as name:
         folder = Path(name)
-        bundles = await _bring(folder / "bundles", blobs, [*merged.files, *merged.readmes])
+        read = [*merged.readmes, *(f for f in merged.files if _checks(view) or f.path.startswith(CODE_FOLDERS))]
+        bundles = await bring(folder / "bundles", blobs, [file.bundle for file in read])
+        await require(blobs, [file.bundle for file in merged.files if file.bundle not in bundles])
         own = await asyncio.to_thread(_write_own, view, merged, bundles, folder)
         manifest = msgspec.json.decode(Path(own["manifest"]).read_bytes(), type=Manifest)
         await blobs.put_file(Path(own["bundle"]))
@@ -77,19 +80,11 @@ def final_trees(view: RunView) -> list[Digest]:
         return []
     found: dict[Digest, None] = {}
     for task in run.tasks:
-        is_done = task.state in DONE_STATES
-        if is_done and task.tree and not any(run.tasks[c].state in DONE_STATES for c in run.graph.children[task.index]):
+        children = (run.tasks[child] for child in run.graph.children[task.index])
+        is_done = task.state in DONE_STATES and bool(task.tree)
+        if is_done and not any(child.state in DONE_STATES and child.tree for child in children):
             found[task.tree] = None
     return list(found)
-
-
-async def _bring(folder: Path, blobs: BlobStore, files: list[TreeFile]) -> dict[Digest, Path]:
-    folder.mkdir()
-    bundles: dict[Digest, Path] = {}
-    for digest in dict.fromkeys(file.bundle for file in files):
-        bundles[digest] = folder / digest
-        await blobs.get_file(digest, bundles[digest])
-    return bundles
 
 
 def _write_own(view: RunView, merged: Consolidated, bundles: dict[Digest, Path], folder: Path) -> dict[str, str]:
@@ -132,10 +127,14 @@ def _count_lines(tree: Tree, bundles: dict[Digest, Path]) -> int:
     return lines
 
 
+def _checks(view: RunView) -> tuple[str, ...]:
+    return view.run.plan.checks if view.run is not None and view.run.plan is not None else ()
+
+
 def _run_checks(
     view: RunView, tree: Tree, bundles: dict[Digest, Path], folder: Path, checker: Checker, cancel: Cancel
 ) -> tuple[CheckResult, ...]:
-    checks = view.run.plan.checks if view.run is not None and view.run.plan is not None else ()
+    checks = _checks(view)
     if not checks:
         return ()
     workspace = Workspace(folder / "merged")

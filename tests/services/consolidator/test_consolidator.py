@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from pto_blobs.directory import DirectoryBlobStore
 from pto_consolidator.backend import ConsolidatorBackend
 from pto_core.limits import INFRA_RETRIES
 from pto_core.merge import overlay
@@ -30,7 +31,8 @@ class Merge:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.log, self.blobs = MemoryEventLog(), MemoryBlobStore()
+        self.log = MemoryEventLog()
+        self.blobs: Any = MemoryBlobStore()
         self.reported: list[ev.Entry] = []
         self.done = asyncio.Event()
         self.trees: dict[str, tuple[Digest, Tree]] = {}
@@ -225,6 +227,29 @@ async def test_a_missing_blob_is_an_infrastructure_failure(merge: Merge) -> None
     await merge.begin(A)
     await merge.end("a", {"src/m.py": "x\n"})
     merge.blobs = MemoryBlobStore()
+    merged, finished = await merge.merge()
+    assert merged is None
+    assert (finished.outcome, finished.failure) == ("failed", "infra")
+
+
+@pytest.mark.parametrize("path", ["src/m.py", "data/m.csv"])
+async def test_a_bundle_that_is_gone_is_an_infrastructure_failure_read_or_not(merge: Merge, path: str) -> None:
+    blobs = merge.blobs = DirectoryBlobStore(merge.folder / "blobs")
+    await merge.begin(A)
+    await merge.end("a", {path: "x\n"})
+    blobs.path_of(merge.trees["a"][1].files[0].bundle).unlink()
+    merged, finished = await merge.merge()
+    assert merged is None
+    assert (finished.outcome, finished.failure) == ("failed", "infra")
+
+
+async def test_a_damaged_bundle_is_not_read(merge: Merge) -> None:
+    blobs = merge.blobs = DirectoryBlobStore(merge.folder / "blobs")
+    await merge.begin(A)
+    await merge.end("a", {"src/m.py": "x\n"})
+    bundle = blobs.path_of(merge.trees["a"][1].files[0].bundle)
+    bundle.chmod(0o644)
+    bundle.write_bytes(b"y" * bundle.stat().st_size)
     merged, finished = await merge.merge()
     assert merged is None
     assert (finished.outcome, finished.failure) == ("failed", "infra")
