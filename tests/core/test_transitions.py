@@ -22,9 +22,10 @@ def test_the_diagrams_in_the_docs_are_those_of_the_tables() -> None:
     assert shown.removeprefix("<!-- states:begin -->").strip() == state_diagrams().strip()
 
 
-def test_what_has_ended_moves_only_by_being_reopened() -> None:
+def test_what_has_ended_moves_only_by_being_reopened_or_by_an_order_that_crossed_its_end() -> None:
     leaving = {(state, trigger) for state, trigger in TASK_TRANSITIONS if state in ENDED_STATES}
-    assert {trigger for _, trigger in leaving} == {TaskTrigger.REOPENED}
+    assert {trigger for _, trigger in leaving} == {TaskTrigger.REOPENED, TaskTrigger.HANDED_OUT}
+    assert [state for state, trigger in leaving if trigger is TaskTrigger.HANDED_OUT] == [TaskState.SKIPPED]
     assert all(not RUN_TRANSITIONS[phase] for phase in ENDED_PHASES)
 
 

@@ -4,7 +4,7 @@ Imports pto_proto and siblings only. Invariants: every decision is legal alone, 
 written without the rest; deciding again on the same state gives the same decisions.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from pto_core.hand_out import hand_out
@@ -15,6 +15,8 @@ from pto_core.state import Run, State, Task
 from pto_core.transitions import RunPhase, TaskState
 from pto_proto import events as ev
 from pto_proto.ids import MERGE_TASK, NO_DIGEST, PLAN_TASK, Lane, RunId
+
+_GIVEN_UP = (TaskState.FAILED, TaskState.CANCELLED)
 
 
 class Decision(NamedTuple):
@@ -38,7 +40,7 @@ def decide(state: State, now: int) -> list[Decision]:
 
 def next_due(state: State, now: int) -> int | None:
     """When (Unix ms) time alone will call for a decision; None: never."""
-    due = [lane.paused_until for lane in state.lanes.values() if lane.paused_until]
+    due = [lane.paused_until for lane in state.lanes.values() if lane.paused_until and lane.paused_until > now]
     for run in state.active.values():
         due += [task.due_at for task in run.delayed.values() if task.retry_known and task.due_at > now]
     return min(due, default=None)
@@ -61,7 +63,8 @@ def _steps(run: Run, now: int) -> Iterator[tuple[Lane | None, ev.Entry]]:
         if run.paused is None or run.paused.kind != "poisoned":
             sequence, reason = run.poisoned
             yield None, ev.RunPaused(at=now, cause=sequence, kind="poisoned", reason=reason, sequence=sequence)
-        return
+        if run.phase is not RunPhase.CANCELLING:
+            return
     if run.halt is not None and run.phase is not RunPhase.CANCELLING:
         kind, reason = run.halt
         yield None, ev.RunPaused(at=now, kind="config" if kind == "config" else "budget", reason=reason)
@@ -69,11 +72,13 @@ def _steps(run: Run, now: int) -> Iterator[tuple[Lane | None, ev.Entry]]:
         if not task.retry_known:
             yield None, _retry(run, task, now)
     if run.phase is RunPhase.CANCELLING:
-        yield from _stop_open(run, now)
+        yield from _stop(run, run.open.values(), now)
     elif run.plan is not None and run.phase is RunPhase.PLANNING:
         yield None, ev.PlanSettled(at=now, plan_digest=run.plan.plan_digest)
     elif run.phase is RunPhase.RUNNING and run.unended == 0 and not run.open:
         yield None, ev.RunExecuted(at=now)
+    elif run.unwanted:
+        yield from _stop(run, run.unwanted.values(), now)
     if _is_over(run):
         yield None, _finish(run, now)
 
@@ -90,8 +95,10 @@ def _retry(run: Run, task: Task, now: int) -> ev.TaskRetryScheduled:
     )
 
 
-def _stop_open(run: Run, now: int) -> Iterator[tuple[Lane, ev.Entry]]:
-    for task in run.open.values():
+def _stop(run: Run, tasks: Iterable[Task], now: int) -> Iterator[tuple[Lane, ev.Entry]]:
+    is_cancelled = run.phase is RunPhase.CANCELLING
+    reason = run.rejected or ("the run is cancelled" if is_cancelled else "another task's failure stopped the run")
+    for task in tasks:
         if not task.stopping and task.instance is not None:
             yield (
                 run.lane_of(task),
@@ -101,7 +108,7 @@ def _stop_open(run: Run, now: int) -> Iterator[tuple[Lane, ev.Entry]]:
                     attempt=task.attempt,
                     round=task.round,
                     instance=task.instance,
-                    reason=run.rejected or "the run is cancelled",
+                    reason=reason,
                 ),
             )
 
@@ -112,13 +119,9 @@ def _is_over(run: Run) -> bool:
     if run.phase is RunPhase.CANCELLING:
         return True
     if run.phase is RunPhase.PLANNING:
-        return run.system[PLAN_TASK].state is TaskState.FAILED or (
-            run.system[PLAN_TASK].state is TaskState.SUCCEEDED and run.plan is None
-        )
-    return run.phase is RunPhase.CONSOLIDATING and run.system[MERGE_TASK].state in (
-        TaskState.SUCCEEDED,
-        TaskState.FAILED,
-    )
+        plan = run.system[PLAN_TASK].state
+        return plan in _GIVEN_UP or (plan is TaskState.SUCCEEDED and run.plan is None)
+    return run.phase is RunPhase.CONSOLIDATING and run.system[MERGE_TASK].state in (TaskState.SUCCEEDED, *_GIVEN_UP)
 
 
 def _finish(run: Run, now: int) -> ev.RunFinished:
@@ -129,7 +132,7 @@ def _finish(run: Run, now: int) -> ev.RunFinished:
         )
     status, reason = run_status(run)
     merge = run.system[MERGE_TASK]
-    if merge.state is TaskState.FAILED:
+    if merge.state in _GIVEN_UP and run.phase is RunPhase.CONSOLIDATING:
         status, reason = "failed", f"the outputs could not be merged: {merge.reason}"
     counts = {state.value: count for state, count in sorted(run.counts.items()) if count}
     tree = run.consolidated.tree_digest if run.consolidated is not None else NO_DIGEST

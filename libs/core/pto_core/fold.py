@@ -33,7 +33,10 @@ def evolve(state: State, seq: int, event: Event) -> None:
     """Apply the event stored at ``seq``. An illegal event poisons its run and changes nothing else of it."""
     state.seq = max(state.seq, seq)
     run = state.runs.get(event.run) if event.run is not None else None
-    if run is not None and run.poisoned is not None and event.kind is not ev.RunPaused:
+    if run is not None and run.poisoned is not None and event.kind not in _WHILE_POISONED:
+        for entry in event.entries:
+            if isinstance(entry, ev.AnswerEntry):
+                _answered(_Context(state, run, event, seq), entry)
         return
     handler = _HANDLERS.get(event.kind)
     if handler is None:
@@ -150,6 +153,7 @@ def _on_ready(at: _Context, entry: ev.TaskReady) -> None:
     task = at.task(entry)
     if (entry.round, entry.attempt) <= (task.round, task.attempt):
         return
+    is_late = task.state is TaskState.SKIPPED
     if run.phase is RunPhase.CANCELLING or run.ended:
         raise IllegalEvent(f"attempt of {entry.task} handed out although the run is {run.phase.value}")
     unready(run, task)
@@ -162,6 +166,9 @@ def _on_ready(at: _Context, entry: ev.TaskReady) -> None:
     task.key = entry.key
     task.due_at = 0
     run.open[entry.task] = task
+    if is_late:
+        # Given up between the decision and this event: its dispatcher has the order, so it counts until it is stopped.
+        run.unwanted[entry.task] = task
     run.last_hand_out = at.seq
     in_use = at.state.lane(run.lane_of(task)).in_use
     in_use[entry.instance] = in_use.get(entry.instance, 0) + 1
@@ -256,7 +263,7 @@ def _first_complete(state: State, run: Run, digest: Digest) -> None:
     plan = run.plans[digest]
     if run.plan is None and plan.complete:
         run.plan = plan.finished
-        if run.request.approve:
+        if run.request.approve and run.phase is RunPhase.PLANNING:
             enter(state, run, RunPhase.AWAITING_APPROVAL)
 
 
@@ -305,6 +312,10 @@ def _on_consolidated(at: _Context, entry: ev.RunConsolidated) -> None:
         at.run.consolidated = entry
 
 
+_WHILE_POISONED = frozenset(
+    {ev.RunPaused, ev.RunCancelling, ev.AttemptStopRequested, ev.AttemptLost, ev.TaskFinished, ev.RunFinished}
+)
+"""A quarantined run can still be cancelled, and the ends of its attempts free their places."""
 _HANDLERS: dict[type[ev.Entry], Callable[[_Context, Any], None]] = {
     ev.SchedulerEpochStarted: _on_epoch,
     ev.RunAccepted: _on_accepted,

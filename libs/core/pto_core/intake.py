@@ -4,10 +4,12 @@ Imports pto_proto and siblings only. Invariant: each request is answered by at m
 and its sequence; a request that cannot be granted touches no run.
 """
 
+from collections.abc import Sequence
+
 import msgspec
 
 from pto_core.decide import Decision
-from pto_core.limits import MAX_EXECUTORS
+from pto_core.limits import MAX_EXECUTORS, MAX_REASON, MAX_SHOWN
 from pto_core.state import Run, State
 from pto_core.transitions import RunPhase
 from pto_proto import events as ev
@@ -27,6 +29,11 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     task_count: int = 0
 
 
+def bounded(problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    """The problems, cut so that an answer always fits a message, whatever was asked."""
+    return tuple(Problem(where=problem.where[:MAX_SHOWN], what=problem.what[:MAX_REASON]) for problem in problems)
+
+
 def content_digest(request: rq.RunRequested) -> Digest:
     """Digest of what is asked for: two requests with the same one ask for the same run."""
     return digest_of(msgspec.json.encode(request, order="sorted"))
@@ -39,7 +46,7 @@ def answer(state: State, asked: Asked, now: int) -> Decision | None:
         return _answer_run(state, asked, request, now)
     run = state.runs.get(request.run)
     if run is None:
-        return refuse(asked, now, [Problem(where="run", what=f"there is no run {request.run!r}")])
+        return refuse(asked, now, [Problem(where="run", what=f"there is no run {request.run[:MAX_SHOWN]!r}")])
     if run.ended:
         return refuse(asked, now, [Problem(where="run", what=f"run {run.id} has ended as {run.phase.value}")])
     change = _change(state, asked, now)
@@ -51,10 +58,10 @@ def refuse(asked: Asked, now: int, problems: list[Problem]) -> Decision:
     run = asked.request.run if is_run_id(asked.request.run) else None
     entry = ev.RequestRefused(
         at=now,
-        request_id=asked.request_id,
+        request_id=asked.request_id[:MAX_SHOWN],
         request_seq=asked.seq,
         kind=kind_of(type(asked.request)),
-        reasons=tuple(problems),
+        reasons=bounded(problems),
     )
     return Decision(None, RunId(run) if run else None, entry)
 

@@ -32,3 +32,9 @@ MAX_NAME_CHARS = 200
 """Names and titles: one line on a screen."""
 MAX_PROBLEMS = 100
 """Problems named in one answer; the rest is counted. Nobody reads more, and a refusal must fit one event."""
+MAX_SHOWN = 200
+"""Characters of a name that came from outside, when it is repeated in an answer."""
+MAX_REASON = 2_000
+"""Characters of one reason in an answer."""
+MAX_TASK_DEPENDENCIES = 5_000
+"""Direct dependencies of one task: TaskReady names a tree for each and must fit one message."""

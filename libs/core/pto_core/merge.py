@@ -19,6 +19,7 @@ MAX_PATH_BYTES = 300
 """Longest path that is taken over; with a workspace in front of it, it stays well below the kernel's 4096."""
 MAX_COMPONENT_BYTES = 255
 """Longest name that common file systems store."""
+README = "README.md"
 UNRESOLVED = "unresolved"
 """The resolution of a conflict under ``fail``: nobody wins, and what depends on the path cannot start."""
 
@@ -61,6 +62,23 @@ def merge_trees(trees: Sequence[Tree], on_conflict: OnConflict = "fail") -> Merg
         files=tuple(chosen[path] for path in sorted(chosen)),
         conflicts=tuple(sorted(conflicts, key=lambda conflict: conflict.path)),
     )
+
+
+def merge_parents(trees: Sequence[Tree], on_conflict: OnConflict) -> Merged:
+    """What a task sees of its direct dependencies. A root README is no conflict: all versions are kept, to be joined."""
+    if len(trees) == 1:
+        return Merged(files=trees[0].files)
+    readmes = [Tree(files=tuple(file for file in tree.files if file.path == README)) for tree in trees]
+    others = [Tree(files=tuple(file for file in tree.files if file.path != README)) for tree in trees]
+    merged, kept = merge_trees(others, on_conflict), merge_trees(readmes, "keep-both")
+    taken = {file.path for file in merged.files}
+    files = [*merged.files, *(file for file in kept.files if file.path not in taken)]
+    return Merged(files=tuple(sorted(files, key=lambda file: file.path)), conflicts=merged.conflicts)
+
+
+def is_readme(path: str) -> bool:
+    """Whether this is a root README, under its own name or as another task's version kept beside one."""
+    return path == README or (path.startswith("README.") and path.endswith(".md") and "/" not in path)
 
 
 def overlay(tree_files: Iterable[TreeFile], manifest: Manifest, task: TaskId) -> Tree:

@@ -74,6 +74,7 @@ def unready(run: Run, task: Task) -> None:
 def close_attempt(state: State, run: Run, task: Task) -> None:
     """The attempt that was out is over: its slot and its place in the instance are free."""
     run.open.pop(task.spec.id, None)
+    run.unwanted.pop(task.spec.id, None)
     if task.instance is not None:
         in_use = state.lane(run.lane_of(task)).in_use
         in_use[task.instance] = in_use.get(task.instance, 0) - 1
@@ -91,11 +92,20 @@ def release_dependents(run: Run, task: Task) -> None:
 
 def give_up(run: Run, task: Task) -> None:
     """The task failed for good: what depends on it, or the whole rest, never starts."""
-    if task.index < 0:
+    if task.index < 0 or run.phase is RunPhase.CANCELLING or run.stopped:
         return
-    everything = run.request.on_failure == "stop"
-    for position in range(len(run.tasks)) if everything else run.graph.descendants(task.index):
-        drop(run, run.tasks[position], TaskTrigger.SKIPPED)
+    if run.request.on_failure == "stop":
+        run.stopped = True
+        for other in run.tasks:
+            drop(run, other, TaskTrigger.SKIPPED)
+        return
+    waiting = list(run.graph.children[task.index])
+    while waiting:
+        below = run.tasks[waiting.pop()]
+        # What has ended already took its own descendants with it, so that all failures together cost one walk.
+        if below.state in (TaskState.PLANNED, TaskState.WAITING_RETRY):
+            drop(run, below, TaskTrigger.SKIPPED)
+            waiting.extend(run.graph.children[below.index])
 
 
 def drop(run: Run, task: Task, trigger: TaskTrigger) -> None:
@@ -135,10 +145,11 @@ def cancel(state: State, run: Run) -> None:
 
 def fail(state: State, run: Run, task: Task, failure: FailureClass, reason: str) -> None:
     """The current attempt ended without success: decide by its class whether another one follows."""
+    is_unwanted = task.spec.id in run.unwanted
     close_attempt(state, run, task)
     task.failure = failure
     task.reason = reason
-    if run.phase is RunPhase.CANCELLING or failure == "cancelled":
+    if run.phase is RunPhase.CANCELLING or failure == "cancelled" or is_unwanted:
         move(run, task, TaskTrigger.CANCELLED)
         give_up(run, task)
         return

@@ -17,6 +17,7 @@ from pto_core.limits import (
     MAX_PROBLEMS,
     MAX_REQUIREMENT_BYTES,
     MAX_RETRIES,
+    MAX_TASK_DEPENDENCIES,
     MAX_TASK_BYTES,
     MAX_TASKS,
 )
@@ -184,6 +185,10 @@ def _check_dependencies(written: Sequence[TaskSpec], expansion: Expansion) -> It
     kept: dict[TaskId, TaskSpec] = {}
     sources: dict[TaskId, int] = {}
     for spec, source in zip(expansion.tasks, expansion.sources, strict=True):
+        if len(spec.depends_on) > MAX_TASK_DEPENDENCIES and f"tasks[{source}]" not in said:
+            said.add(f"tasks[{source}]")
+            what = f"has {len(spec.depends_on)} dependencies, at most {MAX_TASK_DEPENDENCIES} are possible"
+            yield Problem(where=f"tasks[{source}].depends_on", what=f"{what}; put noop tasks between groups of them")
         wrong = [name for name in spec.depends_on if name not in known or name == spec.id]
         sound = tuple(name for name in spec.depends_on if name not in wrong) if wrong else spec.depends_on
         kept.setdefault(spec.id, msgspec.structs.replace(spec, depends_on=sound) if wrong else spec)

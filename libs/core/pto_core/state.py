@@ -118,6 +118,10 @@ class Run:
         """Tasks in waiting-retry."""
         self.open: dict[TaskId, Task] = {}
         """Tasks with an attempt out: what counts against the executors."""
+        self.unwanted: dict[TaskId, Task] = {}
+        """Tasks with an attempt out that was handed out a moment after the run had given them up."""
+        self.stopped = False
+        """Whether a failure ended the whole run's hand-out (on_failure: stop)."""
         self.counts: dict[TaskState, int] = {}
         self.unended = 0
         """Tasks of the plan that have not ended."""

@@ -66,6 +66,7 @@ TASK_TRANSITIONS: dict[tuple[TaskState, TaskTrigger], TaskState] = {
     (TaskState.WAITING_RETRY, TaskTrigger.HANDED_OUT): TaskState.READY,
     (TaskState.WAITING_RETRY, TaskTrigger.SKIPPED): TaskState.SKIPPED,
     (TaskState.WAITING_RETRY, TaskTrigger.CANCELLED): TaskState.CANCELLED,
+    (TaskState.SKIPPED, TaskTrigger.HANDED_OUT): TaskState.READY,
     (TaskState.SUCCEEDED, TaskTrigger.REOPENED): TaskState.PLANNED,
     (TaskState.REUSED, TaskTrigger.REOPENED): TaskState.PLANNED,
 }

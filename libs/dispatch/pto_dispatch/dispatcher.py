@@ -88,12 +88,13 @@ class Dispatcher:
             writer = asyncio.create_task(self._write_reports())
             for order in before:
                 await self._adopt(order)
+            # Orders that came while ``DispatcherUp`` was being written are for this incarnation.
+            for order in [order for order in self._orders.open.values() if order not in before]:
+                await self._backend.start(order)
             await self._follow(reader, writer, stop)
+        finally:
             await self._backend.close()
             await self._flush(writer)
-        finally:
-            if writer is not None:
-                writer.cancel()
             await reader.close()
 
     def report(self, order: Order, *entries: ev.Entry) -> None:
@@ -217,10 +218,11 @@ class Dispatcher:
             for recorded in await reader.next(RETRY_S):
                 self._fold(recorded)
 
-    async def _flush(self, writer: asyncio.Task[None]) -> None:
+    async def _flush(self, writer: asyncio.Task[None] | None) -> None:
         """Write what the backend reported while closing; what cannot be written is found again after a restart."""
-        writer.cancel()
-        await asyncio.gather(writer, return_exceptions=True)
+        if writer is not None:
+            writer.cancel()
+            await asyncio.gather(writer, return_exceptions=True)
         await asyncio.sleep(0)
         if self._outbox:
             messages = self._render(self._outbox)

@@ -38,6 +38,8 @@ class OpenOrders:
     def __init__(self, instance: InstanceId) -> None:
         self._instance = instance
         self.open: dict[Identity, Order] = {}
+        self._last: tuple[int, ...] = ()
+        """Wire id of the last hand-out: a tick that was stored twice is older the second time."""
 
     def apply(self, seq: int, event: Event) -> News:
         """Fold one event of the lane; events about other instances change nothing."""
@@ -45,6 +47,10 @@ class OpenOrders:
         if event.run is None:
             return news
         if event.kind is ev.TaskReady:
+            wire_id = _numbers(event.id)
+            if wire_id and wire_id <= self._last:
+                return news
+            self._last = wire_id or self._last
             for entry in event.entries:
                 identity = identity_of(event.run, entry)
                 if entry.instance == self._instance and identity not in self.open:
@@ -59,3 +65,9 @@ class OpenOrders:
                 if known is not None:
                     news.stop.append((known, entry.reason))
         return news
+
+
+def _numbers(wire_id: str) -> tuple[int, ...]:
+    """``<epoch>.<tick>.<n>`` as numbers; empty for anything else."""
+    parts = wire_id.split(".")
+    return tuple(map(int, parts)) if all(part.isdigit() for part in parts) else ()

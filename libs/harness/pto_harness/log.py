@@ -70,13 +70,15 @@ class TaskLog:
         for stream, line in self._partial.items():
             if line and self._on_line:
                 self._on_line(stream, _clean(line))
-        if self._dropped:
-            self._write(f"\n[harness] ... {self._dropped} bytes of output dropped ...\n".encode())
-        for chunk in self._tail:
-            self._write(chunk)
-        self._tail.clear()
-        if self._file:
-            self._file.close()
+        try:
+            if self._dropped:
+                self._write(f"\n[harness] ... {self._dropped} bytes of output dropped ...\n".encode())
+            for chunk in self._tail:
+                self._write(chunk)
+        finally:
+            self._tail.clear()
+            if self._file:
+                self._file.close()
 
     def _split_for_secrets(self, data: bytes) -> tuple[bytes, bytes]:
         """What can leave now, blanked, and the unfinished line, in which a secret may not be complete yet."""

@@ -45,11 +45,9 @@ def write_bundle(workspace: Path, paths: list[str], folder: Path) -> dict[str, A
     files: list[dict[str, Any]] = []
     with bundle.open("wb") as raw:
         out = _HashingWriter(raw)
-        with tarfile.open(fileobj=out, mode="w|", format=tarfile.GNU_FORMAT) as tar:  # type: ignore[call-overload]
+        with tarfile.open(fileobj=out, mode="w|", format=tarfile.GNU_FORMAT, encoding="utf-8") as tar:  # type: ignore[call-overload]
             for path in sorted(paths):
                 files.append(_add(tar, workspace / path, path))
-        raw.flush()
-        os.fsync(raw.fileno())
     text = json.dumps({"bundle": out.hexdigest(), "files": files}, ensure_ascii=False, separators=(",", ":"))
     data = text.encode()
     manifest.write_bytes(data)
@@ -63,7 +61,8 @@ def write_bundle(workspace: Path, paths: list[str], folder: Path) -> dict[str, A
 
 
 def _add(tar: tarfile.TarFile, source: Path, path: str) -> dict[str, Any]:
-    with source.open("rb") as raw:
+    # A process that escaped may put a link in the place of a file that was found sound.
+    with open(os.open(source, os.O_RDONLY | os.O_NOFOLLOW), "rb") as raw:  # noqa: PTH123
         info = tarfile.TarInfo(path)
         stat = os.fstat(raw.fileno())
         info.size, info.mode = stat.st_size, normal_mode(stat.st_mode)

@@ -64,9 +64,16 @@ def run_command(
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
-    if on_start is not None:
-        on_start(process.pid)
-    return _Watch(process, feed, cancel, time_limit_s, marker).run()
+    try:
+        if on_start is not None:
+            on_start(process.pid)
+        watch = _Watch(process, feed, cancel, time_limit_s, marker)
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise
+    return watch.run()
 
 
 class _Watch:
@@ -103,17 +110,20 @@ class _Watch:
             self._selector.register(self._pidfd, selectors.EVENT_READ)
         self._cancel.listen(self._wake)
         try:
-            while self._process.poll() is None:
+            while not _has_ended(self._process.pid):
                 self._step()
             self._signal(signal.SIGKILL)
             if self._why != "exited" and self._marker:
                 kill_strays(self._marker)
             self._drain()
+            if self._pipes and self._marker:
+                kill_strays(self._marker)
+                self._drain()
         finally:
             self._cancel.listen(None)
             self._signal(signal.SIGKILL)
+            code = self._process.wait()
             self._close()
-        code = self._process.wait()
         return Ended(code if code >= 0 else 128 - code, self._why)
 
     def _wake(self) -> None:
@@ -152,7 +162,7 @@ class _Watch:
 
     def _drain(self) -> None:
         """What is still in the pipes; a process that escaped may hold them open, so only for a while."""
-        if self._pidfd >= 0:
+        if self._pidfd in self._selector.get_map():
             self._selector.unregister(self._pidfd)
         until = time.monotonic() + DRAIN_S
         while self._pipes and time.monotonic() < until:
@@ -174,6 +184,11 @@ class _Watch:
         for descriptor in (self._wake_out, self._wake_in, self._pidfd):
             if descriptor >= 0:
                 os.close(descriptor)
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether the process has ended; it is not reaped, so that its number still means its group and nobody else's."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _open_pidfd(pid: int) -> int:

@@ -58,13 +58,15 @@ def run_task(
 
     ``task``: ``workspace`` and ``out`` (folders), ``log`` (file), ``files`` (see ``Workspace.fill``), ``command`` (text
     or list; without it ``work`` is called), ``env``, ``marker``, ``outputs``, ``checks``, ``time_limit_s``,
-    ``memory_bytes``. The result has ``outcome``, ``failure``, ``reason``, ``hint``, ``tail``, ``exit_code``,
-    ``duration_s``, ``files``, ``refused`` and, when files were made, the keys of ``write_bundle``.
+    ``memory_bytes``, ``secrets`` (values blanked out of the output). The result has ``outcome``, ``failure``,
+    ``reason``, ``hint``, ``tail``, ``exit_code``, ``duration_s``, ``files``, ``refused`` and, when files were made, the
+    keys of ``write_bundle``.
     """
     began = time.monotonic()
-    log = TaskLog(task.get("log", ""), LOG_HEAD_BYTES, LOG_TAIL_BYTES, on_line)
+    log = TaskLog(task.get("log", ""), LOG_HEAD_BYTES, LOG_TAIL_BYTES, on_line, task.get("secrets", ()))
     attempt = _Attempt(task, log, cancel or Cancel(), began)
     result: dict[str, Any] = {"outcome": "succeeded", "failure": None, "reason": "", "hint": "", "exit_code": None}
+    failed_tail = False
     try:
         result.update(attempt.run(work, on_start))
     except _Failed as failed:
@@ -76,9 +78,11 @@ def run_task(
             exit_code=failed.exit_code,
         )
         log.note(str(failed))
-        result["tail"] = log.tail()
+        failed_tail = True
     finally:
         log.close()
+    if failed_tail:
+        result["tail"] = log.tail()
     result["log_bytes"] = log.size
     result["duration_s"] = round(time.monotonic() - began, 6)
     return result
@@ -120,6 +124,8 @@ class _Attempt:
                 work(workspace.folder)
             except WorkFailed as error:
                 raise _Failed(error.failure, str(error)) from error
+            except Exception as error:
+                raise _Failed("task", f"the work failed: {error!r}") from error
         if self._cancel.requested:
             raise _Failed("cancelled", self._cancel.reason or "cancelled")
         return None
@@ -158,6 +164,12 @@ class _Attempt:
             name = command if isinstance(command, str) else command[0]
             hint = "Is the program installed where the task runs, and executable?"
             raise _Failed("task", f"{name!r} cannot be started: {error.strerror}", hint, 127) from error
+        except ValueError as error:
+            raise _Failed("task", f"the command cannot be started: {error}") from error
+        except OSError as error:
+            if error.errno == errno.E2BIG:
+                raise _Failed("task", "the command and its environment are too long for this system") from error
+            raise
 
     def _judge(self, ended: Ended, what: str) -> None:
         if ended.why == "cancelled":

@@ -6,6 +6,7 @@ regular files with sound names is ever taken out of it.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import stat
@@ -15,12 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pto_harness.globs import matches
-from pto_harness.limits import JUNK_FOLDERS, MATERIALISED_MTIME_S, MAX_FILES, MAX_REFUSED
-from pto_harness.manifest import hash_file
+from pto_harness.limits import HASH_BYTES, JUNK_FOLDERS, MATERIALISED_MTIME_S, MAX_FILES, MAX_REFUSED
+from pto_harness.manifest import hash_file, normal_mode
 from pto_harness.paths import refused_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import IO
 
 
 class WorkspaceError(Exception):
@@ -34,7 +36,7 @@ class Workspace:
         self.folder = folder
         self.refused: list[str] = []
         """Names that were not taken, with the reason."""
-        self._baseline: dict[str, tuple[int, str]] = {}
+        self._baseline: dict[str, tuple[tuple[int, int, int], int, str]] = {}
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
 
@@ -59,25 +61,28 @@ class Workspace:
         return [path for path in self._files(()) if not self._is_unchanged(path)]
 
     def matching(self, patterns: list[str]) -> tuple[list[str], list[str]]:
-        """(paths that match any pattern, patterns that match nothing)."""
+        """(new or changed paths that match any pattern, patterns that match no file at all).
+
+        What the task only inherited stays its ancestor's: else siblings would meet in conflict over files that they
+        never touched.
+        """
         found = list(self._files(patterns))
         missing = [pattern for pattern in patterns if not any(matches(pattern, path) for path in found)]
-        return [path for path in found if any(matches(pattern, path) for pattern in patterns)], missing
+        taken = [path for path in found if any(matches(pattern, path) for pattern in patterns)]
+        return [path for path in taken if not self._is_unchanged(path)], missing
 
     def _unpack(self, bundle: str, members: list[dict[str, Any]]) -> None:
         wanted: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for file in members:
             wanted[file.get("member") or file["path"]].append(file)
         try:
-            with tarfile.open(bundle, "r:") as tar:
+            with tarfile.open(bundle, "r:", encoding="utf-8") as tar:
                 for info in tar:
                     for file in wanted.pop(info.name, ()):
                         source = tar.extractfile(info) if info.isreg() else None
                         if source is None:
                             raise WorkspaceError(f"{info.name!r} in a bundle is no regular file")
-                        with self._target(file).open("wb") as target:
-                            shutil.copyfileobj(source, target)
-                        self._seal(file)
+                        self._copy(file, source)
         except (tarfile.TarError, OSError) as error:
             raise WorkspaceError(f"a bundle cannot be unpacked: {error}") from error
         if wanted:
@@ -85,30 +90,48 @@ class Workspace:
 
     def _write(self, file: dict[str, Any], source: Path) -> None:
         try:
-            shutil.copyfile(source, self._target(file))
+            with source.open("rb") as reader:
+                self._copy(file, reader)
         except OSError as error:
             raise WorkspaceError(f"{file['path']!r} cannot be put into the workspace: {error.strerror}") from error
-        self._seal(file)
+
+    def _copy(self, file: dict[str, Any], source: IO[bytes]) -> None:
+        """Write one file and compare its content with the digest it was promised under, if any."""
+        hasher = hashlib.sha256()
+        with self._target(file).open("wb") as target:
+            while True:
+                block = source.read(HASH_BYTES)
+                if not block:
+                    break
+                hasher.update(block)
+                target.write(block)
+        if file.get("sha256", hasher.hexdigest()) != hasher.hexdigest():
+            raise WorkspaceError(f"{file['path']!r} is damaged: its content does not match its digest")
+        self._seal(file, hasher.hexdigest())
 
     def _target(self, file: dict[str, Any]) -> Path:
         target = self.folder / str(file["path"])
         target.parent.mkdir(parents=True, exist_ok=True)
         return target
 
-    def _seal(self, file: dict[str, Any]) -> None:
+    def _seal(self, file: dict[str, Any], sha256: str) -> None:
         target = self.folder / file["path"]
-        target.chmod(file.get("mode", 0o644))
+        target.chmod(normal_mode(file.get("mode", 0o644)))
         os.utime(target, (MATERIALISED_MTIME_S, MATERIALISED_MTIME_S))
-        self._baseline[file["path"]] = (target.stat().st_size, file.get("sha256", ""))
+        status = target.stat()
+        self._baseline[file["path"]] = (_identity(status), normal_mode(status.st_mode), sha256)
 
     def _is_unchanged(self, path: str) -> bool:
         known = self._baseline.get(path)
         if known is None:
             return False
+        identity, mode, sha256 = known
         status = (self.folder / path).stat()
-        if status.st_size != known[0]:
+        if normal_mode(status.st_mode) != mode or status.st_size != identity[0]:
             return False
-        return int(status.st_mtime) == MATERIALISED_MTIME_S or hash_file(self.folder / path) == known[1]
+        # ``mv`` and ``cp -p`` carry the sealed time to another file, so the time alone proves nothing.
+        untouched = int(status.st_mtime) == MATERIALISED_MTIME_S and _identity(status) == identity
+        return untouched or hash_file(self.folder / path) == sha256
 
     def _files(self, patterns: Iterable[str]) -> Iterator[str]:
         """Regular files with sound names, sorted; by-products of tools only if a pattern names their folder."""
@@ -140,3 +163,8 @@ class Workspace:
             shown = path.encode("utf-8", "backslashreplace").decode()
             self.refused.append(f"{shown}: {reason}")
         return reason is None
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int]:
+    """Size, inode and time of change, which no program can set."""
+    return (status.st_size, status.st_ino, status.st_ctime_ns)

@@ -5,8 +5,10 @@ that doing it again later gives the same.
 """
 
 import asyncio
+import os
 import secrets
 import signal
+import sys
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any, Literal
 
 from pto_cli.access import Access
 from pto_cli.job import Job
+from pto_cli.problems import EXIT_INTERRUPTED
 from pto_cli.progress import Progress
 from pto_cli.registry import RunFolder
 from pto_client.follower import Follower
@@ -28,6 +31,9 @@ TICK_S = 0.2
 ANSWER_S = 15.0
 """How long to wait for the scheduler's answer to a request; it answers at once when it is there."""
 
+SHOW_CURSOR = "\x1b[?25h"
+"""The live picture hides it."""
+
 End = Literal["ended", "refused", "paused", "interrupted", "host-gone"]
 
 
@@ -40,14 +46,23 @@ def run_loop(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> int:
         loop = asyncio.get_running_loop()
 
         def on_signal() -> None:
+            if stop.is_set():
+                _leave_at_once()
             stop.set()
-            loop.remove_signal_handler(signal.SIGINT)
 
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, on_signal)
         return await work(stop)
 
     return uvloop.run(guarded())
+
+
+def _leave_at_once() -> None:
+    """Safe at any moment: the log is on disk, and broker and tasks end with this process."""
+    if sys.stdout.isatty():
+        sys.stdout.write(SHOW_CURSOR)
+        sys.stdout.flush()
+    os._exit(EXIT_INTERRUPTED)
 
 
 def now_ms() -> int:

@@ -18,7 +18,7 @@ from pto_harness import Cancel
 from pto_ports.backend import LiveLine, Order, Report
 from pto_ports.blob_store import BlobDamaged, BlobMissing, BlobStore, StoreFull
 from pto_ports.clock import Clock
-from pto_ports.event_log import EventLog, Recorded
+from pto_ports.event_log import EventLog, LogUnavailable, Recorded
 from pto_proto import events as ev
 from pto_proto.envelope import ProtocolError, decode_event
 from pto_proto.ids import InstanceId, RunId, TaskId
@@ -95,7 +95,7 @@ class ConsolidatorBackend:
             merged = await merge_project(await self._view(order), self._blobs, self._checker, cancel)
         except (BlobMissing, BlobDamaged) as error:
             failure, reason = "infra", f"an output cannot be fetched: {error}"
-        except (StoreFull, OSError) as error:
+        except (StoreFull, LogUnavailable, OSError) as error:
             failure, reason = "infra", f"the project cannot be stored: {error}"
         except Exception as error:
             self._logger.exception("merge failed", run=order.run)

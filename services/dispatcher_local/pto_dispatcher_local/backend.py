@@ -164,6 +164,7 @@ class LocalBackend:
             "log": str(folder / f"{name}.log"),
             "command": list(spec.command) if isinstance(spec.command, tuple) else spec.command,
             "env": environment,
+            "secrets": [environment[name] for name in spec.env if name in environment],
             "marker": f"{ATTEMPT}={environment[ATTEMPT]}",
             "outputs": list(spec.outputs),
             "checks": list(spec.checks),

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from pto_core.merge import merge_trees
+from pto_core.merge import merge_parents
 from pto_harness import matches
 from pto_ports.blob_store import BlobStore
 from pto_proto.events import TaskReady
@@ -38,7 +38,7 @@ class Materials:
         """The files of the attempt's ancestors, merged. Raises Conflicting, BlobMissing, BlobDamaged."""
         if not ready.trees:
             return ()
-        merged = merge_trees([await self._tree(digest) for digest in ready.trees], ready.on_conflict)
+        merged = merge_parents([await self._tree(digest) for digest in ready.trees], ready.on_conflict)
         if merged.unresolved:
             first = merged.unresolved[0]
             more = f" and {len(merged.unresolved) - 1} more paths" if len(merged.unresolved) > 1 else ""

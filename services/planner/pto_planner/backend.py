@@ -1,6 +1,6 @@
 """The planner as the backend of its lane: ``_plan`` orders become TaskPlanned and PlanFinished.
 
-Imports core, ports and proto only. Invariant: a plan is checked whole before any part of it is reported.
+Imports core, ports, proto and structlog. Invariant: a plan is checked whole before any part of it is reported.
 """
 
 import asyncio
@@ -9,13 +9,14 @@ from contextlib import suppress
 from typing import TypedDict
 
 import msgspec
+import structlog
 
 from pto_core.plan_check import check_plan
 from pto_ports.backend import LiveLine, Order, Report
 from pto_ports.blob_store import BlobDamaged, BlobMissing, BlobStore
 from pto_ports.clock import Clock
 from pto_ports.engine import EngineError, PlanDraft, PlanEngine
-from pto_ports.event_log import EventLog
+from pto_ports.event_log import EventLog, LogUnavailable
 from pto_proto import events as ev
 from pto_proto.envelope import MAX_EVENT_BYTES, decode_event
 from pto_proto.ids import InstanceId, TaskId, digest_of
@@ -64,6 +65,7 @@ class PlannerBackend:
         self._engines = engines
         self._working: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._report: Report | None = None
+        self._logger = structlog.get_logger()
 
     def can_run(self) -> tuple[str, ...]:
         """It plans, and nothing else."""
@@ -83,9 +85,12 @@ class PlannerBackend:
     async def stop(self, order: Order, reason: str) -> None:
         """Give up the attempt; nothing of its plan is reported."""
         task = self._working.get((order.run, order.ready.attempt))
-        if task is not None and task.cancel():
-            with suppress(asyncio.CancelledError):
-                await task
+        if task is None:
+            return
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        if task.cancelled():
             self._end(order, 0.0, outcome="cancelled", failure="cancelled", reason=reason)
 
     async def adopt(self, order: Order) -> bool:
@@ -108,6 +113,13 @@ class PlannerBackend:
             draft, is_brought = await self._draft(await self._request(order))
         except PlanFailed as failed:
             self._end(order, began, outcome="failed", failure=failed.failure, reason=str(failed))
+            return
+        except (LogUnavailable, OSError) as error:
+            self._end(order, began, outcome="failed", failure="infra", reason=f"the log or a blob is away: {error}")
+            return
+        except Exception as error:
+            self._logger.exception("planning failed", run=order.run)
+            self._end(order, began, outcome="failed", failure="task", reason=f"a fault of the planner: {error!r}")
             return
         parts = split(draft.plan)
         digest = digest_of(msgspec.json.encode(draft.plan))

@@ -10,18 +10,21 @@ import msgspec
 import structlog
 
 from pto_core.decide import Decision
-from pto_core.intake import Asked, answer
+from pto_core.intake import Asked, answer, bounded
 from pto_core.plan_check import check_plan, check_request, count_tasks
 from pto_core.state import State
 from pto_ports.blob_store import BlobDamaged, BlobMissing, BlobStore
-from pto_ports.event_log import EventLog, LogReader, Recorded
+from pto_ports.event_log import EventLog, LogReader, LogUnavailable, Recorded
 from pto_proto import events as ev
 from pto_proto.envelope import ProtocolError, decode_request
+from pto_proto.ids import Digest
 from pto_proto.plans import Plan, Problem
 from pto_proto.requests import RunRequested
 
 READ_WAIT_S = 5.0
 """Longest wait for news; only bounds how often the loop looks round."""
+FETCH_RETRY_S = 1.0
+"""Pause before a plan is fetched again while the blob store is away."""
 MAX_ANSWERS = 500
 """Requests answered in one tick, so that a flood cannot crowd out hand-outs."""
 
@@ -113,7 +116,7 @@ class Intake:
         plan = request.plan
         if request.plan_digest and not problems:
             try:
-                plan = msgspec.json.decode(await self._blobs.get(request.plan_digest), type=Plan)
+                plan = msgspec.json.decode(await self._fetch(request.plan_digest), type=Plan)
             except (BlobMissing, BlobDamaged) as error:
                 return [
                     Problem(where="plan_digest", what=f"the plan cannot be fetched: {error}; store it, then ask")
@@ -123,9 +126,18 @@ class Intake:
             problems = list((await asyncio.to_thread(check_plan, plan)).problems)
         return problems, 0 if plan is None or problems else count_tasks(plan)
 
+    async def _fetch(self, digest: Digest) -> bytes:
+        """The blob; while the store is away, the request waits. Raises BlobMissing, BlobDamaged."""
+        while True:
+            try:
+                return await self._blobs.get(digest)
+            except (LogUnavailable, OSError) as error:
+                self._logger.warning("the blob store is away; trying on", reason=str(error))
+                await asyncio.sleep(FETCH_RETRY_S)
+
 
 def _refuse_unreadable(unreadable: Unreadable, now: int) -> Decision:
-    reasons = (Problem(where="request", what=unreadable.reason),)
+    reasons = bounded([Problem(where="request", what=unreadable.reason)])
     return Decision(
         None, None, ev.RequestRefused(at=now, request_seq=unreadable.seq, kind="unreadable", reasons=reasons)
     )

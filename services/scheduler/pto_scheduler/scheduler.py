@@ -57,12 +57,14 @@ class Scheduler:
         self._wake = asyncio.Event()
         """Set when there is something to look at: news, a request, or the order to stop."""
         self._feed: Feed | None = None
+        self._stop: asyncio.Event | None = None
         self._seen: set[str] = set()
         """Wire ids of the tick in flight that were read back."""
         self._logger = structlog.get_logger().bind(instance=instance)
 
     async def run(self, stop: asyncio.Event, *, on_up: Callable[[], None] = lambda: None) -> None:
         """Lead until ``stop`` is set. Raises Deposed, LogCorrupt, UnknownVersion."""
+        self._stop = stop
         reader = await self._log.read()
         while not reader.caught_up:
             self._fold(await reader.next(CATCH_UP_WAIT_S))
@@ -104,11 +106,13 @@ class Scheduler:
     async def _step(self) -> None:
         self._wake.clear()
         self._fold(self._take())
-        messages = self._tick()
+        now = self._now()
+        messages = self._tick(now)
         if messages:
             await self._write(messages)
             return
-        due = next_due(self.state, self.state.now)
+        # The very ``now`` that was decided on: what was due by then and not handed out waits for news, not for time.
+        due = next_due(self.state, now)
         patience = IDLE_S if due is None else max(0.0, (due - self._clock.now_ms()) / 1000)
         await self._sleep(min(patience, IDLE_S))
 
@@ -126,12 +130,14 @@ class Scheduler:
     def _now(self) -> int:
         return max(self._clock.now_ms(), self.state.now)
 
-    def _tick(self) -> list[Message]:
+    def _tick(self, now: int) -> list[Message]:
         """The messages of the next tick; empty if there is nothing to write."""
-        now = self._now()
         decisions = self._intake.answers(self.state, now)
-        decisions += decide(self.state, now)
-        touched, self.state.touched = self.state.touched, set()
+        touched: set[RunId] = set()
+        if not decisions:
+            # Only now, because what is decided must fit the answers, and those are not folded yet.
+            decisions = decide(self.state, now)
+            touched, self.state.touched = self.state.touched, touched
         if not decisions:
             return []
         self._ticks += 1
@@ -150,6 +156,7 @@ class Scheduler:
         fence = Fence(EPOCH_SUBJECT, self.state.epoch_seq)
         last = outgoing[-1].wire_id
         self._seen = set()
+        is_told = False
         while last not in self._seen:
             try:
                 await self._log.append(outgoing, fence)
@@ -157,8 +164,14 @@ class Scheduler:
             except NotSettled as unsettled:
                 self._logger.info("looking in the log for a tick", wire_id=last, reason=str(unsettled))
                 await self._read_back(last, patience_s=CONFIRM_S)
-            except LogUnavailable:
-                await self._clock.sleep(RETRY_S)
+            except LogUnavailable as away:
+                if self._stop is not None and self._stop.is_set():
+                    self._logger.warning("stopped with an unwritten tick", reason=str(away))
+                    return
+                if not is_told:
+                    is_told = True
+                    self._logger.warning("the log takes nothing; trying on", reason=str(away))
+                await self._read_back(last, patience_s=RETRY_S)
 
     async def _read_back(self, wire_id: str, patience_s: float | None) -> None:
         until = None if patience_s is None else self._clock.monotonic_s() + patience_s

@@ -49,7 +49,7 @@ async def _watch_once(typed: Namespace, stop: asyncio.Event, *, is_second: bool 
                 raise WrongUse(f"the log knows no run {typed.run!r}")
             if access.host is not None and view.finished is None:
                 complain([f"nobody hosts run {typed.run} just now; `orchestrator resume {typed.run}` picks it up"])
-                return EXIT_USAGE
+                return EXIT_ENVIRONMENT if is_second else EXIT_USAGE
             end = await follow(access, follower, progress, stop)
             if end == "host-gone" and not is_second:
                 return None
