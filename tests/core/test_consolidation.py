@@ -89,6 +89,13 @@ def test_a_readme_that_a_later_task_rewrote_counts_once() -> None:
     assert [f.task for f in merged.readmes] == ["b"]
 
 
+def test_a_readme_replaced_on_one_way_is_replaced_whichever_tree_comes_first() -> None:
+    settled = tree(file("README.md", "b", over=("a",)), file("src/c", "c"))
+    others = [tree(file("README.md", "b"), file("src/d", "d")), tree(file("README.md", "a"), file("src/e", "e"))]
+    for trees in ([settled, *others], [*others, settled]):
+        assert [f.task for f in consolidate(trees, "latest").readmes] == ["b"]
+
+
 def test_names_of_the_orchestrator_are_refused_and_listed() -> None:
     names = [
         "execution_plan.json",

@@ -12,7 +12,7 @@ from posixpath import basename, splitext
 
 import msgspec
 
-from pto_core.merge import merge_trees, refused_path
+from pto_core.merge import is_readme, merge_trees, refused_path
 from pto_proto.events import Conflict
 from pto_proto.ids import Digest, TaskId
 from pto_proto.manifests import ManifestFile, Tree, TreeFile
@@ -66,14 +66,14 @@ def consolidate(trees: Sequence[Tree], on_conflict: OnConflict, plan_order: Sequ
     ``latest`` takes the version of the task that comes last in ``plan_order`` (where that says nothing, of the last
     tree): unlike the time at which tasks happened to finish, that is the same in every run.
     """
-    readmes: dict[Digest, TreeFile] = {}
+    readmes: list[TreeFile] = []
     refused: dict[str, None] = {}
     kept: list[Tree] = []
     for tree in _by_maker(trees, plan_order):
         files = []
         for file in tree.files:
-            if file.path == README:
-                readmes.setdefault(file.sha256, file)
+            if is_readme(file.path):
+                readmes.append(file)
             elif reason := _refusal(file.path):
                 refused[f"{file.path} of {file.task}: {reason}"] = None
             else:
@@ -81,11 +81,9 @@ def consolidate(trees: Sequence[Tree], on_conflict: OnConflict, plan_order: Sequ
         kept.append(Tree(files=tuple(files)))
     merged = merge_trees(kept, on_conflict)
     files_in_place, homeless = _put_in_place(merged.files)
-    replaced = {task for file in readmes.values() for task in file.over}
-    last = [file for file in readmes.values() if file.task not in replaced]
     return Consolidated(
         files=files_in_place,
-        readmes=tuple(last or readmes.values()),
+        readmes=_last_readmes(readmes),
         conflicts=merged.conflicts,
         refused=(*refused, *homeless),
     )
@@ -115,6 +113,16 @@ def tree_digest(files: Iterable[ManifestFile]) -> Digest:
     for file in sorted(files, key=lambda file: file.path):
         digest.update(f"{file.path}\0{file.mode:o}\0{file.sha256}\n".encode())
     return Digest(digest.hexdigest())
+
+
+def _last_readmes(readmes: Sequence[TreeFile]) -> tuple[TreeFile, ...]:
+    """Those that no other one replaced, one per content; all, if they replaced each other."""
+    replaced = {task for file in readmes for task in file.over}
+    last = [file for file in readmes if file.task not in replaced]
+    by_content: dict[Digest, TreeFile] = {}
+    for file in last or readmes:
+        by_content.setdefault(file.sha256, msgspec.structs.replace(file, over=()))
+    return tuple(by_content.values())
 
 
 def _by_maker(trees: Sequence[Tree], plan_order: Sequence[TaskId]) -> list[Tree]:
