@@ -1,0 +1,123 @@
+"""The command line as a requester at somebody else's broker, with the services in processes of their own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pto_bus.broker import Broker
+from pto_bus.topology import single_host_accounts
+from pto_proto.ids import LANE_LOCAL
+
+BIN = Path(sys.executable).parent
+SERVICES = ("scheduler", "planner", "dispatcher-local", "consolidator")
+PLAN = "name: Far\ntasks:\n- {id: a, command: 'cat in.txt; sleep 0.2; cp in.txt src/', checks: 'true'}\n"
+
+
+class Site:
+    """A broker that is set up, and commands that ask it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.broker = Broker.start(folder / "store", single_host_accounts("pw", (LANE_LOCAL,)))
+        self.environment = {
+            **os.environ, "NATS_URL": self.broker.url, "PTO_PASSWORD": "pw", "PTO_WORK_DIR": str(folder / "work/{run}"),
+            "XDG_STATE_HOME": str(folder / "state"),
+        }  # fmt: skip
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def start_services(self) -> None:
+        for service in SERVICES:
+            with (self.folder / f"{service}.log").open("ab") as log:
+                command = [BIN / f"pto-{service}"]
+                self.processes.append(subprocess.Popen(command, env=self.environment, stdout=log, stderr=log))
+
+    def cli(self, *words: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+        command, own = [str(BIN / "orchestrator"), *words], {**self.environment, **environment}
+        done = subprocess.run(command, env=own, cwd=self.folder, capture_output=True, text=True, timeout=60)
+        assert "Traceback" not in done.stderr, done.stderr
+        assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+        return done
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.send_signal(signal.SIGTERM)
+        for process in self.processes:
+            process.wait(20)
+        self.broker.stop()
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    running = Site(tmp_path)
+    yield running
+    running.close()
+
+
+def test_a_broker_that_is_not_set_up_or_not_ours_is_told(site: Site) -> None:
+    assert "`orchestrator bootstrap` does that" in site.cli("list", code=3).stderr
+    assert "check its password" in site.cli("list", code=3, PTO_PASSWORD="other").stderr
+    site.cli("bootstrap")
+    site.cli("bootstrap")
+    assert site.cli("list", "--json").stdout == ""
+
+
+def test_a_run_elsewhere_is_asked_for_followed_and_fetched(site: Site) -> None:
+    site.cli("bootstrap")
+    site.start_services()
+    (site.folder / "in.txt").write_text("from here\n")
+    (site.folder / "plan.yaml").write_text(
+        PLAN.replace("cat in", "mkdir src; cat in").replace("}", ", inputs: in.txt}")
+    )
+    said = site.cli("run", "--plan", "plan.yaml", "-o", "out").stdout
+    assert "a succeeded after" in said
+    assert (site.folder / "out/src/in.txt").read_text() == "from here\n"
+    (row,) = [json.loads(line) for line in site.cli("list", "--json").stdout.splitlines()]
+    assert (row["name"], row["state"]) == ("Far", "succeeded")
+    assert "from here" in site.cli("logs", row["run"], "a").stdout
+    assert "succeeded after" in site.cli("status", row["run"]).stdout
+    site.cli("fetch", row["run"], "-o", "again")
+    digests = [
+        json.loads((site.folder / at / "execution_summary.json").read_text())["tree_digest"] for at in ("out", "again")
+    ]
+    assert digests[0] == digests[1] != ""
+
+
+def test_leaving_does_not_end_a_run_elsewhere(site: Site) -> None:
+    site.cli("bootstrap")
+    site.start_services()
+    (site.folder / "plan.yaml").write_text(PLAN.replace("cat in.txt; sleep 0.2; cp in.txt src/", "sleep 30"))
+    command = [str(BIN / "orchestrator"), "run", "--plan", "plan.yaml", "-o", "out"]
+    process = subprocess.Popen(
+        command, env=site.environment, cwd=site.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert any("a started" in line for line in process.stdout)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=30)[1]
+    assert process.returncode == 130
+    assert "goes on: `orchestrator watch" in said
+    assert not (site.folder / "out").exists()
+    run = json.loads(site.cli("list", "--json").stdout)["run"]
+    assert "is being cancelled" in site.cli("cancel", run).stdout
+    site.cli("watch", run, code=1)
+    assert run != site.cli("run", "--plan", "plan.yaml", "--detach").stdout.strip()
+
+
+@pytest.mark.slow
+def test_without_a_scheduler_one_is_told_and_the_request_waits(site: Site) -> None:
+    site.cli("bootstrap")
+    (site.folder / "plan.yaml").write_text("tasks: [{id: a, noop: true}]")
+    said = site.cli("run", "--plan", "plan.yaml", "--detach", code=3).stderr
+    assert "nobody answered" in said
+    site.start_services()
+    deadline = time.monotonic() + 20
+    while '"succeeded"' not in site.cli("list", "--json").stdout and time.monotonic() < deadline:
+        time.sleep(0.3)
+    assert '"succeeded"' in site.cli("list", "--json").stdout
