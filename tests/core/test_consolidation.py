@@ -3,6 +3,7 @@
 import pytest
 
 from pto_core.consolidation import consolidate, place_of, tree_digest
+from pto_core.merge import merge_parents
 from pto_proto.ids import Digest, TaskId, digest_of
 from pto_proto.manifests import Tree, TreeFile
 
@@ -94,6 +95,15 @@ def test_a_readme_replaced_on_one_way_is_replaced_whichever_tree_comes_first() -
     others = [tree(file("README.md", "b"), file("src/d", "d")), tree(file("README.md", "a"), file("src/e", "e"))]
     for trees in ([settled, *others], [*others, settled]):
         assert [f.task for f in consolidate(trees, "latest").readmes] == ["b"]
+
+
+def test_readmes_that_met_on_the_way_are_both_joined() -> None:
+    parents = [tree(file("README.md", "a")), tree(file("README.md", "b"))]
+    seen = merge_parents(parents, "fail")
+    assert seen.conflicts == ()
+    merged = consolidate([tree(*seen.files, file("src/c", "c"))], "fail", [TaskId(task) for task in "abc"])
+    assert [f.task for f in merged.readmes] == ["a", "b"]
+    assert [f.path for f in merged.files] == ["src/c"]
 
 
 def test_names_of_the_orchestrator_are_refused_and_listed() -> None:

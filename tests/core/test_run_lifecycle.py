@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driver import Driver, fail, succeed
+from pto_core.decide import next_due
 from pto_core.fold import evolve
 from pto_core.state import State
 from pto_proto import events as ev
@@ -306,3 +307,60 @@ def test_a_run_without_a_plan_is_never_called_succeeded() -> None:
     finished = driver.state.runs[run].finished
     assert finished is not None
     assert finished.status == "failed"
+
+
+def test_an_order_that_crosses_the_end_of_its_task_is_stopped_and_hurts_nobody() -> None:
+    driver = Driver(Plan(tasks=(noop("a"), noop("b"), noop("c"))))
+    driver.behaviours["a"] = [fail()]
+    run = driver.start(max_retries=0, max_executors=1, on_failure="stop")
+    while "a" not in driver.order:
+        driver.tick() or driver.act()
+    ready = ev.TaskReady(at=driver.now, task=TaskId("b"), attempt=1, instance="local-1", spec=noop("b"))
+    driver.act()  # the failure of a: b and c are given up
+    driver.write("local", run, ready)
+    driver.tick()
+    assert driver.state.runs[run].tasks[1].stopping
+    cancelled = ev.TaskFinished(at=driver.now, task=TaskId("b"), attempt=1, instance="local-1", outcome="cancelled")
+    driver.write("local", run, cancelled)
+    driver.drain()
+    assert driver.state.runs[run].poisoned is None
+    assert states(driver) == {"a": "failed", "b": "cancelled", "c": "skipped"}
+    assert driver.state.runs[run].phase.value == "failed"
+
+
+def test_a_quarantined_run_frees_its_places_and_can_be_cancelled() -> None:
+    driver = Driver(DIAMOND)
+    run = driver.start()
+    while "a" not in driver.order:
+        driver.tick() or driver.act()
+    driver.write("local", run, ev.TaskStarted(at=1, task=TaskId("nowhere"), attempt=1, instance="local-1"))
+    driver.tick()
+    driver.ask(RunCancelRequested(run=run))
+    driver.tick()
+    assert driver.state.runs[run].open[TaskId("a")].stopping
+    driver.drain()
+    assert driver.state.runs[run].phase.value == "cancelled"
+    assert driver.state.lanes["local"].in_use == {"local-1": 0}
+
+
+def test_many_failures_above_one_chain_cost_one_walk() -> None:
+    roots = tuple(noop(f"r{i}") for i in range(300))
+    chain = tuple(noop(f"c{i}", *((f"c{i - 1}",) if i else (spec.id for spec in roots))) for i in range(300))
+    driver = Driver(Plan(tasks=(*roots, *chain)), capacity=1000)
+    for spec in roots:
+        driver.behaviours[spec.id] = [fail()]
+    driver.start(max_retries=0, max_executors=1000)
+    driver.drain()
+    assert set(states(driver).values()) == {"failed", "skipped"}
+
+
+def test_a_due_retry_that_has_no_room_waits_for_news_and_not_for_time() -> None:
+    driver = Driver(Plan(tasks=(noop("a"), noop("b"))))
+    driver.behaviours["a"] = [fail()]
+    driver.behaviours["b"] = [lambda ready, now: None]
+    driver.start(max_executors=1)
+    while not (driver.state.runs[RunId("run-one")].delayed and "b" in driver.order):
+        assert driver.tick() or driver.act()
+    driver.now += 10**6
+    assert driver.tick() == 0
+    assert next_due(driver.state, driver.now) is None

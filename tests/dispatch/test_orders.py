@@ -7,9 +7,9 @@ from pto_proto.ids import InstanceId, Lane, RunId, TaskId
 from pto_proto.plans import TaskSpec
 
 
-def event(*entries: ev.Entry) -> Event:
+def event(*entries: ev.Entry, wire_id: str = "x") -> Event:
     return Event(
-        id="x", source="test", kind=type(entries[0]), lane=Lane("local"), run=RunId("run-one"), entries=entries
+        id=wire_id, source="test", kind=type(entries[0]), lane=Lane("local"), run=RunId("run-one"), entries=entries
     )
 
 
@@ -44,3 +44,12 @@ def test_a_stop_and_a_loss_end_only_what_is_open_here() -> None:
     assert [(order.ready.task, why) for order, why in orders.apply(2, event(stop)).stop] == [("a", "enough")]
     lost = ev.AttemptLost(**identity, task=TaskId("c"), reason="silent")
     assert orders.apply(3, event(lost)).stop == []
+
+
+def test_a_hand_out_that_was_stored_twice_is_taken_once() -> None:
+    orders = OpenOrders(InstanceId("local-1"))
+    assert orders.apply(1, event(ready("a"), wire_id="3.9.0")).start
+    orders.apply(2, event(finished("a")))
+    assert not orders.apply(3, event(ready("a"), wire_id="3.9.0")).start
+    assert orders.apply(4, event(ready("b"), wire_id="3.10.0")).start
+    assert orders.apply(5, event(ready("c"), wire_id="4.1.0")).start

@@ -180,6 +180,15 @@ def test_work_that_is_no_command_is_judged_the_same_way(bench: Bench) -> None:
     assert bench.run(work=fail)["reason"] == "the engine gave up"
 
 
+def test_work_that_does_not_end_is_given_up_at_the_limit_or_a_cancel(bench: Bench) -> None:
+    stuck = threading.Event()
+    assert bench.run(work=lambda workspace: stuck.wait(30), time_limit_s=0.2)["failure"] == "timeout"
+    cancel = Cancel()
+    threading.Timer(0.2, cancel.request, ["enough"]).start()
+    assert bench.run(work=lambda workspace: stuck.wait(30), cancel=cancel)["outcome"] == "cancelled"
+    stuck.set()
+
+
 def test_the_program_writes_a_result_file(tmp_path: Path) -> None:
     task = {"workspace": str(tmp_path / "w"), "out": str(tmp_path / "o"), "command": "echo x > y", "env": ENV}
     (tmp_path / "task.json").write_text(json.dumps(task))

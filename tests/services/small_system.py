@@ -109,9 +109,9 @@ class SmallSystem:
         self._start(name, scheduler.run)
         return scheduler
 
-    def start_planner(self) -> None:
+    def start_planner(self, engines: dict[str, Any] | None = None) -> None:
         backend = PlannerBackend(
-            log=self.log, blobs=self.blobs, clock=self.clock, instance=InstanceId("planner-1"), engines={}
+            log=self.log, blobs=self.blobs, clock=self.clock, instance=InstanceId("planner-1"), engines=engines or {}
         )
         self._start_dispatcher("planner", LANE_PLANNER, "planner-1", backend)
 

@@ -6,6 +6,7 @@ import itertools
 import msgspec
 import pytest
 
+from pto_ports.engine import PlanDraft
 from pto_ports.event_log import Outgoing
 from pto_proto import events as ev
 from pto_proto.envelope import decode_event
@@ -157,4 +158,50 @@ async def test_a_request_is_answered_once_however_often_it_is_stored() -> None:
     accepted = await system.log.read_run("pto.run-accepted.*.*")
     assert len(accepted) == 1
     assert scheduler.state.request_seq == 1
+    await system.stop_all()
+
+
+async def test_a_cancel_in_the_tick_of_a_hand_out_still_ends_the_run() -> None:
+    for moment in range(12):
+        system = SmallSystem()
+        system.start_all()
+        await system.ask(chain_run())
+        for _ in range(moment):
+            await asyncio.sleep(0.0004)
+        await system.ask(RunCancelRequested(run=RunId("run-one")))
+        view = await system.until(lambda view: view.finished)
+        assert view.finished is not None
+        assert view.finished.status in ("cancelled", "succeeded")
+        assert view.run is not None
+        assert view.run.poisoned is None
+        await system.stop_all()
+
+
+async def test_a_monstrous_request_is_refused_in_few_words() -> None:
+    system = SmallSystem()
+    system.start_all()
+    await system.ask(RunCancelRequested(run=RunId("\x7f" * 900_000)))
+    await system.ask(chain_run())
+    await system.until(lambda view: view.finished)
+    refused = await system.log.read_run("pto.request-refused.*.*")
+    assert len(refused[0].data) < 10_000
+    await system.stop_all()
+
+
+async def test_a_fault_of_an_engine_is_reported_and_the_run_ends() -> None:
+    class Broken:
+        name = "simulated"
+
+        def plan(self, requirement: str, max_executors: int) -> PlanDraft:
+            raise KeyError("a bug")
+
+    system = SmallSystem()
+    system.start_all()
+    await system.kill("planner")
+    system.start_planner({"simulated": Broken()})
+    await system.ask(RunRequested(run=RunId("run-one"), requirement="anything"))
+    view = await system.until(
+        lambda view: view.attempts.get(TaskId("_plan"), [None])[0] and view.attempts[TaskId("_plan")][0].outcome
+    )
+    assert "a bug" in view.attempts[TaskId("_plan")][0].reason
     await system.stop_all()

@@ -116,9 +116,12 @@ def tree_digest(files: Iterable[ManifestFile]) -> Digest:
 
 
 def _last_readmes(readmes: Sequence[TreeFile]) -> tuple[TreeFile, ...]:
-    """Those that no other one replaced, one per content; all, if they replaced each other."""
-    replaced = {task for file in readmes for task in file.over}
-    last = [file for file in readmes if file.task not in replaced]
+    """Those that no other one replaced, one per content; all, if they replaced each other.
+
+    A version that was kept beside the winner, under a name of its own, still counts.
+    """
+    replaced = {(file.path, task) for file in readmes for task in file.over}
+    last = [file for file in readmes if (file.path, file.task) not in replaced]
     by_content: dict[Digest, TreeFile] = {}
     for file in last or readmes:
         by_content.setdefault(file.sha256, msgspec.structs.replace(file, over=()))

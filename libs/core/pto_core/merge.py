@@ -65,7 +65,7 @@ def merge_trees(trees: Sequence[Tree], on_conflict: OnConflict = "fail") -> Merg
 
 
 def merge_parents(trees: Sequence[Tree], on_conflict: OnConflict) -> Merged:
-    """What a task sees of its direct dependencies. A root README is no conflict: all versions are kept, to be joined."""
+    """What a task sees of its direct dependencies. A root README is no conflict: all versions are kept."""
     if len(trees) == 1:
         return Merged(files=trees[0].files)
     readmes = [Tree(files=tuple(file for file in tree.files if file.path == README)) for tree in trees]

@@ -17,8 +17,8 @@ from pto_core.limits import (
     MAX_PROBLEMS,
     MAX_REQUIREMENT_BYTES,
     MAX_RETRIES,
-    MAX_TASK_DEPENDENCIES,
     MAX_TASK_BYTES,
+    MAX_TASK_DEPENDENCIES,
     MAX_TASKS,
 )
 from pto_core.matrix import Expansion, count_of, expand

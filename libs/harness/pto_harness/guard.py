@@ -7,6 +7,9 @@ on the parent's death would not do: it reaches the shell alone, and is bound to 
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -25,8 +28,27 @@ class Guard:
     def __init__(self, marker: str) -> None:
         # -I -S: nothing of the user's Python set-up is needed, and the start takes a third of the time.
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", __file__, marker], stdin=subprocess.PIPE, start_new_session=True, env={}
+            [sys.executable, "-I", "-S", __file__, marker],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            start_new_session=True,
+            env={},
         )
+
+    def add(self, group: int) -> None:
+        """This process group must not outlive the owner, whatever its processes do to their environment."""
+        self._tell(b"+%d\n" % group)
+
+    def remove(self, group: int) -> None:
+        """This group has ended; call it before its leader is reaped, while nobody else can have its number."""
+        self._tell(b"-%d\n" % group)
+
+    def _tell(self, line: bytes) -> None:
+        if self._process.stdin is not None:
+            with contextlib.suppress(OSError, ValueError):
+                os.write(self._process.stdin.fileno(), line)
 
     def close(self) -> None:
         """End the guard; it looks once more for what is left."""
@@ -36,9 +58,17 @@ class Guard:
 
 
 def watch(marker: str) -> None:
-    """Wait for the end of the owner, then end everything that has its mark."""
-    while sys.stdin.buffer.read(1):
-        pass
+    """Wait for the end of the owner, then end its groups and everything that has its mark."""
+    groups: set[int] = set()
+    for line in sys.stdin.buffer:
+        number = int(line[1:])
+        if line.startswith(b"+"):
+            groups.add(number)
+        else:
+            groups.discard(number)
+    for group in groups:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(group, signal.SIGKILL)
     quiet = 0
     for _ in range(GUARD_PASSES):
         quiet = quiet + 1 if kill_strays(marker) == 0 else 0

@@ -20,6 +20,7 @@ from pto_harness.strays import kill_strays
 
 if TYPE_CHECKING:
     from pto_harness.cancel import Cancel
+    from pto_harness.guard import Guard
 
 POLL_S = 0.05
 """Where the kernel has no pidfd (before Python 3.9): how often the end of the process is looked for."""
@@ -45,7 +46,7 @@ def run_command(
     time_limit_s: float = 0.0,
     memory_bytes: int = 0,
     marker: str = "",
-    on_start: Callable[[int], None] | None = None,
+    guard: Guard | None = None,
 ) -> Ended:
     """Run shell text or an argument vector to its end. Output goes to ``feed(stream, data)`` as it comes.
 
@@ -65,9 +66,9 @@ def run_command(
         start_new_session=True,
     )
     try:
-        if on_start is not None:
-            on_start(process.pid)
-        watch = _Watch(process, feed, cancel, time_limit_s, marker)
+        if guard is not None:
+            guard.add(process.pid)
+        watch = _Watch(process, feed, cancel, time_limit_s, marker, guard)
     except BaseException:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -86,11 +87,13 @@ class _Watch:
         cancel: Cancel,
         time_limit_s: float,
         marker: str,
+        guard: Guard | None,
     ) -> None:
         self._process = process
         self._feed = feed
         self._cancel = cancel
         self._marker = marker
+        self._guard = guard
         self._deadline = time.monotonic() + time_limit_s if time_limit_s else None
         self._kill_at: float | None = None
         self._why = "exited"
@@ -122,6 +125,8 @@ class _Watch:
         finally:
             self._cancel.listen(None)
             self._signal(signal.SIGKILL)
+            if self._guard is not None:
+                self._guard.remove(self._process.pid)
             code = self._process.wait()
             self._close()
         return Ended(code if code >= 0 else 128 - code, self._why)

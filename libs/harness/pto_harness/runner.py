@@ -8,6 +8,7 @@ kept.
 from __future__ import annotations
 
 import errno
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,8 @@ from pto_harness.process import Ended, run_command
 from pto_harness.workspace import Workspace, WorkspaceError
 
 if TYPE_CHECKING:
+    from pto_harness.guard import Guard
+
     Work = Callable[[Path], None]
     """Does an agent's work in the workspace; raises WorkFailed."""
 else:
@@ -52,7 +55,7 @@ def run_task(
     work: Work | None = None,
     cancel: Cancel | None = None,
     on_line: Callable[[str, str], None] | None = None,
-    on_start: Callable[[int], None] | None = None,
+    guard: Guard | None = None,
 ) -> dict[str, Any]:
     """Run one task; never raises for what the task does.
 
@@ -64,11 +67,11 @@ def run_task(
     """
     began = time.monotonic()
     log = TaskLog(task.get("log", ""), LOG_HEAD_BYTES, LOG_TAIL_BYTES, on_line, task.get("secrets", ()))
-    attempt = _Attempt(task, log, cancel or Cancel(), began)
+    attempt = _Attempt(task, log, cancel or Cancel(), began, guard)
     result: dict[str, Any] = {"outcome": "succeeded", "failure": None, "reason": "", "hint": "", "exit_code": None}
     failed_tail = False
     try:
-        result.update(attempt.run(work, on_start))
+        result.update(attempt.run(work))
     except _Failed as failed:
         result.update(
             outcome="cancelled" if failed.failure == "cancelled" else "failed",
@@ -89,19 +92,20 @@ def run_task(
 
 
 class _Attempt:
-    def __init__(self, task: dict[str, Any], log: TaskLog, cancel: Cancel, began: float) -> None:
+    def __init__(self, task: dict[str, Any], log: TaskLog, cancel: Cancel, began: float, guard: Guard | None) -> None:
         self._task = task
         self._log = log
         self._cancel = cancel
+        self._guard = guard
         limit = task.get("time_limit_s") or 0
         self._until = began + limit if limit else None
 
-    def run(self, work: Work | None, on_start: Callable[[int], None] | None) -> dict[str, Any]:
+    def run(self, work: Work | None) -> dict[str, Any]:
         task = self._task
         try:
             workspace = Workspace(Path(task["workspace"]))
             workspace.fill(task.get("files", ()))
-            exit_code = self._work(workspace, work, on_start)
+            exit_code = self._work(workspace, work)
             result = self._take(workspace)
         except WorkspaceError as error:
             raise _Failed("infra", str(error)) from error
@@ -113,22 +117,45 @@ class _Attempt:
             self._check(workspace, check)
         return {**result, "exit_code": exit_code, "refused": workspace.refused}
 
-    def _work(self, workspace: Workspace, work: Work | None, on_start: Callable[[int], None] | None) -> int | None:
+    def _work(self, workspace: Workspace, work: Work | None) -> int | None:
         command = self._task.get("command")
         if command:
-            ended = self._command(workspace, command, on_start)
+            ended = self._command(workspace, command)
             self._judge(ended, "the command")
             return ended.exit_code
         if work is not None:
-            try:
-                work(workspace.folder)
-            except WorkFailed as error:
-                raise _Failed(error.failure, str(error)) from error
-            except Exception as error:
-                raise _Failed("task", f"the work failed: {error!r}") from error
+            self._call(work, workspace.folder)
         if self._cancel.requested:
             raise _Failed("cancelled", self._cancel.reason or "cancelled")
         return None
+
+    def _call(self, work: Work, folder: Path) -> None:
+        """Do the work in a thread, which is left alone at a cancel or the time limit: nothing can end a thread."""
+        failures: list[BaseException] = []
+        woken, done = threading.Event(), threading.Event()
+
+        def run() -> None:
+            try:
+                work(folder)
+            except Exception as error:
+                failures.append(error)
+            finally:
+                done.set()
+                woken.set()
+
+        thread = threading.Thread(target=run, name="work", daemon=True)
+        thread.start()
+        self._cancel.listen(woken.set)
+        try:
+            woken.wait(None if self._until is None else max(0.0, self._until - time.monotonic()))
+        finally:
+            self._cancel.listen(None)
+        for error in failures:
+            failure = error.failure if isinstance(error, WorkFailed) else "task"
+            raise _Failed(failure, str(error) if isinstance(error, WorkFailed) else f"the work failed: {error!r}")
+        if not done.is_set() and not self._cancel.requested:
+            limit = self._task["time_limit_s"]
+            raise _Failed("timeout", f"the work was given up at the time limit of {limit:g} s")
 
     def _take(self, workspace: Workspace) -> dict[str, Any]:
         declared = list(self._task.get("outputs", ()))
@@ -144,9 +171,9 @@ class _Attempt:
 
     def _check(self, workspace: Workspace, check: str) -> None:
         self._log.note(f"check: {check}")
-        self._judge(self._command(workspace, check, None), f"the check {check!r}")
+        self._judge(self._command(workspace, check), f"the check {check!r}")
 
-    def _command(self, workspace: Workspace, command: str | list[str], on_start: Callable[[int], None] | None) -> Ended:
+    def _command(self, workspace: Workspace, command: str | list[str]) -> Ended:
         left = 0.0 if self._until is None else max(0.001, self._until - time.monotonic())
         try:
             return run_command(
@@ -158,7 +185,7 @@ class _Attempt:
                 time_limit_s=left,
                 memory_bytes=self._task.get("memory_bytes") or 0,
                 marker=self._task.get("marker", ""),
-                on_start=on_start,
+                guard=self._guard,
             )
         except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
             name = command if isinstance(command, str) else command[0]

@@ -48,6 +48,7 @@ class Checker:
             cancel=cancel,
             time_limit_s=CHECK_LIMIT_S,
             marker=f"{CHECK}={name}",
+            guard=self._guard,
         )
         if ended.why == "timeout":
             log.note(f"ended at the time limit of {CHECK_LIMIT_S:g} s")

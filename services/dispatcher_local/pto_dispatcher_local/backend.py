@@ -189,6 +189,7 @@ class LocalBackend:
             task,
             work=agent if spec.agent else None,
             cancel=cancel,
+            guard=self._guard,
             on_line=None if live is None else lambda stream, text: live(order, stream, text),
         )
 

@@ -68,7 +68,7 @@ def known_fields() -> dict[str, str]:
     return fields
 
 
-def words(name: str) -> frozenset[str]:
+def word_list(name: str) -> frozenset[str]:
     """One of the word lists."""
     text: str = _load("words")[name]["words"]
     return frozenset(text.split())

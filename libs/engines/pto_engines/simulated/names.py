@@ -10,11 +10,11 @@ import unicodedata
 from functools import cache
 from importlib.resources import files
 
-from pto_engines.simulated.catalogue import words
+from pto_engines.simulated.catalogue import word_list
 from pto_engines.simulated.limits import MAX_NAME, MAX_QUOTED, MAX_TITLE
 
 WORD = re.compile(r"[^\W\d_]+")
-TAKEN = words("taken")
+TAKEN = word_list("taken")
 """Words that the templates use themselves, in lower case."""
 
 

@@ -8,14 +8,14 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pto_engines.simulated.catalogue import Family, families, known_fields, words
+from pto_engines.simulated.catalogue import Family, families, known_fields, word_list
 from pto_engines.simulated.limits import MAX_NOUNS
 from pto_engines.simulated.names import is_name, safe_noun, singular, title_of, words_of
 
-FEATURES = words("features")
+FEATURES = word_list("features")
 """Words that name one more part of a project."""
-WIDER = words("wider")
-SMALLER = words("smaller")
+WIDER = word_list("wider")
+SMALLER = word_list("smaller")
 PER_FEATURE, MOST_FEATURES = 2, 20
 PER_WIDER, MOST_WIDER = 4, 8
 PER_SMALLER = 8
@@ -25,10 +25,10 @@ WORDLESS = 3
 BANDS = ((0, 25, 1, 3), (25, 50, 4, 8), (50, 75, 9, 15), (75, 101, 16, 24))
 """From and below which complexity there are how many tasks: the table "Choosing the Right Budget"."""
 
-NOT_THINGS = words("not_things")
-SHORT = words("short")
+NOT_THINGS = word_list("not_things")
+SHORT = word_list("short")
 """Words of two letters that say something."""
-NO_PACKAGE = words("no_package")
+NO_PACKAGE = word_list("no_package")
 """Words that say nothing about a project, or that would make the name of a known library."""
 
 
@@ -83,7 +83,7 @@ def _complexity(family: Family, words: list[str]) -> int:
 
 def _package(words: list[str]) -> str:
     """The import name: two words from the text, so that no module of Python or of a library has it."""
-    fitting = " ".join(words).replace("to do", "todo").split()
+    fitting = re.sub(r"\bto do\b", "todo", " ".join(words)).split()
     kept = [word for word in fitting if (is_name(word) or word in SHORT) and word not in NO_PACKAGE][:2]
     if kept == ["calculator"]:
         return "calculator"

@@ -14,6 +14,8 @@ def module_table(workspace: Path) -> str:
     rows = [
         f"| `{path}` | {_summary(tree)} |" for path, tree in _modules(workspace) if not path.endswith("__init__.py")
     ]
+    pages = sorted((workspace / "src").rglob("*.html"))
+    rows += [f"| `{page.relative_to(workspace).as_posix()}` | The page in the browser. |" for page in pages]
     return "\n".join(["| File | What it does |", "|---|---|", *rows])
 
 
