@@ -1,4 +1,4 @@
-"""Sums up hourly counts to days; hours with a sensor fault are left out. Arguments: source (counts-CITY.jsonl), target."""
+"""Sums up hourly counts to days, without hours with a sensor fault. Arguments: source (counts-CITY.jsonl), target."""
 
 import csv
 import json
