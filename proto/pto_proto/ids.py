@@ -23,7 +23,7 @@ LANE_CONSOLIDATOR = Lane("consolidator")
 LANE_LOCAL = Lane("local")
 
 RUN_ID = re.compile(r"[a-z0-9][a-z0-9-]{5,39}\Z")
-TASK_ID = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}\Z", re.IGNORECASE)
+TASK_ID = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}\Z", re.IGNORECASE | re.ASCII)
 LANE = re.compile(r"[a-z][a-z0-9-]{0,63}\Z")
 INSTANCE_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}\Z")
 DIGEST = re.compile(r"[0-9a-f]{64}\Z")
