@@ -59,6 +59,8 @@ LONG = {
     " ".join(f"w{chr(97 + n % 26)}{chr(97 + n // 26 % 26)}{chr(97 + n // 676)}" for n in range(12_000)): (1, 24),
     "x" * 60_000: (1, 24),
 }
+ALIKE = ("Build a todo list app", "Build a todo app", "Build a contact form", "Build platform", "Build ML pipeline")
+"""Sentences whose tasks other sentences have too."""
 FAST = (
     "Create a calculator function",
     "Build todo list with backend and frontend",

@@ -2,14 +2,21 @@
 
 import itertools
 import time
+from dataclasses import replace
 
 import pytest
 
+from pto_core.plan_check import check_plan
 from pto_engines.simulated import SimulatedPlanner
-from pto_engines.simulated.reading import BANDS, task_count
+from pto_engines.simulated.blueprint import assemble
+from pto_engines.simulated.catalogue import Family, families, kinds
+from pto_engines.simulated.parts import choose
+from pto_engines.simulated.reading import BANDS, PER_SMALLER, read, task_count
 from pto_proto.ids import is_task_id
 from pto_proto.plans import Plan
 from sentences import ALL, LONG, SEED
+
+THINGS = ("aaa", "bbb", "ccc", "ddd", "eee", "fff", "ggg", "hhh", "iii", "jjj", "kkk", "lll")
 
 
 def plan_of(requirement: str) -> Plan:
@@ -44,6 +51,7 @@ def test_every_text_gives_a_valid_plan_of_its_size(requirement: str) -> None:
         assert spec.estimate_s is not None
         assert spec.estimate_s > 0
     ancestors_by_task(draft.plan)
+    assert check_plan(draft.plan).problems == ()
 
 
 @pytest.mark.parametrize("requirement", ALL, ids=lambda text: ascii(text[:40]))
@@ -96,6 +104,39 @@ def test_task_count_rises_with_complexity_through_the_whole_table() -> None:
     assert {counts[0], counts[24], counts[25], counts[49], counts[50], counts[74], counts[75], counts[100]} == {
         1, 3, 4, 8, 9, 15, 16, 24
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("family", families().values(), ids=lambda family: family.name)
+def test_every_kind_of_project_can_have_any_size_it_may_get(family: Family) -> None:
+    reading = replace(read("Words"), family=family, things=(*family.entities, *THINGS))
+    for complexity, login in itertools.product(range(family.base - PER_SMALLER, 101), (False, True)):
+        count = task_count(complexity)
+        tasks = assemble(replace(reading, complexity=complexity, tasks=count, wants_login=login)).tasks
+        assert count <= len(tasks) <= next(band[3] for band in BANDS if complexity < band[1])
+        made: set[str] = set()
+        for task in tasks:
+            assert set(task.depends_on) <= made
+            made.add(task.id)
+        assert len(made) == len(tasks)
+        paths = [path for task in tasks for path in task.paths]
+        assert len(set(paths)) == len(paths)
+
+
+def test_catalogue_names_only_kinds_and_templates_that_are_there() -> None:
+    for family in families().values():
+        assert {selector.partition(":")[0] for selector in family.core + family.extra} <= set(kinds())
+    for kind in kinds().values():
+        assert {selector.partition(":")[0] for selector in kind.needs + kind.fold} <= {*kinds(), "*", "*first"}
+
+
+@pytest.mark.parametrize("family", families().values(), ids=lambda family: family.name)
+def test_chosen_parts_have_all_that_they_need(family: Family) -> None:
+    reading = replace(read("Words"), family=family, things=(*family.entities, *THINGS))
+    for count, login in itertools.product(range(1, 25), (False, True)):
+        parts = choose(replace(reading, tasks=count, wants_login=login))
+        chosen = {part.kind for part in parts}
+        for part in parts:
+            assert {need.partition(":")[0] for need in kinds()[part.kind].needs} <= {*chosen, "*"}
 
 
 def test_long_texts_are_planned_quickly() -> None:

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from pto_engines.simulated.folding import direct, fold, in_order, needs_of
 from pto_engines.simulated.limits import MAX_DRAWN
-from pto_engines.simulated.parts import Part, choose, fold
+from pto_engines.simulated.parts import Part, choose
 from pto_engines.simulated.reading import Reading, read
 
 DOCS = "base.docs"
@@ -63,53 +64,23 @@ class Blueprint:
 @lru_cache(maxsize=MAX_DRAWN)
 def draw(requirement: str) -> Blueprint:
     """The blueprint for a requirement."""
-    reading = read(requirement)
+    return assemble(read(requirement))
+
+
+def assemble(reading: Reading) -> Blueprint:
+    """The blueprint for what was read."""
     parts = choose(reading)
     homes = fold(parts, reading.tasks)
-    kept = [part for part in parts if homes[part.key] == part.key]
-    needed = {part.key: _homes_of(part, parts, homes) for part in kept}
-    first = next(key for key in (part.key for part in kept) if not needed[key])
-    for key, needs in needed.items():
-        if key != first:
-            needs.add(first)
-    ids = {part.key: part.id for part in kept}
+    needs = needs_of(parts, homes)
+    ids = {part.key: part.id for part in parts}
     tasks = []
-    for key in _in_order(needed):
+    for key in in_order(needs):
         members = [part for part in parts if homes[part.key] == key]
-        members.sort(key=lambda part, key=key: (part.kind == DOCS, part.key != key))  # type: ignore[misc]
-        task = _task(members, reading, foundation=key == first)
-        direct = _direct(needed, key)
-        tasks.append(replace(task, depends_on=tuple(ids[need] for need in needed if need in direct)))
+        members.sort(key=lambda part, head=key: (part.kind == DOCS, part.key != head))  # type: ignore[misc]
+        task = _task(members, reading, foundation=not needs[key])
+        before = direct(needs, key)
+        tasks.append(replace(task, depends_on=tuple(ids[need] for need in needs if need in before)))
     return Blueprint(reading, tuple(tasks))
-
-
-def _homes_of(part: Part, parts: Sequence[Part], homes: dict[str, str]) -> set[str]:
-    """The tasks that a task needs: what all parts in it need, without itself."""
-    members = [member for member in parts if homes[member.key] == part.key]
-    return {homes[need] for member in members for need in member.needs} - {part.key}
-
-
-def _in_order(needed: dict[str, set[str]]) -> list[str]:
-    """All keys, each after what it needs."""
-    done: list[str] = []
-    while len(done) < len(needed):
-        ready = [key for key, needs in needed.items() if key not in done and needs <= set(done)]
-        if not ready:
-            raise ValueError(f"parts need each other in a circle: {sorted(set(needed) - set(done))}")
-        done.extend(ready)
-    return done
-
-
-def _direct(needed: dict[str, set[str]], key: str) -> set[str]:
-    """What is needed directly: without what comes along with another need."""
-    beyond: set[str] = set()
-    waiting = [need for other in needed[key] for need in needed[other]]
-    while waiting:
-        need = waiting.pop()
-        if need not in beyond:
-            beyond.add(need)
-            waiting.extend(needed[need])
-    return needed[key] - beyond
 
 
 def _task(members: Sequence[Part], reading: Reading, foundation: bool) -> Task:

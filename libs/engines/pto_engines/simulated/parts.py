@@ -1,11 +1,11 @@
-"""Chooses the parts of a project and says which of them share a task.
+"""Chooses the parts of a project.
 
 Imports the standard library only. Invariant: a chosen part's needs are chosen too, and no file
 is written by two parts.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from string import Template
 
 from pto_engines.simulated.catalogue import Kind, kinds
@@ -15,7 +15,7 @@ from pto_engines.simulated.reading import Reading
 
 APP, APP_OPEN = "records.app", "records.app-open"
 AUTH, APP_AUTH = "records.auth", "records.app-auth"
-GROWTH = ("records.rules", "records.store", "records.model", "records.service", "records.audit", "records.cache")
+GROWTH = ("records.rules", "records.model", "records.store", "records.service", "records.audit", "records.cache")
 """What any project gets when it is to have more parts than its own kind knows."""
 
 
@@ -55,18 +55,6 @@ def choose(reading: Reading) -> list[Part]:
     return pool.linked()
 
 
-def fold(parts: Sequence[Part], most: int) -> dict[str, str]:
-    """Which part's task each part belongs to, so that there are at most so many tasks where that is possible."""
-    homes = {part.key: part.key for part in parts}
-    for part in reversed(parts):
-        if len(set(homes.values())) <= most:
-            break
-        target = next((homes[key] for key in part.fold if homes.get(key, part.key) != part.key), None)
-        if target is not None:
-            homes = {key: target if home == part.key else home for key, home in homes.items()}
-    return homes
-
-
 class _Pool:
     """Parts as they are chosen, in the order of choice."""
 
@@ -87,11 +75,12 @@ class _Pool:
                     self._targets |= targets
 
     def linked(self) -> list[Part]:
-        """The parts with selectors replaced by the keys of parts, without parts whose needs are missing."""
-        return [
-            Part(**{**vars(part), "needs": self._find(part, part.needs), "fold": self._find(part, part.fold)})
-            for part in self.parts
+        """The parts with selectors replaced by the keys of parts. All build on the first one that needs nothing."""
+        linked = [
+            replace(part, needs=self._find(part, part.needs), fold=self._find(part, part.fold)) for part in self.parts
         ]
+        foundation = next(part.key for part in linked if not part.needs)
+        return [part if part.needs or part.key == foundation else replace(part, needs=(foundation,)) for part in linked]
 
     def _find(self, part: Part, selectors: Iterable[str]) -> tuple[str, ...]:
         found = [key for selector in selectors for key in self._matches(part, selector) if key != part.key]

@@ -93,6 +93,7 @@ def _package(words: list[str]) -> str:
 def _things(family: Family, words: Iterable[str]) -> Iterable[str]:
     known: Mapping[str, str] = known_fields()
     nouns = list(dict.fromkeys(singular(word) for word in words if is_name(word) and word not in NOT_THINGS))
+    nouns = [noun for noun in nouns if noun not in NOT_THINGS]
     if family.nouns:
         yield from (noun for noun in nouns if noun in known)
     if family.name in ("simple", "web"):
