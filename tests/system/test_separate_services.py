@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -126,3 +127,30 @@ def test_every_service_can_be_killed_while_a_run_goes_on(site: Site, tmp_path: P
     assert sorted(path.name for path in (tmp_path / "out/fetched/data").iterdir()) == sorted(
         f"t{i}.txt" for i in range(12)
     )
+
+
+@pytest.mark.slow
+def test_the_how_to_works_as_written(tmp_path: Path) -> None:
+    """The page's commands in one shell, on another port, with its last outputs checked."""
+    text = (ROOT / "docs/howto/separate-services.md").read_text()
+    blocks = [block.split("```")[0] for block in text.split("```sh")[1:]]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    script = "set -e\ntrap 'kill $(jobs -p); wait' EXIT\n" + "\n".join(blocks).replace("4222", str(port))
+    script = script.replace("nats.conf &", "nats.conf 2> nats.log & sleep 0.5").replace(
+        "docs/examples", f"{ROOT}/docs/examples"
+    )
+    environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "XDG_STATE_HOME": str(tmp_path / "state")}
+    for name in ("PTO_USER", "PTO_PASSWORD", "NATS_URL"):
+        environment.pop(name, None)
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    summaries = [
+        json.loads((tmp_path / "out" / name / "execution_summary.json").read_text())
+        for name in ("calc", "calculator-1")
+    ]
+    assert {summary["status"] for summary in summaries} == {"succeeded"}
+    assert len({summary["tree_digest"] for summary in summaries}) == 1

@@ -134,3 +134,13 @@ def server_version() -> str:
     path = find_server()
     said = subprocess.run([path, "--version"], capture_output=True, text=True, check=True, timeout=10).stdout
     return f"{said.strip()} at {path}"
+
+
+def broker_config(password: str, *, store: Path, host: str, port: int) -> str:
+    """A ``nats-server`` configuration for one host: an account for each service, a requester and a viewer."""
+    from pto_bus.server_config import ServerSettings, render_server_config
+    from pto_bus.topology import single_host_accounts
+    from pto_proto.ids import LANE_LOCAL
+
+    settings = ServerSettings(store=store, host=host, port=port)
+    return render_server_config(settings, single_host_accounts(password, (LANE_LOCAL,)))
