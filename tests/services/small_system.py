@@ -103,7 +103,7 @@ class SmallSystem:
 
     def start_scheduler(self, name: str = "scheduler") -> Scheduler:
         scheduler = Scheduler(
-            log=self.log, intake=Intake(self.requests, self.blobs), clock=self.clock, instance=InstanceId(name),
+            log=self.log, intake=Intake(self.requests, self.blobs, self.clock), clock=self.clock, instance=InstanceId(name),
             incarnation=f"i{next(self._names)}",
         )  # fmt: skip
         self._start(name, scheduler.run)

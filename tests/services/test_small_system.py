@@ -2,12 +2,14 @@
 
 import asyncio
 import itertools
+from typing import Any
 
 import msgspec
 import pytest
 
+from pto_memory import MemoryEventLog
 from pto_ports.engine import PlanDraft
-from pto_ports.event_log import Outgoing
+from pto_ports.event_log import LogUnavailable, Outgoing
 from pto_proto import events as ev
 from pto_proto.envelope import decode_event
 from pto_proto.ids import RunId, TaskId, digest_of
@@ -204,4 +206,28 @@ async def test_a_fault_of_an_engine_is_reported_and_the_run_ends() -> None:
         lambda view: view.attempts.get(TaskId("_plan"), [None])[0] and view.attempts[TaskId("_plan")][0].outcome
     )
     assert "a bug" in view.attempts[TaskId("_plan")][0].reason
+    await system.stop_all()
+
+
+class AwayAtFirst(MemoryEventLog):
+    """A log whose broker is away when a service starts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refusals = 6
+
+    async def read(self, *, after: int = 0, subject: str | None = None) -> Any:
+        if self.refusals:
+            self.refusals -= 1
+            raise LogUnavailable("the broker is away")
+        return await super().read(after=after, subject=subject)
+
+
+async def test_services_that_start_while_the_broker_is_away_wait_for_it() -> None:
+    system = SmallSystem(AwayAtFirst())
+    system.start_all()
+    await system.ask(chain_run())
+    view = await system.until(lambda view: view.finished)
+    assert view.finished is not None
+    assert view.finished.status == "succeeded"
     await system.stop_all()

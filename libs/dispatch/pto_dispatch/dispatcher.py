@@ -26,6 +26,7 @@ from pto_proto import events as ev
 from pto_proto.envelope import ProtocolError, UnknownVersion, decode_event
 from pto_proto.ids import InstanceId, Lane
 from pto_proto.subjects import lane_filter
+from pto_runtime.reading import open_reader
 
 READ_WAIT_S = 5.0
 """How long one read waits for news; only bounds how often the loop looks round."""
@@ -78,7 +79,7 @@ class Dispatcher:
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         await self._backend.open(self.report, self._live)
-        reader = await self._log.read(subject=lane_filter(self._lane))
+        reader = await open_reader(self._log, self._clock, subject=lane_filter(self._lane))
         writer: asyncio.Task[None] | None = None
         try:
             await self._catch_up(reader)

@@ -14,12 +14,14 @@ from pto_core.intake import Asked, answer, bounded
 from pto_core.plan_check import check_plan, check_request, count_tasks
 from pto_core.state import State
 from pto_ports.blob_store import BlobDamaged, BlobMissing, BlobStore
+from pto_ports.clock import Clock
 from pto_ports.event_log import EventLog, LogReader, LogUnavailable, Recorded
 from pto_proto import events as ev
 from pto_proto.envelope import ProtocolError, decode_request
 from pto_proto.ids import Digest
 from pto_proto.plans import Plan, Problem
 from pto_proto.requests import RunRequested
+from pto_runtime.reading import open_reader
 
 READ_WAIT_S = 5.0
 """Longest wait for news; only bounds how often the loop looks round."""
@@ -39,9 +41,10 @@ class Unreadable(msgspec.Struct, frozen=True):
 class Intake:
     """The requests that wait for an answer, in the order of the queue."""
 
-    def __init__(self, requests: EventLog, blobs: BlobStore) -> None:
+    def __init__(self, requests: EventLog, blobs: BlobStore, clock: Clock) -> None:
         self._requests = requests
         self._blobs = blobs
+        self._clock = clock
         self._waiting: list[Asked | Unreadable] = []
         self._wake = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
@@ -50,8 +53,7 @@ class Intake:
     async def open(self, after: int, wake: asyncio.Event) -> None:
         """Start reading the queue behind sequence ``after``; ``wake`` is set whenever there is something to answer."""
         self._wake = wake
-        reader = await self._requests.read(after=after)
-        self._pump = asyncio.create_task(self._read(reader))
+        self._pump = asyncio.create_task(self._read(after))
 
     async def close(self) -> None:
         """Stop reading."""
@@ -85,8 +87,10 @@ class Intake:
             self._wake.set()
         return decisions
 
-    async def _read(self, reader: LogReader) -> None:
+    async def _read(self, after: int) -> None:
+        reader: LogReader | None = None
         try:
+            reader = await open_reader(self._requests, self._clock, after=after)
             while True:
                 for recorded in await reader.next(READ_WAIT_S):
                     asked = await self._examine(recorded)
@@ -94,7 +98,8 @@ class Intake:
                     self._wake.set()
         finally:
             self._wake.set()
-            await reader.close()
+            if reader is not None:
+                await reader.close()
 
     async def _examine(self, recorded: Recorded) -> Asked | Unreadable:
         try:
@@ -133,7 +138,7 @@ class Intake:
                 return await self._blobs.get(digest)
             except (LogUnavailable, OSError) as error:
                 self._logger.warning("the blob store is away; trying on", reason=str(error))
-                await asyncio.sleep(FETCH_RETRY_S)
+                await self._clock.sleep(FETCH_RETRY_S)
 
 
 def _refuse_unreadable(unreadable: Unreadable, now: int) -> Decision:

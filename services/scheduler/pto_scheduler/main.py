@@ -21,10 +21,11 @@ async def serve(settings: Settings, stop: asyncio.Event, on_up: Callable[[], Non
     except BusError as error:
         raise CannotServe(str(error)) from error
     folder = settings.blob_folder
+    clock = SystemClock()
     scheduler = Scheduler(
         log=session.log,
-        intake=Intake(session.requests, session.blobs if folder is None else DirectoryBlobStore(folder)),
-        clock=SystemClock(),
+        intake=Intake(session.requests, session.blobs if folder is None else DirectoryBlobStore(folder), clock),
+        clock=clock,
         instance=InstanceId(settings.instance),
         incarnation=new_incarnation(),
     )

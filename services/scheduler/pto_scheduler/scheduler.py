@@ -24,6 +24,7 @@ from pto_proto import events as ev
 from pto_proto.envelope import ProtocolError, UnknownVersion, decode_event
 from pto_proto.ids import InstanceId, RunId
 from pto_proto.subjects import EPOCH_SUBJECT, parse_event_subject
+from pto_runtime.reading import open_reader
 from pto_scheduler.feed import Feed
 from pto_scheduler.intake import Intake
 
@@ -65,7 +66,7 @@ class Scheduler:
     async def run(self, stop: asyncio.Event, *, on_up: Callable[[], None] = lambda: None) -> None:
         """Lead until ``stop`` is set. Raises Deposed, LogCorrupt, UnknownVersion."""
         self._stop = stop
-        reader = await self._log.read()
+        reader = await open_reader(self._log, self._clock)
         while not reader.caught_up:
             self._fold(await reader.next(CATCH_UP_WAIT_S))
         self._feed = Feed(reader, self._wake)

@@ -1,0 +1,25 @@
+"""Opening a reader of a log that may be away just now.
+
+Imports ports only. Invariant: a broker that restarts while a service starts delays the service and does not end it.
+"""
+
+import structlog
+
+from pto_ports.clock import Clock
+from pto_ports.event_log import EventLog, LogReader, LogUnavailable
+
+RETRY_S = 0.2
+"""Pause before the next try; a broker is back within half a second after a restart."""
+
+
+async def open_reader(log: EventLog, clock: Clock, *, after: int = 0, subject: str | None = None) -> LogReader:
+    """A reader as ``EventLog.read`` gives it, as soon as the log can be reached. Raises LogCorrupt."""
+    is_told = False
+    while True:
+        try:
+            return await log.read(after=after, subject=subject)
+        except LogUnavailable as away:
+            if not is_told:
+                is_told = True
+                structlog.get_logger().warning("the log is away; trying on", reason=str(away))
+            await clock.sleep(RETRY_S)
