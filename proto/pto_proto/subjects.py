@@ -5,6 +5,7 @@ request's is ``pto.req.<kind>.<requester>``; a live line's is ``pto-live.<what>.
 """
 
 import re
+from collections.abc import Callable
 
 from pto_proto.events import EVENTS, Entry
 from pto_proto.ids import Digest, Lane, RunId
@@ -83,3 +84,20 @@ def parse_event_subject(subject: str) -> tuple[str, Lane | None, RunId | None]:
         raise ValueError(f"not the subject of an event: {subject!r}")
     _, kind, lane, run = tokens
     return kind, None if lane == NONE else Lane(lane), None if run == NONE else RunId(run)
+
+
+def subject_filter(pattern: str | None) -> Callable[[str], bool]:
+    """Whether a subject matches a NATS pattern with ``*`` and a last ``>`` (None: every subject does)."""
+    if pattern is None:
+        return lambda _: True
+    wanted = pattern.split(".")
+    is_open = wanted[-1] == ">"
+    fixed = wanted[:-1] if is_open else wanted
+
+    def matches(subject: str) -> bool:
+        tokens = subject.split(".")
+        if len(tokens) < len(fixed) + is_open or (not is_open and len(tokens) != len(fixed)):
+            return False
+        return all(want in ("*", token) for want, token in zip(fixed, tokens, strict=False))
+
+    return matches

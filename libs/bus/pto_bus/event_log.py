@@ -4,7 +4,7 @@ Invariant: a service reads through the consumers that bootstrap made for it, one
 mirror ``PTO_VIEW`` makes a consumer of its own with a random name, which the broker removes when nobody pulls from it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from pto_bus.publisher import Publisher
 from pto_bus.puller import Puller, Start
 from pto_bus.topology import lane_reader_name, reader_name
 from pto_ports.event_log import Fence, LogCorrupt, LogUnavailable, Outgoing, Recorded
-from pto_proto.subjects import LOG_STREAM, REQUEST_STREAM, VIEW_STREAM
+from pto_proto.subjects import LOG_STREAM, REQUEST_STREAM, VIEW_STREAM, subject_filter
 
 _STREAM_NOT_FOUND = 10059
 _NO_MESSAGE = 10037
@@ -153,18 +153,3 @@ class NatsEventLog:
             api += f".{subject}"
         made = await self._connection.api(api, {"stream_name": self._stream, "config": config})
         return Start(name, made["num_pending"])
-
-
-def subject_filter(pattern: str) -> Callable[[str], bool]:
-    """Whether a subject matches a NATS pattern with ``*`` and a last ``>``."""
-    wanted = pattern.split(".")
-    is_open = wanted[-1] == ">"
-    fixed = wanted[:-1] if is_open else wanted
-
-    def matches(subject: str) -> bool:
-        tokens = subject.split(".")
-        if len(tokens) < len(fixed) + is_open or (not is_open and len(tokens) != len(fixed)):
-            return False
-        return all(want in ("*", token) for want, token in zip(fixed, tokens, strict=False))
-
-    return matches

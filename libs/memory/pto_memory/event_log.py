@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from pto_ports.clock import Clock
 from pto_ports.event_log import MAX_BATCH, Fence, NotSettled, Outgoing, Recorded
+from pto_proto.subjects import subject_filter
 
 MAX_MESSAGE_BYTES = 1000 * 1024
 """As in the broker's adapter."""
@@ -118,20 +119,3 @@ class MemoryReader:
         news = self._log.stored(self._position)
         self._position += len(news)
         return [message for message in news if self._wants(message.subject)]
-
-
-def subject_filter(pattern: str | None) -> Callable[[str], bool]:
-    """Whether a subject matches a NATS pattern with ``*`` and a last ``>`` (None: every subject does)."""
-    if pattern is None:
-        return lambda _: True
-    wanted = pattern.split(".")
-    is_open = wanted[-1] == ">"
-    fixed = wanted[:-1] if is_open else wanted
-
-    def matches(subject: str) -> bool:
-        tokens = subject.split(".")
-        if len(tokens) < len(fixed) + is_open or (not is_open and len(tokens) != len(fixed)):
-            return False
-        return all(want in ("*", token) for want, token in zip(fixed, tokens, strict=False))
-
-    return matches
