@@ -6,11 +6,11 @@ of its processes outlives this service, however that ends (see ``pto_harness.gua
 
 import os
 import secrets
-import sys
 import threading
 from pathlib import Path
 
 from pto_harness import Cancel
+from pto_harness.environment import OWNER, allowed_environment
 from pto_harness.guard import Guard
 from pto_harness.log import TaskLog
 from pto_harness.process import run_command
@@ -20,10 +20,6 @@ CHECK_LIMIT_S = 600.0
 """One check on the merged tree; longer suites belong into a task with a time limit of its own."""
 KEPT_OUTPUT_BYTES = 64 * 1024
 """Of a check's output; its last lines go into the event."""
-ALLOWED = ("HOME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER")
-"""The same as for tasks."""
-DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
-OWNER = "PTO_OWNER"
 CHECK = "PTO_CHECK_ID"
 
 
@@ -43,7 +39,7 @@ class Checker:
         ended = run_command(
             check,
             cwd=str(folder),
-            env={**self._environment(), CHECK: name},
+            env={**allowed_environment(os.environ, self._owner), CHECK: name},
             feed=log.feed,
             cancel=cancel,
             time_limit_s=CHECK_LIMIT_S,
@@ -69,9 +65,3 @@ class Checker:
         with self._lock:
             if self._guard is None:
                 self._guard = Guard(f"{OWNER}={self._owner}")
-
-    def _environment(self) -> dict[str, str]:
-        environment = {name: os.environ[name] for name in ALLOWED if name in os.environ}
-        if sys.prefix != sys.base_prefix:  # ``python3`` means the same as in a task
-            environment["PATH"] = f"{Path(sys.executable).parent}:{environment.get('PATH', DEFAULT_PATH)}"
-        return {**environment, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1", OWNER: self._owner}

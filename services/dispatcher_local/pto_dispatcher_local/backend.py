@@ -18,9 +18,10 @@ import structlog
 
 from pto_core.merge import overlay
 from pto_core.units import parse_memory_bytes, parse_time_s
-from pto_dispatcher_local.environment import ATTEMPT, OWNER, task_environment
+from pto_dispatcher_local.environment import ATTEMPT, task_environment
 from pto_dispatcher_local.materials import Conflicting, Materials
 from pto_harness import Cancel, WorkFailed, run_task
+from pto_harness.environment import OWNER
 from pto_harness.guard import Guard
 from pto_ports.backend import LiveLine, Order, Report
 from pto_ports.blob_store import BlobDamaged, BlobMissing, BlobStore, StoreFull
