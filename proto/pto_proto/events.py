@@ -131,6 +131,19 @@ class TaskRetryScheduled(TaskEntry, frozen=True, kw_only=True, omit_defaults=Tru
     failure: FailureClass
 
 
+class TaskReused(Entry, frozen=True, kw_only=True, omit_defaults=True):
+    """A task need not run: a verified success with the same content key is taken over. Written before PlanSettled."""
+
+    plan_digest: Digest
+    task: TaskId
+    key: Digest
+    manifest: Digest = NO_DIGEST
+    tree: Digest = NO_DIGEST
+    source_run: str = ""
+    """The run in which it succeeded; that run may lie in another log."""
+    source_task: TaskId = TaskId("")
+
+
 class TaskReopened(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
     """A red merged tree was traced to this task: its key is revoked and it runs again with the evidence."""
 
@@ -333,7 +346,8 @@ class RunConsolidated(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
 
 AnyEvent = (
     SchedulerEpochStarted | RunAccepted | RequestRefused | PlanSettled | RunCancelling | TaskReady
-    | AttemptStopRequested | AttemptUnknown | AttemptLost | TaskRetryScheduled | TaskReopened | LanePaused | LaneResumed
+    | AttemptStopRequested | AttemptUnknown | AttemptLost | TaskRetryScheduled | TaskReused | TaskReopened | LanePaused
+    | LaneResumed
     | RunPaused | RunResumed | BudgetChanged | RunExecuted | RunFinished | LogArchived
     | TaskPlanned | PlanFinished
     | DispatcherUp | DispatcherDraining | JobStateChanged | TaskStarted | TaskFinished
@@ -343,8 +357,8 @@ AnyEvent = (
 WRITERS: dict[str, tuple[type[Entry], ...]] = {
     "scheduler": (
         SchedulerEpochStarted, RunAccepted, RequestRefused, PlanSettled, RunCancelling, TaskReady, AttemptStopRequested,
-        AttemptUnknown, AttemptLost, TaskRetryScheduled, TaskReopened, LanePaused, LaneResumed, RunPaused, RunResumed,
-        BudgetChanged, RunExecuted, RunFinished, LogArchived,
+        AttemptUnknown, AttemptLost, TaskRetryScheduled, TaskReused, TaskReopened, LanePaused, LaneResumed, RunPaused,
+        RunResumed, BudgetChanged, RunExecuted, RunFinished, LogArchived,
     ),
     "planner": (TaskPlanned, PlanFinished),
     "dispatcher": (DispatcherUp, DispatcherDraining, JobStateChanged, TaskStarted, TaskFinished),

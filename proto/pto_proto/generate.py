@@ -24,15 +24,22 @@ from pto_proto.manifests import Manifest, ManifestFile, Tree, TreeFile
 from pto_proto.notes import field_notes
 from pto_proto.plans import InputFile, Plan, Problem, Resources, SlurmOptions, TaskSpec
 from pto_proto.requests import REQUESTS, Request
+from pto_proto.reuse import Reusable
 from pto_proto.subjects import kind_of
 
 ROOT = Path(__file__).resolve().parents[2]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-BLOBS: dict[str, Any] = {"Plan": Plan, "Manifest": Manifest, "Tree": Tree, "InputFiles": list[InputFile]}
+BLOBS: dict[str, Any] = {
+    "Plan": Plan,
+    "Manifest": Manifest,
+    "Tree": Tree,
+    "InputFiles": list[InputFile],
+    "Reusables": list[Reusable],
+}
 """Name -> type of what blobs hold."""
 VALUES: tuple[type[msgspec.Struct], ...] = (
     Plan, TaskSpec, Resources, SlurmOptions, Problem, InputFile, Manifest, ManifestFile, Tree, TreeFile, Usage,
-    CheckResult, Conflict,
+    CheckResult, Conflict, Reusable,
 )  # fmt: skip
 """What stands inside events, requests and blobs, for the reference page."""
 ENVELOPE: dict[str, Any] = {

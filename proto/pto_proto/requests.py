@@ -45,7 +45,11 @@ class RunRequested(Request, frozen=True, kw_only=True, omit_defaults=True):
     sandbox: Sandbox = "agents"
     approve: bool = False
     resumes: str = ""
-    """Run id of a finished run that this one continues."""
+    """Run id of a finished run that this one continues: what succeeded there is taken over, not done again."""
+    reuse: bool = False
+    """Take over verified successes of any earlier run in this log with the same content key."""
+    reuse_digest: Digest = NO_DIGEST
+    """Names a JSON list of ``Reusable``: successes of runs in other logs that may be taken over."""
     traceparent: str = ""
     """W3C trace context of the requester; the run's trace links to it."""
 

@@ -15,6 +15,7 @@ LOG_STREAM = "PTO"
 REQUEST_STREAM = "PTO_REQ"
 VIEW_STREAM = "PTO_VIEW"
 BLOB_STREAM = "PTO_BLOB"
+LEASE_STREAM = "PTO_LEASE"
 NONE = "_"
 
 _WORD = re.compile(r"(?<!^)(?=[A-Z])")
@@ -65,6 +66,11 @@ EPOCH_SUBJECT = f"pto.{kind_of(EVENTS[0])}.{NONE}.{NONE}"
 LOG_SUBJECTS = [f"pto.{kind}.*.*" for kind in KINDS]
 REQUEST_SUBJECTS = [f"pto.req.{kind}.*" for kind in REQUEST_KINDS]
 BLOB_SUBJECTS = ["pto-blob.*.*"]
+LEASE_SUBJECTS = ["pto-lease.*"]
+SCHEDULER_LEASE = "pto-lease.scheduler"
+"""Who leads; the message vanishes when it is not renewed."""
+HEARTBEATS = "pto-live.heartbeat.*._"
+"""Signs of life of all dispatcher instances."""
 
 
 def blob_subject(digest: Digest, chunk: int) -> str:
@@ -75,6 +81,11 @@ def blob_subject(digest: Digest, chunk: int) -> str:
 def live_subject(what: str, lane: Lane, run: RunId) -> str:
     """Plain NATS subject for news that may be lost: ``log`` lines and ``heartbeat`` signs of life."""
     return f"pto-live.{what}.{lane}.{run}"
+
+
+def heartbeat_subject(lane: Lane) -> str:
+    """Plain NATS subject on which the instances of a lane show that they are alive."""
+    return f"pto-live.heartbeat.{lane}.{NONE}"
 
 
 def parse_event_subject(subject: str) -> tuple[str, Lane | None, RunId | None]:

@@ -40,6 +40,8 @@ REQUEST_AGE_S = 30 * 86_400
 """Requests are kept this long after the scheduler copied them, for looking at them."""
 BLOB_BYTES = 64 * GIB
 """Blobs of remote parties in the broker."""
+LEASE_BYTES = MIB
+"""One small message per lease."""
 DUPLICATE_WINDOW_S = 600
 """How long the broker remembers message ids; a retry comes within seconds, a restart within minutes."""
 VIEW_IDLE_S = 60

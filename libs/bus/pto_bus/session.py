@@ -11,6 +11,7 @@ from pathlib import Path
 from pto_bus.blob_store import NatsBlobStore
 from pto_bus.connect import Connection, TlsFiles, connect
 from pto_bus.event_log import NatsEventLog
+from pto_bus.lease import NatsLease
 from pto_bus.live import LiveChannel
 from pto_bus.request_queue import NatsRequestQueue
 from pto_proto.subjects import LOG_STREAM, REQUEST_STREAM, VIEW_STREAM
@@ -27,6 +28,10 @@ class Session:
     queue: NatsRequestQueue
     live: LiveChannel
     blobs: NatsBlobStore
+
+    def lease(self, instance: str, incarnation: str) -> NatsLease:
+        """The scheduler's lease, for one incarnation of an instance."""
+        return NatsLease(self.connection, instance, incarnation)
 
     async def close(self) -> None:
         """End the connection."""

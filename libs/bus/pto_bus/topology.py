@@ -9,15 +9,19 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pto_bus import limits
+from pto_ports.lease import LEASE_S
 from pto_proto.events import WRITERS
 from pto_proto.ids import LANE_CONSOLIDATOR, LANE_PLANNER, Lane, is_instance_id, is_lane
 from pto_proto.subjects import (
     BLOB_STREAM,
     BLOB_SUBJECTS,
+    LEASE_STREAM,
+    LEASE_SUBJECTS,
     LOG_STREAM,
     LOG_SUBJECTS,
     REQUEST_STREAM,
     REQUEST_SUBJECTS,
+    SCHEDULER_LEASE,
     VIEW_STREAM,
     lane_filter,
     writer_subjects,
@@ -86,6 +90,11 @@ def streams(sizes: Sizes) -> list[dict[str, Any]]:
         {
             **durable, "name": BLOB_STREAM, "subjects": BLOB_SUBJECTS, "max_bytes": sizes.blob_bytes,
             "max_msgs_per_subject": 1, "discard_new_per_subject": True, "compression": "none",
+        },
+        {
+            **common, "name": LEASE_STREAM, "subjects": LEASE_SUBJECTS, "storage": "memory", "discard": "old",
+            "allow_direct": True, "max_bytes": limits.LEASE_BYTES, "max_msgs_per_subject": 1,
+            "max_age": int(LEASE_S * _NS), "duplicate_window": int(LEASE_S * _NS),
         },
         {
             **durable, "name": VIEW_STREAM, "mirror": {"name": LOG_STREAM},
@@ -161,6 +170,7 @@ def _scheduler_rules(account: Account) -> tuple[list[str], list[str]]:
     publish, subscribe = _service_rules(account)
     publish += writer_subjects(WRITERS["scheduler"], None)
     publish += [*_looks_at(REQUEST_STREAM), *_binds(REQUEST_STREAM, reader_name(account.user))]
+    publish += [*_looks_at(LEASE_STREAM), SCHEDULER_LEASE]
     return publish, subscribe
 
 
@@ -215,11 +225,12 @@ _ROLE_RULES = {
 def single_host_accounts(password: str, lanes: tuple[Lane, ...]) -> list[Account]:
     """One account per role for a broker of one host: the services, a dispatcher per lane, a requester and a viewer.
 
-    Users are named by their role; a dispatcher is named ``dispatcher-<lane>``.
+    Users are named by their role; a dispatcher is named ``dispatcher-<lane>``, a standby scheduler ``scheduler-2``.
     """
     fixed: list[tuple[str, Role, Lane | None]] = [
         ("bootstrap", "bootstrap", None),
         ("scheduler", "scheduler", None),
+        ("scheduler-2", "scheduler", None),
         ("planner", "planner", LANE_PLANNER),
         ("consolidator", "consolidator", LANE_CONSOLIDATOR),
         ("archiver", "archiver", None),

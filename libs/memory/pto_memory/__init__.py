@@ -6,5 +6,15 @@ Invariant: whatever the conformance suite asks of a real adapter holds for its t
 from pto_memory.blob_store import MemoryBlobStore
 from pto_memory.clock import VirtualClock
 from pto_memory.event_log import MemoryEventLog, MemoryReader
+from pto_memory.lease import MemoryLease, MemoryLeases
+from pto_memory.live import MemoryLiveChannel
 
-__all__ = ["MemoryBlobStore", "MemoryEventLog", "MemoryReader", "VirtualClock"]
+__all__ = [
+    "MemoryBlobStore",
+    "MemoryEventLog",
+    "MemoryLease",
+    "MemoryLeases",
+    "MemoryLiveChannel",
+    "MemoryReader",
+    "VirtualClock",
+]
