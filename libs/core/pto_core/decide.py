@@ -9,13 +9,15 @@ from typing import NamedTuple
 
 from pto_core.hand_out import hand_out
 from pto_core.limits import BACKOFF_BASE_MS, CAPACITY_PAUSE_MS
-from pto_core.outcome import outcome_digest, run_status
+from pto_core.outcome import end_counts, outcome_digest, run_status
 from pto_core.retry import backoff_ms
+from pto_core.silence import Silent, judge, unconfirmed
 from pto_core.state import Run, State, Task
 from pto_core.transitions import RunPhase, TaskState
 from pto_proto import events as ev
 from pto_proto.ids import MERGE_TASK, NO_DIGEST, PLAN_TASK, Lane, RunId
 
+NOBODY: Silent = {}
 _GIVEN_UP = (TaskState.FAILED, TaskState.CANCELLED)
 
 
@@ -27,14 +29,20 @@ class Decision(NamedTuple):
     entry: ev.Entry
 
 
-def decide(state: State, now: int) -> list[Decision]:
-    """Everything that should be written now; ``now`` (Unix ms) is never before ``state.now``."""
+def decide(state: State, now: int, silent: Silent = NOBODY) -> list[Decision]:
+    """Everything that should be written now; ``now`` (Unix ms) is never before ``state.now``.
+
+    ``silent`` names the instances that gave no sign of life for long.
+    """
     decisions = [Decision(lane, None, entry) for lane, entry in _lanes(state, now)]
-    for name in state.touched:
+    # A cancelled run also ends by silence, about which there is no news.
+    waiting = {run.id for run in state.active.values() if run.phase is RunPhase.CANCELLING} if silent else set()
+    for name in state.touched | waiting:
         run = state.active.get(name)
         if run is not None:
-            decisions += _run(run, now)
-    decisions += [Decision(lane, run.id, entry) for lane, run, entry in hand_out(state, now)]
+            decisions += _run(run, now, silent)
+    decisions += [Decision(lane, run.id, entry) for lane, run, entry in judge(state, silent, now)]
+    decisions += [Decision(lane, run.id, entry) for lane, run, entry in hand_out(state, now, silent)]
     return decisions
 
 
@@ -54,11 +62,11 @@ def _lanes(state: State, now: int) -> Iterator[tuple[Lane, ev.Entry]]:
             yield name, ev.LaneResumed(at=now)
 
 
-def _run(run: Run, now: int) -> list[Decision]:
-    return [Decision(lane, run.id, entry) for lane, entry in _steps(run, now)]
+def _run(run: Run, now: int, silent: Silent) -> list[Decision]:
+    return [Decision(lane, run.id, entry) for lane, entry in _steps(run, now, silent)]
 
 
-def _steps(run: Run, now: int) -> Iterator[tuple[Lane | None, ev.Entry]]:
+def _steps(run: Run, now: int, silent: Silent) -> Iterator[tuple[Lane | None, ev.Entry]]:
     if run.poisoned is not None:
         if run.paused is None or run.paused.kind != "poisoned":
             sequence, reason = run.poisoned
@@ -79,8 +87,8 @@ def _steps(run: Run, now: int) -> Iterator[tuple[Lane | None, ev.Entry]]:
         yield None, ev.RunExecuted(at=now)
     elif run.unwanted:
         yield from _stop(run, run.unwanted.values(), now)
-    if _is_over(run):
-        yield None, _finish(run, now)
+    if _is_over(run, silent):
+        yield None, _finish(run, now, silent)
 
 
 def _retry(run: Run, task: Task, now: int) -> ev.TaskRetryScheduled:
@@ -113,18 +121,18 @@ def _stop(run: Run, tasks: Iterable[Task], now: int) -> Iterator[tuple[Lane, ev.
             )
 
 
-def _is_over(run: Run) -> bool:
+def _is_over(run: Run, silent: Silent) -> bool:
+    if run.phase is RunPhase.CANCELLING:
+        return unconfirmed(run, silent) is not None
     if run.open:
         return False
-    if run.phase is RunPhase.CANCELLING:
-        return True
     if run.phase is RunPhase.PLANNING:
         plan = run.system[PLAN_TASK].state
         return plan in _GIVEN_UP or (plan is TaskState.SUCCEEDED and run.plan is None)
     return run.phase is RunPhase.CONSOLIDATING and run.system[MERGE_TASK].state in (TaskState.SUCCEEDED, *_GIVEN_UP)
 
 
-def _finish(run: Run, now: int) -> ev.RunFinished:
+def _finish(run: Run, now: int, silent: Silent) -> ev.RunFinished:
     if run.phase is RunPhase.PLANNING:
         reason = f"no plan: {run.system[PLAN_TASK].reason or 'the planner ended without one'}"
         return ev.RunFinished(
@@ -134,7 +142,7 @@ def _finish(run: Run, now: int) -> ev.RunFinished:
     merge = run.system[MERGE_TASK]
     if merge.state in _GIVEN_UP and run.phase is RunPhase.CONSOLIDATING:
         status, reason = "failed", f"the outputs could not be merged: {merge.reason}"
-    counts = {state.value: count for state, count in sorted(run.counts.items()) if count}
+    counts = end_counts(run)
     tree = run.consolidated.tree_digest if run.consolidated is not None else NO_DIGEST
     return ev.RunFinished(
         at=now,
@@ -143,4 +151,5 @@ def _finish(run: Run, now: int) -> ev.RunFinished:
         reason=reason,
         outcome_digest=outcome_digest(run, status),
         tree_digest=tree,
+        unconfirmed=unconfirmed(run, silent) or (),
     )

@@ -22,7 +22,7 @@ from pto_core.movements import (
     release_dependents,
     unready,
 )
-from pto_core.state import Instance, PlanParts, Run, State, Task
+from pto_core.state import Attempt, Instance, PlanParts, Run, State, Task
 from pto_core.transitions import RunPhase, TaskState, TaskTrigger
 from pto_proto import events as ev
 from pto_proto.envelope import Event
@@ -181,10 +181,18 @@ def _on_stop_requested(at: _Context, entry: ev.AttemptStopRequested) -> None:
         task.stopping = True
 
 
+def _on_unknown(at: _Context, entry: ev.AttemptUnknown) -> None:
+    at.state.now = max(at.state.now, entry.at)
+    task = at.current(entry)
+    if task is not None:
+        task.unknown = True
+
+
 def _on_lost(at: _Context, entry: ev.AttemptLost) -> None:
     at.state.now = max(at.state.now, entry.at)
     task = at.current(entry)
     if task is not None:
+        at.run.lost[Attempt(entry.task, entry.round, entry.attempt)] = entry.instance
         fail(at.state, at.run, task, "infra", entry.reason)
 
 
@@ -240,6 +248,10 @@ def _on_finished_run(at: _Context, entry: ev.RunFinished) -> None:
     run = at.run
     if run.ended:
         return
+    for task in list(run.open.values()):  # only a cancelled run has any: their ends are unconfirmed
+        run.lost[Attempt(task.spec.id, task.round, task.attempt)] = task.instance or InstanceId("")
+        close_attempt(at.state, run, task)
+        move(run, task, TaskTrigger.CANCELLED)
     enter(at.state, run, RunPhase(entry.status))
     run.finished = entry
 
@@ -279,15 +291,25 @@ def _on_draining(at: _Context, entry: ev.DispatcherDraining) -> None:
         instance.draining = True
 
 
+def _on_job_state(at: _Context, entry: ev.JobStateChanged) -> None:
+    task = at.current(entry)
+    if task is not None:
+        task.unknown = False
+
+
 def _on_started(at: _Context, entry: ev.TaskStarted) -> None:
     task = at.current(entry)
-    if task is not None and task.state is TaskState.READY:
-        move(at.run, task, TaskTrigger.STARTED)
+    if task is not None:
+        task.unknown = False
+        if task.state is TaskState.READY:
+            move(at.run, task, TaskTrigger.STARTED)
 
 
 def _on_finished(at: _Context, entry: ev.TaskFinished) -> None:
     task = at.current(entry)
     if task is None:
+        if at.run.lost:
+            at.run.lost.pop(Attempt(entry.task, entry.round, entry.attempt), None)
         return
     if entry.outcome == "succeeded":
         task.manifest = entry.manifest
@@ -313,8 +335,11 @@ def _on_consolidated(at: _Context, entry: ev.RunConsolidated) -> None:
 
 
 _WHILE_POISONED = frozenset(
-    {ev.RunPaused, ev.RunCancelling, ev.AttemptStopRequested, ev.AttemptLost, ev.TaskFinished, ev.RunFinished}
-)
+    {
+        ev.RunPaused, ev.RunCancelling, ev.AttemptStopRequested, ev.AttemptUnknown, ev.AttemptLost, ev.TaskFinished,
+        ev.RunFinished,
+    }
+)  # fmt: skip
 """A quarantined run can still be cancelled, and the ends of its attempts free their places."""
 _HANDLERS: dict[type[ev.Entry], Callable[[_Context, Any], None]] = {
     ev.SchedulerEpochStarted: _on_epoch,
@@ -324,6 +349,7 @@ _HANDLERS: dict[type[ev.Entry], Callable[[_Context, Any], None]] = {
     ev.RunCancelling: _on_cancelling,
     ev.TaskReady: _on_ready,
     ev.AttemptStopRequested: _on_stop_requested,
+    ev.AttemptUnknown: _on_unknown,
     ev.AttemptLost: _on_lost,
     ev.TaskRetryScheduled: _on_retry_scheduled,
     ev.LanePaused: _on_lane_paused,
@@ -337,6 +363,7 @@ _HANDLERS: dict[type[ev.Entry], Callable[[_Context, Any], None]] = {
     ev.PlanFinished: _on_plan_finished,
     ev.DispatcherUp: _on_dispatcher_up,
     ev.DispatcherDraining: _on_draining,
+    ev.JobStateChanged: _on_job_state,
     ev.TaskStarted: _on_started,
     ev.TaskFinished: _on_finished,
     ev.RunConsolidated: _on_consolidated,

@@ -4,7 +4,7 @@ Imports pto_proto and siblings only. Invariants: never more than ``max_executors
 than an instance's capacity in that instance; among runs the one with the fewest attempts out is served first.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from heapq import heapify, heappop, heapreplace
 
 from pto_core.limits import MAX_HAND_OUT
@@ -15,8 +15,10 @@ from pto_proto.events import TaskReady
 from pto_proto.ids import MERGE_TASK, NO_DIGEST, PLAN_TASK, InstanceId, Lane
 
 
-def hand_out(state: State, now: int) -> Iterator[tuple[Lane, Run, TaskReady]]:
-    """The attempts to hand out now, most urgent first, at most ``MAX_HAND_OUT``."""
+def hand_out(
+    state: State, now: int, silent: Container[tuple[Lane, InstanceId]]
+) -> Iterator[tuple[Lane, Run, TaskReady]]:
+    """The attempts to hand out now, most urgent first, at most ``MAX_HAND_OUT``; nothing to who is ``silent``."""
     waiting: dict[Lane, list[_Waiting]] = {}
     budgets: dict[str, _Budget] = {}
     for run in state.active.values():
@@ -30,7 +32,8 @@ def hand_out(state: State, now: int) -> Iterator[tuple[Lane, Run, TaskReady]]:
         known = state.lanes.get(lane)
         if known is None or known.paused_until is not None or known.short_of:
             continue
-        for run, ready in _serve(lane, known, runs, budgets, now):
+        room = _Room(lane, known, silent)
+        for run, ready in _serve(lane, room, runs, budgets, now):
             yield lane, run, ready
             total += 1
             if total >= MAX_HAND_OUT:
@@ -75,12 +78,12 @@ class _Waiting:
 class _Room:
     """Free places of the lane's instances by what they can run."""
 
-    def __init__(self, lane: LaneState) -> None:
+    def __init__(self, name: Lane, lane: LaneState, silent: Container[tuple[Lane, InstanceId]]) -> None:
         self._instances = lane.instances
         self.free = {
-            name: instance.capacity - lane.in_use.get(name, 0)
-            for name, instance in lane.instances.items()
-            if not instance.draining
+            instance: known.capacity - lane.in_use.get(instance, 0)
+            for instance, known in lane.instances.items()
+            if not known.draining and (name, instance) not in silent
         }
 
     def any(self) -> bool:
@@ -98,9 +101,8 @@ class _Room:
 
 
 def _serve(
-    lane: Lane, state: LaneState, runs: list[_Waiting], budgets: dict[str, _Budget], now: int
+    lane: Lane, room: _Room, runs: list[_Waiting], budgets: dict[str, _Budget], now: int
 ) -> Iterator[tuple[Run, TaskReady]]:
-    room = _Room(state)
     heapify(runs)
     while runs and room.any():
         waiting = runs[0]

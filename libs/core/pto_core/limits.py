@@ -10,6 +10,18 @@ BACKOFF_CAP_MS = 300_000
 """Longest delay: a person looking on should not wait more than five minutes for a sign of life."""
 CAPACITY_PAUSE_MS = 30_000
 """How long a lane rests after a capacity failure before the next try."""
+AWAY_S = 10.0
+"""Silence after which an instance gets nothing new and its attempts are unknown: ten signs of life were missed."""
+LOCAL_LOST_S = 30.0
+"""Silence after which attempts that die with their dispatcher are lost (the contract's 30 s)."""
+DOCKER_LOST_S = 300.0
+"""Silence after which a container is lost, if another instance can take its place (the contract's 5 minutes)."""
+UNCONFIRMED_S = 60.0
+"""Silence after which a cancelled run ends without the word of the attempt's dispatcher, and says so."""
+MAX_NAP_S = 3.0
+"""A judge that did not look round for this long was asleep: what it did not hear meanwhile proves nothing."""
+HEARTBEAT_S = 1.0
+"""Between two signs of life of a dispatcher, and two looks of the judge."""
 DEFAULT_ESTIMATE_S = 1.0
 """Duration assumed for a task without an estimate: with all equal, hand-out follows the number of tasks behind one."""
 MAX_TASKS = 100_000

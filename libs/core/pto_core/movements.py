@@ -79,6 +79,7 @@ def close_attempt(state: State, run: Run, task: Task) -> None:
         in_use = state.lane(run.lane_of(task)).in_use
         in_use[task.instance] = in_use.get(task.instance, 0) - 1
     task.stopping = False
+    task.unknown = False
 
 
 def release_dependents(run: Run, task: Task) -> None:

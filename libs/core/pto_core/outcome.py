@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import msgspec
 
 from pto_core.state import Run, Task
-from pto_core.transitions import DONE_STATES, RunPhase, TaskState
+from pto_core.transitions import DONE_STATES, OPEN_STATES, RunPhase, TaskState
 from pto_proto.events import RunStatus
 from pto_proto.ids import Digest
 
@@ -53,9 +53,23 @@ def run_status(run: Run) -> tuple[RunStatus, str]:
     return "succeeded", ""
 
 
+def end_state(task: Task) -> TaskState:
+    """The task's state in the end. One whose attempt is still out when its run ends is cancelled, its end unconfirmed."""
+    return TaskState.CANCELLED if task.is_open else task.state
+
+
+def end_counts(run: Run) -> dict[str, int]:
+    """End state -> number of tasks, without zeros, by name."""
+    counts = {state: count for state, count in run.counts.items() if count}
+    still_out = sum(counts.pop(state, 0) for state in OPEN_STATES)
+    if still_out:
+        counts[TaskState.CANCELLED] = counts.get(TaskState.CANCELLED, 0) + still_out
+    return {state.value: count for state, count in sorted(counts.items())}
+
+
 def outcome_digest(run: Run, status: RunStatus) -> Digest:
     """Digest of the status and of each task's end state, key and manifest, in plan order."""
     digest = hashlib.sha256(status.encode())
     for task in run.tasks:
-        digest.update(f"\n{task.spec.id} {task.state.value} {task.key} {task.manifest}".encode())
+        digest.update(f"\n{task.spec.id} {end_state(task).value} {task.key} {task.manifest}".encode())
     return Digest(digest.hexdigest())

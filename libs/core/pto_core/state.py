@@ -4,6 +4,8 @@ Imports pto_proto and siblings only. Invariant: only ``fold`` changes these obje
 stays.
 """
 
+from typing import NamedTuple
+
 from pto_core.graph import Graph
 from pto_core.transitions import ENDED_PHASES, OPEN_STATES, RunPhase, TaskState
 from pto_proto.events import FailureClass, PlanFinished, RunConsolidated, RunFinished, RunPaused
@@ -28,7 +30,7 @@ class Task:
 
     __slots__ = (
         "attempt", "burned", "due_at", "failure", "index", "infra", "instance", "key", "manifest", "reason",
-        "retry_known", "round", "slot", "spec", "state", "stopping", "tree", "unmet",
+        "retry_known", "round", "slot", "spec", "state", "stopping", "tree", "unknown", "unmet",
     )  # fmt: skip
 
     def __init__(self, spec: TaskSpec, index: int, unmet: int) -> None:
@@ -53,6 +55,8 @@ class Task:
         """Whether TaskRetryScheduled has said when the next attempt is due."""
         self.stopping = False
         """Whether AttemptStopRequested is in the log for the current attempt."""
+        self.unknown = False
+        """Whether AttemptUnknown is the last word about the current attempt."""
         self.key: Digest = NO_DIGEST
         self.manifest: Digest = NO_DIGEST
         self.tree: Digest = NO_DIGEST
@@ -63,6 +67,14 @@ class Task:
     def is_open(self) -> bool:
         """Whether an attempt is out."""
         return self.state in OPEN_STATES
+
+
+class Attempt(NamedTuple):
+    """What names an attempt within its run."""
+
+    task: TaskId
+    round: int
+    attempt: int
 
 
 class PlanParts:
@@ -120,6 +132,8 @@ class Run:
         """Tasks with an attempt out: what counts against the executors."""
         self.unwanted: dict[TaskId, Task] = {}
         """Tasks with an attempt out that was handed out a moment after the run had given them up."""
+        self.lost: dict[Attempt, InstanceId] = {}
+        """Attempts given up by rule whose end nobody has confirmed: they may still run."""
         self.stopped = False
         """Whether a failure ended the whole run's hand-out (on_failure: stop)."""
         self.counts: dict[TaskState, int] = {}
