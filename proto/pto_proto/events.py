@@ -214,6 +214,8 @@ class TaskPlanned(Entry, frozen=True, kw_only=True, omit_defaults=True):
     part: int
     parts: int
     tasks: tuple[TaskSpec, ...]
+    seen_inputs: tuple[Digest, ...] = ()
+    """Per task, a digest over the input files that it will see (empty: none); left out when no task sees any."""
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from pto_core.plan_check import check_plan
+from pto_planner.seen_inputs import seen_inputs
 from pto_ports.backend import LiveLine, Order, Report
 from pto_ports.blob_store import BlobDamaged, BlobMissing, BlobStore
 from pto_ports.clock import Clock
@@ -19,13 +20,15 @@ from pto_ports.engine import EngineError, PlanDraft, PlanEngine
 from pto_ports.event_log import EventLog, LogUnavailable
 from pto_proto import events as ev
 from pto_proto.envelope import MAX_EVENT_BYTES, decode_event
-from pto_proto.ids import InstanceId, TaskId, digest_of
-from pto_proto.plans import Plan, TaskSpec
+from pto_proto.ids import Digest, InstanceId, TaskId, digest_of
+from pto_proto.plans import InputFile, Plan, TaskSpec
 from pto_proto.requests import RunRequested
 from pto_proto.subjects import event_subject
 
 PART_BYTES = MAX_EVENT_BYTES * 3 // 4
 """Size of one part of a plan, so that its event with the envelope stays below the limit."""
+SEEN_BYTES = 68
+"""What ``seen_inputs`` adds for each task, and the comma between two tasks."""
 
 
 class PlanFailed(Exception):
@@ -110,7 +113,9 @@ class PlannerBackend:
         began = self._clock.monotonic_s()
         self._say(order, ev.TaskStarted(**self._identity(order), instance=self._instance))
         try:
-            draft, is_brought = await self._draft(await self._request(order))
+            request = await self._request(order)
+            draft, is_brought = await self._draft(request)
+            seen = await self._seen(request, draft.plan)
         except PlanFailed as failed:
             self._end(order, began, outcome="failed", failure=failed.failure, reason=str(failed))
             return
@@ -127,7 +132,13 @@ class PlannerBackend:
             order,
             *(
                 ev.TaskPlanned(
-                    at=self._clock.now_ms(), cause=order.seq, plan_digest=digest, part=at, parts=len(parts), tasks=part
+                    at=self._clock.now_ms(),
+                    cause=order.seq,
+                    plan_digest=digest,
+                    part=at,
+                    parts=len(parts),
+                    tasks=part,
+                    seen_inputs=seen[sum(map(len, parts[:at])) :][: len(part)],
                 )
                 for at, part in enumerate(parts)
             ),
@@ -172,6 +183,17 @@ class PlannerBackend:
         if problems:
             raise PlanFailed("task", "the plan is not valid: " + "; ".join(map(str, problems)))
         return msgspec.structs.replace(draft, plan=expanded), plan is not None
+
+    async def _seen(self, request: RunRequested, plan: Plan) -> tuple[Digest, ...]:
+        if not request.inputs_digest:
+            return ()
+        try:
+            files = msgspec.json.decode(await self._blobs.get(request.inputs_digest), type=list[InputFile])
+        except (BlobMissing, BlobDamaged) as error:
+            raise PlanFailed("infra", f"the list of inputs cannot be fetched: {error}") from error
+        except msgspec.MsgspecError as error:
+            raise PlanFailed("task", f"the stored list of inputs is none: {error}") from error
+        return await asyncio.to_thread(seen_inputs, plan, files)
 
     async def _ask_engine(self, request: RunRequested) -> PlanDraft:
         engine = self._engines.get(request.engine)
@@ -219,7 +241,7 @@ def split(plan: Plan) -> list[tuple[TaskSpec, ...]]:
     part: list[TaskSpec] = []
     size = 0
     for spec in plan.tasks:
-        length = len(msgspec.json.encode(spec)) + 1
+        length = len(msgspec.json.encode(spec)) + SEEN_BYTES
         if part and size + length > PART_BYTES:
             parts.append(tuple(part))
             part, size = [], 0
