@@ -142,6 +142,14 @@ def _on_settled(at: _Context, entry: ev.PlanSettled) -> None:
     lay_out(run, plan)
 
 
+def _on_reused(at: _Context, entry: ev.TaskReused) -> None:
+    at.state.now = max(at.state.now, entry.at)
+    run = at.run
+    known = run.reused.get(entry.task)
+    if not run.settled and not run.ended and (known is None or known.plan_digest != entry.plan_digest):
+        run.reused[entry.task] = entry
+
+
 def _on_cancelling(at: _Context, entry: ev.RunCancelling) -> None:
     _answered(at, entry)
     cancel(at.state, at.run)
@@ -261,7 +269,10 @@ def _on_finished_run(at: _Context, entry: ev.RunFinished) -> None:
 
 def _on_planned(at: _Context, entry: ev.TaskPlanned) -> None:
     if not at.run.settled and not at.run.ended:
-        at.run.plans.setdefault(entry.plan_digest, PlanParts()).parts[entry.part] = entry.tasks
+        plan = at.run.plans.setdefault(entry.plan_digest, PlanParts())
+        plan.parts[entry.part] = entry.tasks
+        if len(entry.seen_inputs) == len(entry.tasks):
+            plan.seen[entry.part] = entry.seen_inputs
         _first_complete(at.state, at.run, entry.plan_digest)
 
 
@@ -346,6 +357,7 @@ _HANDLERS: dict[type[ev.Entry], Callable[[_Context, Any], None]] = {
     ev.RunAccepted: _on_accepted,
     ev.RequestRefused: _on_refused,
     ev.PlanSettled: _on_settled,
+    ev.TaskReused: _on_reused,
     ev.RunCancelling: _on_cancelling,
     ev.TaskReady: _on_ready,
     ev.AttemptStopRequested: _on_stop_requested,

@@ -7,8 +7,8 @@ than an instance's capacity in that instance; among runs the one with the fewest
 from collections.abc import Container, Iterator
 from heapq import heapify, heappop, heapreplace
 
+from pto_core.keys import task_key
 from pto_core.limits import MAX_HAND_OUT
-from pto_core.outcome import task_key
 from pto_core.state import LaneState, Run, State, Task
 from pto_core.transitions import RunPhase, TaskState
 from pto_proto.events import TaskReady
@@ -171,7 +171,7 @@ def _ready(run: Run, task: Task, instance: InstanceId, slot: int, now: int) -> T
         round=task.round,
         instance=instance,
         slot=slot,
-        key=task_key(run, task, trees),
+        key=task_key(run, task),
         spec=spec,
         trees=trees,
         inputs_digest=run.request.inputs_digest if spec.inputs or inputs else NO_DIGEST,

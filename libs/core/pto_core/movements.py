@@ -4,6 +4,7 @@ Imports pto_proto and siblings only. Invariant: every change of a task's state a
 ``move`` and ``enter``, so that nothing happens that the tables do not allow.
 """
 
+import sys
 from bisect import bisect_left, insort
 
 from pto_core.graph import PlanCycle, build_graph
@@ -19,6 +20,7 @@ from pto_core.transitions import (
     TaskTrigger,
 )
 from pto_proto.events import FailureClass
+from pto_proto.ids import NO_DIGEST, Digest
 
 
 class IllegalEvent(Exception):
@@ -129,10 +131,27 @@ def lay_out(run: Run, plan: PlanParts) -> None:
     run.index = {spec.id: at for at, spec in enumerate(specs)}
     run.counts = {TaskState.PLANNED: len(specs)}
     run.unended = len(specs)
+    for task, seen in zip(run.tasks, plan.seen_inputs(), strict=False):
+        task.inputs = Digest(sys.intern(seen))
+    _take_over(run)
     for rank in run.graph.by_rank:
         task = run.tasks[rank]
-        if task.unmet == 0:
+        if task.unmet == 0 and task.state is TaskState.PLANNED:
             run.ready.setdefault(run.lane_of(task), []).append(run.graph.rank[rank])
+
+
+def _take_over(run: Run) -> None:
+    """End the tasks whose outputs come from earlier runs."""
+    digest = run.plan.plan_digest if run.plan is not None else NO_DIGEST
+    run.reused = {name: entry for name, entry in run.reused.items() if entry.plan_digest == digest}
+    for name, entry in run.reused.items():
+        if name not in run.index:
+            raise IllegalEvent(f"task {name} is reused, but the plan does not have it")
+        task = run.tasks[run.index[name]]
+        task.key, task.manifest, task.tree = entry.key, entry.manifest, entry.tree
+        move(run, task, TaskTrigger.REUSED)
+        for child in run.graph.children[task.index]:
+            run.tasks[child].unmet -= 1
 
 
 def cancel(state: State, run: Run) -> None:

@@ -1,35 +1,15 @@
-"""What a run came to: its status, its outcome digest, and the content key of a task.
+"""What a run came to: its status and its outcome digest.
 
 Imports pto_proto and siblings only. Invariant: the outcome digest depends on nothing but the status and, per task, its
 end state, key and manifest, so that an undisturbed and a disturbed run of one plan agree.
 """
 
 import hashlib
-from collections.abc import Sequence
-
-import msgspec
 
 from pto_core.state import Run, Task
 from pto_core.transitions import DONE_STATES, OPEN_STATES, RunPhase, TaskState
 from pto_proto.events import RunStatus
 from pto_proto.ids import Digest
-
-KEY_VERSION = "1"
-"""Part of every key: changes when the harness or the rules behind a result change."""
-
-_encoder = msgspec.json.Encoder(order="sorted")
-
-
-def task_key(run: Run, task: Task, trees: Sequence[Digest]) -> Digest:
-    """What the result of ``task`` depends on: its spec, what it sees of its ancestors and inputs, and its engine."""
-    spec = task.spec
-    sees_inputs = bool(spec.inputs or (run.plan is not None and run.plan.inputs))
-    parts: list[object] = [KEY_VERSION, spec, sorted(trees), task.round]
-    if sees_inputs and run.plan is not None:
-        parts += [run.plan.inputs, run.request.inputs_digest]
-    if spec.agent:
-        parts += [run.request.engine, run.request.requirement]
-    return Digest(hashlib.sha256(_encoder.encode(parts)).hexdigest())
 
 
 def run_status(run: Run) -> tuple[RunStatus, str]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pto_core.graph import Graph
 from pto_core.transitions import ENDED_PHASES, OPEN_STATES, RunPhase, TaskState
-from pto_proto.events import FailureClass, PlanFinished, RunConsolidated, RunFinished, RunPaused
+from pto_proto.events import FailureClass, PlanFinished, RunConsolidated, RunFinished, RunPaused, TaskReused
 from pto_proto.ids import (
     LANE_CONSOLIDATOR,
     LANE_PLANNER,
@@ -29,7 +29,7 @@ class Task:
     """One task of a run. Slotted, because a run may have 100,000 of them."""
 
     __slots__ = (
-        "attempt", "burned", "due_at", "failure", "index", "infra", "instance", "key", "manifest", "reason",
+        "attempt", "burned", "due_at", "failure", "index", "infra", "inputs", "instance", "key", "manifest", "reason",
         "retry_known", "round", "slot", "spec", "state", "stopping", "tree", "unknown", "unmet",
     )  # fmt: skip
 
@@ -57,6 +57,8 @@ class Task:
         """Whether AttemptStopRequested is in the log for the current attempt."""
         self.unknown = False
         """Whether AttemptUnknown is the last word about the current attempt."""
+        self.inputs: Digest = NO_DIGEST
+        """Over the input files that the task sees."""
         self.key: Digest = NO_DIGEST
         self.manifest: Digest = NO_DIGEST
         self.tree: Digest = NO_DIGEST
@@ -80,10 +82,12 @@ class Attempt(NamedTuple):
 class PlanParts:
     """The parts of one plan as far as they have come."""
 
-    __slots__ = ("finished", "parts")
+    __slots__ = ("finished", "parts", "seen")
 
     def __init__(self) -> None:
         self.parts: dict[int, tuple[TaskSpec, ...]] = {}
+        self.seen: dict[int, tuple[Digest, ...]] = {}
+        """Part -> per task a digest over its input files; a part without any is not in it."""
         self.finished: PlanFinished | None = None
 
     @property
@@ -94,6 +98,12 @@ class PlanParts:
     def tasks(self) -> tuple[TaskSpec, ...]:
         """All tasks in plan order; call it only when complete."""
         return tuple(spec for part in sorted(self.parts) for spec in self.parts[part])
+
+    def seen_inputs(self) -> tuple[Digest, ...]:
+        """Per task, in the order of ``tasks``, a digest over the input files that it sees."""
+        return tuple(
+            seen for part in sorted(self.parts) for seen in self.seen.get(part) or (NO_DIGEST,) * len(self.parts[part])
+        )
 
 
 class Run:
@@ -115,6 +125,8 @@ class Run:
         self.plans: dict[Digest, PlanParts] = {}
         self.plan: PlanFinished | None = None
         """The first complete plan; it runs once PlanSettled says so."""
+        self.reused: dict[TaskId, TaskReused] = {}
+        """Tasks whose outputs are taken over from earlier runs; the plan is laid out with them."""
         self.settled = False
         self.rejected = ""
         self.tasks: list[Task] = []

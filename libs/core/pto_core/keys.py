@@ -1,0 +1,70 @@
+"""The content key of a task: a digest over everything that its result depends on, part by part and each with a name.
+
+Imports pto_proto and siblings only. Invariant: two tasks with the same key see the same files and do the same; what
+only says when, how often or how long (retries, estimates, limits of time and memory) is no part of it.
+"""
+
+import hashlib
+from collections.abc import Hashable, Mapping
+from functools import lru_cache
+
+import msgspec
+
+from pto_core.state import Run, Task
+from pto_proto.ids import NO_DIGEST, Digest, TaskId
+from pto_proto.plans import TaskSpec
+
+KEY_VERSION = "2"
+"""Changes when the harness or the rules behind a result change."""
+OUTPUT_OF = "output of "
+"""Begins the names of the parts that stand for what a dependency made."""
+MAX_CACHED = 4_096
+"""Values whose digest is remembered: the tasks of one run have most of them in common."""
+
+_encoder = msgspec.json.Encoder(order="sorted")
+
+
+def task_key(run: Run, task: Task) -> Digest:
+    """The key of a task whose dependencies are done."""
+    outputs = {name: run.tasks[run.index[name]].tree for name in task.spec.depends_on} if task.index >= 0 else {}
+    return key_of(key_parts(run, task.spec, outputs, task.inputs, task.round))
+
+
+def key_of(parts: Mapping[str, Digest]) -> Digest:
+    """The key that these parts make."""
+    return Digest(hashlib.sha256(_encoder.encode(parts)).hexdigest())
+
+
+def key_parts(
+    run: Run, spec: TaskSpec, outputs: Mapping[TaskId, Digest], inputs: Digest, round_: int = 0
+) -> dict[str, Digest]:
+    """What the result depends on, by name: ``outputs`` are the dependencies' trees, ``inputs`` the files it sees."""
+    request = run.request
+    found: dict[str, Hashable] = {
+        "harness version": KEY_VERSION,
+        "id": spec.id,
+        "backend": spec.backend or request.backend,
+        "command": spec.command,
+        "agent": spec.agent,
+        "outputs": spec.outputs,
+        "checks": spec.checks,
+        "environment names": tuple(sorted(spec.env)),
+        "resources": (spec.resources.cpus, spec.resources.gpus),
+        "evidence": round_,
+    }
+    if spec.agent:
+        found |= {
+            "title": spec.title, "writes": spec.writes, "engine": request.engine, "requirement": request.requirement,
+        }  # fmt: skip
+    trees = {tree for tree in outputs.values() if tree}
+    if len(trees) > 1:
+        # Where they disagree, the rule decides what the task sees, and the last one may win.
+        found["conflict rule"] = (request.on_conflict, spec.depends_on if request.on_conflict == "latest" else ())
+    parts = {name: _digest(value) for name, value in found.items() if value not in ("", (), 0, (0, 0))}
+    parts |= {f"{OUTPUT_OF}{name}": tree for name, tree in outputs.items()}
+    return parts | {"input files": inputs} if inputs != NO_DIGEST else parts
+
+
+@lru_cache(MAX_CACHED)
+def _digest(value: Hashable) -> Digest:
+    return Digest(hashlib.sha256(_encoder.encode(value)).hexdigest())
