@@ -41,7 +41,8 @@ def test_a_stop_and_a_loss_end_only_what_is_open_here() -> None:
     orders.apply(1, event(ready("a"), ready("c", "local-2")))
     identity = {"at": 2, "attempt": 1, "instance": InstanceId("local-1")}
     stop = ev.AttemptStopRequested(**identity, task=TaskId("a"), reason="enough")
-    assert [(order.ready.task, why) for order, why in orders.apply(2, event(stop)).stop] == [("a", "enough")]
+    (order,) = orders.apply(2, event(stop)).stop
+    assert (order.ready.task, orders.stop_reason(order)) == ("a", "enough")
     lost = ev.AttemptLost(**identity, task=TaskId("c"), reason="silent")
     assert orders.apply(3, event(lost)).stop == []
 

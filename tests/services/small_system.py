@@ -7,9 +7,10 @@ from typing import Any
 
 from pto_core.views import RunView
 from pto_dispatch.dispatcher import Dispatcher
-from pto_memory import MemoryBlobStore, MemoryEventLog
+from pto_memory import MemoryBlobStore, MemoryEventLog, MemoryLeases, MemoryLiveChannel, VirtualClock
 from pto_planner.backend import PlannerBackend
 from pto_ports.backend import LiveLine, Order, Report
+from pto_ports.clock import Clock
 from pto_ports.event_log import Fence, NotSettled, Outgoing
 from pto_proto import events as ev
 from pto_proto.envelope import decode_event, encode_request
@@ -91,20 +92,24 @@ def no_lines(order: Order, stream: str, text: str) -> None:
 class SmallSystem:
     """Everything that a run needs; each service can be started and stopped apart."""
 
-    def __init__(self, log: MemoryEventLog | None = None) -> None:
-        self.log = log or MemoryEventLog()
-        self.requests = MemoryEventLog()
+    def __init__(self, log: MemoryEventLog | None = None, clock: VirtualClock | None = None) -> None:
+        self.log = log or MemoryEventLog(clock)
+        self.requests = MemoryEventLog(clock)
         self.blobs = MemoryBlobStore()
-        self.clock = SystemClock()
+        self.clock: Clock = clock or SystemClock()
+        self.leases = MemoryLeases(self.clock)
+        self.channel = MemoryLiveChannel()
         self.local = FakeBackend("local-1", "noop", "command")
         self.merger = FakeBackend("consolidator-1", "merge")
         self.services: dict[str, tuple[asyncio.Task[None], asyncio.Event]] = {}
         self._names = itertools.count(1)
 
     def start_scheduler(self, name: str = "scheduler") -> Scheduler:
+        incarnation = f"i{next(self._names)}"
         scheduler = Scheduler(
-            log=self.log, intake=Intake(self.requests, self.blobs, self.clock), clock=self.clock, instance=InstanceId(name),
-            incarnation=f"i{next(self._names)}",
+            log=self.log, intake=Intake(self.requests, self.blobs, self.clock), clock=self.clock,
+            lease=self.leases.lease(name, incarnation), live=self.channel, instance=InstanceId(name),
+            incarnation=incarnation,
         )  # fmt: skip
         self._start(name, scheduler.run)
         return scheduler
@@ -115,8 +120,10 @@ class SmallSystem:
         )
         self._start_dispatcher("planner", LANE_PLANNER, "planner-1", backend)
 
-    def start_local(self) -> None:
-        self._start_dispatcher("local", LANE_LOCAL, "local-1", self.local)
+    def start_local(self, backend: FakeBackend | None = None) -> None:
+        backend = backend or self.local
+        name = "local" if backend is self.local else backend.instance
+        self._start_dispatcher(name, LANE_LOCAL, backend.instance, backend)
 
     def start_all(self) -> Scheduler:
         scheduler = self.start_scheduler()
@@ -127,7 +134,7 @@ class SmallSystem:
 
     def _start_dispatcher(self, name: str, lane: Lane, instance: str, backend: Any) -> None:
         dispatcher = Dispatcher(
-            log=self.log, backend=backend, clock=self.clock, live=no_lines, lane=lane, instance=InstanceId(instance),
+            log=self.log, backend=backend, clock=self.clock, live=no_lines, channel=self.channel, lane=lane, instance=InstanceId(instance),
             incarnation=f"i{next(self._names)}", capacity=8,
         )  # fmt: skip
         self._start(name, dispatcher.run)

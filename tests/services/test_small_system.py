@@ -5,7 +5,6 @@ import itertools
 from typing import Any
 
 import msgspec
-import pytest
 
 from pto_memory import MemoryEventLog
 from pto_ports.engine import PlanDraft
@@ -15,7 +14,6 @@ from pto_proto.envelope import decode_event
 from pto_proto.ids import RunId, TaskId, digest_of
 from pto_proto.plans import Plan, TaskSpec
 from pto_proto.requests import RunCancelRequested, RunRequested
-from pto_scheduler.scheduler import Deposed
 from small_system import SmallSystem, UnsureLog
 
 CHAIN = Plan(
@@ -85,20 +83,6 @@ async def test_a_scheduler_killed_at_any_moment_is_replaced_without_loss_or_repe
         assert view.finished.status == "succeeded"
         assert system.local.started == [("a", 1), ("b", 1), ("c", 1)]
         await system.stop_all()
-
-
-async def test_a_newer_scheduler_deposes_the_older_one() -> None:
-    system = SmallSystem()
-    system.start_all()
-    await asyncio.sleep(0.05)
-    old, _ = system.services.pop("scheduler")
-    system.start_scheduler("scheduler-2")
-    await system.ask(chain_run())
-    await system.until(lambda view: view.finished)
-    with pytest.raises(Deposed):
-        await asyncio.wait_for(old, 5)
-    assert system.local.started == [("a", 1), ("b", 1), ("c", 1)]
-    await system.stop_all()
 
 
 async def test_unsure_answers_are_settled_by_reading_the_log() -> None:

@@ -34,7 +34,7 @@ def run_status(run: Run) -> tuple[RunStatus, str]:
 
 
 def end_state(task: Task) -> TaskState:
-    """The task's state in the end. One whose attempt is still out when its run ends is cancelled, its end unconfirmed."""
+    """The task's state in the end; with an attempt still out when its run ends it is cancelled, unconfirmed."""
     return TaskState.CANCELLED if task.is_open else task.state
 
 

@@ -7,7 +7,8 @@ is in the log.
 1. Read the lane from the start to the head and fold it: which orders are open for this instance. 2. Announce
 ``DispatcherUp``. 3. Orders from before: the backend adopts what still runs; what provably does not run is reported as
 an infra failure. 4. From then on, side by side: orders are started and stopped as they are read; reports are written as
-they come.
+they come; signs of life are sent. Whoever slept reads to the head again before it starts anything: its orders may have
+been given up meanwhile.
 """
 
 import asyncio
@@ -18,10 +19,12 @@ import structlog
 
 from pto_core.coalesce import Message, coalesce
 from pto_core.decide import Decision
-from pto_dispatch.orders import OpenOrders
+from pto_dispatch.orders import News, OpenOrders
+from pto_dispatch.pulse import Pulse
 from pto_ports.backend import Backend, LiveLine, Order
 from pto_ports.clock import Clock
 from pto_ports.event_log import MAX_BATCH, EventLog, LogReader, LogUnavailable, NotSettled, Outgoing, Recorded
+from pto_ports.live import LiveChannel
 from pto_proto import events as ev
 from pto_proto.envelope import ProtocolError, UnknownVersion, decode_event
 from pto_proto.ids import InstanceId, Lane
@@ -34,6 +37,8 @@ CONFIRM_S = 1.0
 """How long to look for an unsettled message in the log before it is sent again."""
 RETRY_S = 0.2
 """Pause before a message is sent again while the log is away."""
+SHOWN_LINES = 5
+"""Last lines of a failed attempt's output in the service's own log; all that is kept is in the event."""
 MAX_REPORTS = 2_000
 """Reports written at once; the rest follows in the next write."""
 
@@ -48,6 +53,7 @@ class Dispatcher:
         backend: Backend,
         clock: Clock,
         live: LiveLine,
+        channel: LiveChannel,
         lane: Lane,
         instance: InstanceId,
         incarnation: str,
@@ -58,6 +64,7 @@ class Dispatcher:
         self._backend = backend
         self._clock = clock
         self._live = live
+        self._pulse = Pulse(channel, clock, lane, instance, incarnation)
         self._lane = lane
         self._instance = instance
         self._incarnation = incarnation
@@ -68,6 +75,7 @@ class Dispatcher:
         self._outbox: list[Decision] = []
         self._wake = asyncio.Event()
         self._writes = 0
+        self._read_up_to = 0
         self._unsettled: set[str] = set()
         """Wire ids that wait to be seen in the log."""
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -81,26 +89,32 @@ class Dispatcher:
         await self._backend.open(self.report, self._live)
         reader = await open_reader(self._log, self._clock, subject=lane_filter(self._lane))
         writer: asyncio.Task[None] | None = None
+        beating: asyncio.Task[None] | None = None
         try:
             await self._catch_up(reader)
             before = list(self._orders.open.values())
             await self._announce(reader)
             on_up()
+            beating = asyncio.create_task(self._pulse.beat())
             writer = asyncio.create_task(self._write_reports())
             for order in before:
                 await self._adopt(order)
             # Orders that came while ``DispatcherUp`` was being written are for this incarnation.
-            for order in [order for order in self._orders.open.values() if order not in before]:
-                await self._backend.start(order)
+            await self._act([order for order in self._orders.open.values() if order not in before], [], [])
             await self._follow(reader, writer, stop)
         finally:
+            if beating is not None:
+                beating.cancel()
             await self._backend.close()
-            await self._flush(writer)
+            await self._flush(writer, is_leaving=stop.is_set())
             await reader.close()
 
     def report(self, order: Order, *entries: ev.Entry) -> None:
         """Queue entries about the order's run; the ``Report`` of the backend port."""
         decisions = [Decision(self._lane, order.run, entry) for entry in entries]
+        for entry in entries:
+            if isinstance(entry, ev.TaskFinished) and entry.outcome == "failed":
+                self._log_failure(order, entry)
         if threading.get_ident() == self._thread:
             self._queue(decisions)
         elif self._loop is not None and not self._loop.is_closed():
@@ -128,8 +142,17 @@ class Dispatcher:
         self._logger.info("dispatcher is up", capacity=self._capacity)
 
     async def _adopt(self, order: Order) -> None:
+        reason = self._orders.stop_reason(order)
         if await self._backend.adopt(order):
-            return
+            if reason is not None:
+                await self._backend.stop(order, reason)
+        elif reason is not None:
+            self._report_end(order, "cancelled", reason)
+        else:
+            self._report_end(order, "infra", "the dispatcher restarted and the attempt did not survive that")
+
+    def _report_end(self, order: Order, failure: ev.FailureClass, reason: str) -> None:
+        """The attempt does not run; the backend has no part in saying so."""
         ready = order.ready
         self.report(
             order,
@@ -140,10 +163,23 @@ class Dispatcher:
                 attempt=ready.attempt,
                 round=ready.round,
                 instance=self._instance,
-                outcome="failed",
-                failure="infra",
-                reason="the dispatcher restarted and the attempt did not survive that",
+                outcome="cancelled" if failure == "cancelled" else "failed",
+                failure=failure,
+                reason=reason,
             ),
+        )
+
+    def _log_failure(self, order: Order, entry: ev.TaskFinished) -> None:
+        self._logger.warning(
+            "attempt failed",
+            run=order.run,
+            task=entry.task,
+            attempt=entry.attempt,
+            failure=entry.failure,
+            reason=entry.reason,
+            exit_code=entry.exit_code,
+            tail=entry.tail[-SHOWN_LINES:],
+            hint=entry.hint,
         )
 
     async def _follow(self, reader: LogReader, writer: asyncio.Task[None], stop: asyncio.Event) -> None:
@@ -160,21 +196,77 @@ class Dispatcher:
 
     async def _read_and_act(self, reader: LogReader) -> None:
         while True:
-            for recorded in await reader.next(READ_WAIT_S):
-                start, stop = self._fold(recorded)
-                for order in start:
-                    await self._backend.start(order)
-                for order, reason in stop:
-                    await self._backend.stop(order, reason)
+            start, stop, missed = self._fold_all(await reader.next(READ_WAIT_S))
+            while start and self._pulse.take_nap():
+                for more, news in zip((start, stop, missed), await self._read_to_head(reader), strict=True):
+                    more += news
+            await self._act(start, stop, missed)
 
-    def _fold(self, recorded: Recorded) -> tuple[list[Order], list[tuple[Order, str]]]:
+    async def _read_to_head(self, reader: LogReader) -> News:
+        """Everything up to what is the end of the lane now."""
+        self._logger.warning("slept; reading to the head before anything starts")
+        news = News([], [], [])
+        while True:
+            try:
+                head = await self._log.last_seq(lane_filter(self._lane))
+                break
+            except LogUnavailable:
+                await self._clock.sleep(RETRY_S)
+        while self._read_up_to < head:
+            for more, found in zip(news, self._fold_all(await reader.next(READ_WAIT_S)), strict=True):
+                more += found
+        return news
+
+    async def _act(self, start: list[Order], stop: list[Order], missed: list[Order]) -> None:
+        """Carry out what was read; an order that was stopped before it could start never starts."""
+        for order in start:
+            reason = self._orders.stop_reason(order)
+            if not self._orders.is_open(order):
+                continue
+            if reason is not None:
+                self._report_end(order, "cancelled", reason)
+            else:
+                await self._backend.start(order)
+        for order in stop:
+            reason = self._orders.stop_reason(order)
+            if reason is not None and order not in start:
+                await self._backend.stop(order, reason)
+        for order in missed:
+            if self._orders.is_open(order) and order not in start:
+                self._say_alive(order)
+
+    def _say_alive(self, order: Order) -> None:
+        ready = order.ready
+        self.report(
+            order,
+            ev.JobStateChanged(
+                at=self._clock.now_ms(),
+                cause=order.seq,
+                task=ready.task,
+                attempt=ready.attempt,
+                round=ready.round,
+                instance=self._instance,
+                state="running",
+                detail="its dispatcher is heard of again",
+            ),
+        )
+
+    def _fold_all(self, records: list[Recorded]) -> News:
+        news = News([], [], [])
+        for recorded in records:
+            for more, found in zip(news, self._fold(recorded), strict=True):
+                more += found
+        return news
+
+    def _fold(self, recorded: Recorded) -> News:
+        self._read_up_to = recorded.seq
         try:
             event = decode_event(recorded.data)
         except UnknownVersion:
             raise
         except ProtocolError as error:
             self._logger.warning("unreadable event", sequence=recorded.seq, error=str(error))
-            return [], []
+            return News([], [], [])
         if event.source == self._source:
             self._unsettled.discard(event.id)
         return self._orders.apply(recorded.seq, event)
@@ -219,12 +311,17 @@ class Dispatcher:
             for recorded in await reader.next(RETRY_S):
                 self._fold(recorded)
 
-    async def _flush(self, writer: asyncio.Task[None] | None) -> None:
+    async def _flush(self, writer: asyncio.Task[None] | None, *, is_leaving: bool) -> None:
         """Write what the backend reported while closing; what cannot be written is found again after a restart."""
         if writer is not None:
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
         await asyncio.sleep(0)
+        if is_leaving:
+            leaving = ev.DispatcherDraining(
+                at=self._clock.now_ms(), instance=self._instance, incarnation=self._incarnation
+            )
+            self._outbox.append(Decision(self._lane, None, leaving))
         if self._outbox:
             messages = self._render(self._outbox)
             outgoing = [Outgoing(message.subject, message.data, message.wire_id) for message in messages]

@@ -21,10 +21,11 @@ class Identity(NamedTuple):
 
 
 class News(NamedTuple):
-    """What one event means for the instance: orders to start, and orders to stop with the reason."""
+    """What one event means for the instance: orders to start, to stop, and those that somebody misses word of."""
 
     start: list[Order]
-    stop: list[tuple[Order, str]]
+    stop: list[Order]
+    missed: list[Order]
 
 
 def identity_of(run: RunId, entry: ev.TaskEntry) -> Identity:
@@ -38,12 +39,14 @@ class OpenOrders:
     def __init__(self, instance: InstanceId) -> None:
         self._instance = instance
         self.open: dict[Identity, Order] = {}
+        self.stopping: dict[Identity, str] = {}
+        """Open orders that must not go on, with the reason: asked to stop, or given up as lost."""
         self._last: tuple[int, ...] = ()
         """Wire id of the last hand-out: a tick that was stored twice is older the second time."""
 
     def apply(self, seq: int, event: Event) -> News:
         """Fold one event of the lane; events about other instances change nothing."""
-        news = News([], [])
+        news = News([], [], [])
         if event.run is None:
             return news
         if event.kind is ev.TaskReady:
@@ -59,12 +62,27 @@ class OpenOrders:
         elif event.kind is ev.TaskFinished:
             for entry in event.entries:
                 self.open.pop(identity_of(event.run, entry), None)
-        elif event.kind in (ev.AttemptStopRequested, ev.AttemptLost):
+                self.stopping.pop(identity_of(event.run, entry), None)
+        elif event.kind in (ev.AttemptStopRequested, ev.AttemptLost, ev.AttemptUnknown):
             for entry in event.entries:
-                known = self.open.get(identity_of(event.run, entry))
-                if known is not None:
-                    news.stop.append((known, entry.reason))
+                identity = identity_of(event.run, entry)
+                known = self.open.get(identity)
+                if known is None:
+                    continue
+                if event.kind is ev.AttemptUnknown:
+                    news.missed.append(known)
+                else:
+                    self.stopping[identity] = entry.reason
+                    news.stop.append(known)
         return news
+
+    def is_open(self, order: Order) -> bool:
+        """Whether its end is not in the log yet."""
+        return identity_of(order.run, order.ready) in self.open
+
+    def stop_reason(self, order: Order) -> str | None:
+        """Why the order must not go on; None: it may."""
+        return self.stopping.get(identity_of(order.run, order.ready))
 
 
 def _numbers(wire_id: str) -> tuple[int, ...]:

@@ -33,6 +33,7 @@ async def serve(settings: Settings, stop: asyncio.Event, on_up: Callable[[], Non
         backend=backend,
         clock=clock,
         live=LiveLines(LANE_CONSOLIDATOR, session.live.send),
+        channel=session.live,
         lane=LANE_CONSOLIDATOR,
         instance=instance,
         incarnation=new_incarnation(),

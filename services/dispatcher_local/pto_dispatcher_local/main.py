@@ -43,6 +43,7 @@ async def serve(settings: Settings, stop: asyncio.Event, on_up: Callable[[], Non
             backend=backend,
             clock=clock,
             live=LiveLines(LANE_LOCAL, session.live.send),
+            channel=session.live,
             lane=LANE_LOCAL,
             instance=instance,
             incarnation=new_incarnation(),

@@ -25,6 +25,8 @@ from pto_proto.plans import InputFile, Plan, TaskSpec
 from pto_proto.requests import RunRequested
 from pto_proto.subjects import event_subject
 
+INLINE_TASKS = 500
+"""Plans up to this many tasks are checked at once (a few ms); the way through a thread costs more than that."""
 PART_BYTES = MAX_EVENT_BYTES * 3 // 4
 """Size of one part of a plan, so that its event with the envelope stays below the limit."""
 SEEN_BYTES = 68
@@ -179,7 +181,10 @@ class PlannerBackend:
             draft = PlanDraft(plan=plan, complexity=0, rationale="")
         else:
             draft = await self._ask_engine(request)
-        expanded, problems = await asyncio.to_thread(check_plan, draft.plan)
+        if len(draft.plan.tasks) <= INLINE_TASKS:
+            expanded, problems = check_plan(draft.plan)
+        else:
+            expanded, problems = await asyncio.to_thread(check_plan, draft.plan)
         if problems:
             raise PlanFailed("task", "the plan is not valid: " + "; ".join(map(str, problems)))
         return msgspec.structs.replace(draft, plan=expanded), plan is not None

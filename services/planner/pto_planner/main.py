@@ -36,6 +36,7 @@ async def serve(settings: Settings, stop: asyncio.Event, on_up: Callable[[], Non
         backend=backend,
         clock=clock,
         live=LiveLines(LANE_PLANNER, session.live.send),
+        channel=session.live,
         lane=LANE_PLANNER,
         instance=instance,
         incarnation=new_incarnation(),

@@ -27,6 +27,8 @@ READ_WAIT_S = 5.0
 """Longest wait for news; only bounds how often the loop looks round."""
 FETCH_RETRY_S = 1.0
 """Pause before a plan is fetched again while the blob store is away."""
+INLINE_TASKS = 500
+"""Plans up to this many tasks are checked at once (a few ms); the way through a thread costs more than that."""
 MAX_ANSWERS = 500
 """Requests answered in one tick, so that a flood cannot crowd out hand-outs."""
 
@@ -53,6 +55,7 @@ class Intake:
     async def open(self, after: int, wake: asyncio.Event) -> None:
         """Start reading the queue behind sequence ``after``; ``wake`` is set whenever there is something to answer."""
         self._wake = wake
+        self._waiting = []
         self._pump = asyncio.create_task(self._read(after))
 
     async def close(self) -> None:
@@ -117,8 +120,11 @@ class Intake:
 
     async def _check(self, request: RunRequested) -> tuple[list[Problem], int]:
         """(problems, tasks after expansion); big plans are checked in a thread, so that the tick goes on."""
-        problems = await asyncio.to_thread(check_request, request)
         plan = request.plan
+        if plan is None or len(plan.tasks) <= INLINE_TASKS:
+            problems = check_request(request)
+        else:
+            problems = await asyncio.to_thread(check_request, request)
         if request.plan_digest and not problems:
             try:
                 plan = msgspec.json.decode(await self._fetch(request.plan_digest), type=Plan)

@@ -11,7 +11,7 @@ from pto_runtime.clock import SystemClock
 from pto_runtime.service import CannotServe, new_incarnation, run_service
 from pto_runtime.settings import Settings
 from pto_scheduler.intake import Intake
-from pto_scheduler.scheduler import Deposed, Scheduler
+from pto_scheduler.scheduler import Scheduler
 
 
 async def serve(settings: Settings, stop: asyncio.Event, on_up: Callable[[], None] = lambda: None) -> None:
@@ -21,17 +21,19 @@ async def serve(settings: Settings, stop: asyncio.Event, on_up: Callable[[], Non
     except BusError as error:
         raise CannotServe(str(error)) from error
     folder = settings.blob_folder
-    clock = SystemClock()
+    clock, incarnation = SystemClock(), new_incarnation()
     scheduler = Scheduler(
         log=session.log,
         intake=Intake(session.requests, session.blobs if folder is None else DirectoryBlobStore(folder), clock),
         clock=clock,
+        lease=session.lease(settings.instance, incarnation),
+        live=session.live,
         instance=InstanceId(settings.instance),
-        incarnation=new_incarnation(),
+        incarnation=incarnation,
     )
     try:
         await scheduler.run(stop, on_up=on_up)
-    except (Deposed, BusError) as error:
+    except BusError as error:
         raise CannotServe(str(error)) from error
     finally:
         await session.close()

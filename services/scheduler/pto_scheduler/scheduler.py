@@ -3,10 +3,11 @@
 Imports core, ports, proto and structlog. Invariants: it decides only on what it has read back from the log, its own
 writes included; one tick is in flight at a time; every write carries the fence, so a newer leader makes it harmless.
 
-1. Read the whole log and fold it; announce a new epoch behind the fence of the last one; read until that epoch is seen.
-2. Tick: fold what is new, answer requests, decide; write all of it (one message plainly, more as one batch). 3. Wait
-until the tick is read back. An answer other than a clean acknowledgement is settled by reading: the tick is in the log,
-or a newer epoch is (step down), or neither and the same bytes are sent again.
+1. Read the whole log and fold it; fold along until the lease is free. 2. Announce a new epoch behind the fence of the
+last one; read until that epoch is seen. 3. Tick: fold what is new, answer requests, decide; write all of it (one
+message plainly, more as one batch). 4. Wait until the tick is read back. An answer other than a clean acknowledgement
+is settled by reading: the tick is in the log, or a newer epoch is (step down to 1), or neither and the same bytes are
+sent again.
 """
 
 import asyncio
@@ -20,6 +21,8 @@ from pto_core.fold import evolve, poison
 from pto_core.state import State
 from pto_ports.clock import Clock
 from pto_ports.event_log import MAX_BATCH, EventLog, Fence, LogUnavailable, NotSettled, Outgoing, Recorded
+from pto_ports.lease import CLAIM_S, Lease
+from pto_ports.live import LiveChannel
 from pto_proto import events as ev
 from pto_proto.envelope import ProtocolError, UnknownVersion, decode_event
 from pto_proto.ids import InstanceId, RunId
@@ -27,6 +30,7 @@ from pto_proto.subjects import EPOCH_SUBJECT, parse_event_subject
 from pto_runtime.reading import open_reader
 from pto_scheduler.feed import Feed
 from pto_scheduler.intake import Intake
+from pto_scheduler.leadership import Leadership
 
 CATCH_UP_WAIT_S = 5.0
 """Longest wait of one read while catching up."""
@@ -39,16 +43,27 @@ RETRY_S = 0.2
 
 
 class Deposed(Exception):
-    """Another scheduler has started a newer epoch: this one must not decide any more. Restarting it can help."""
+    """Another scheduler has started a newer epoch or taken the lease: this one must not decide any more."""
 
 
 class Scheduler:
-    """The only decider. One of these leads; a newer one deposes it."""
+    """The only decider. One of these leads; the others fold along and take over when its lease ends."""
 
-    def __init__(self, *, log: EventLog, intake: Intake, clock: Clock, instance: InstanceId, incarnation: str) -> None:
+    def __init__(
+        self,
+        *,
+        log: EventLog,
+        intake: Intake,
+        clock: Clock,
+        lease: Lease,
+        live: LiveChannel,
+        instance: InstanceId,
+        incarnation: str,
+    ) -> None:
         self._log = log
         self._intake = intake
         self._clock = clock
+        self._leadership = Leadership(lease, live, clock)
         self._instance = instance
         self._incarnation = incarnation
         self._source = f"scheduler/{instance}"
@@ -58,13 +73,18 @@ class Scheduler:
         self._wake = asyncio.Event()
         """Set when there is something to look at: news, a request, or the order to stop."""
         self._feed: Feed | None = None
-        self._stop: asyncio.Event | None = None
+        self._stop = asyncio.Event()
+        self._deposed = ""
+        """Why this one must not decide any more."""
         self._seen: set[str] = set()
         """Wire ids of the tick in flight that were read back."""
         self._logger = structlog.get_logger().bind(instance=instance)
 
     async def run(self, stop: asyncio.Event, *, on_up: Callable[[], None] = lambda: None) -> None:
-        """Lead until ``stop`` is set. Raises Deposed, LogCorrupt, UnknownVersion."""
+        """Lead or stand by until ``stop`` is set; ``on_up`` is called when the log was folded to its head.
+
+        Raises LogCorrupt, UnknownVersion.
+        """
         self._stop = stop
         reader = await open_reader(self._log, self._clock)
         while not reader.caught_up:
@@ -72,22 +92,57 @@ class Scheduler:
         self._feed = Feed(reader, self._wake)
         stopping = asyncio.create_task(self._wake_on(stop))
         try:
-            await self._start_epoch()
-            self.state.touched.update(self.state.active)
-            await self._intake.open(self.state.request_seq, self._wake)
             on_up()
-            while not stop.is_set():
-                await self._step()
+            may_claim = True
+            while await self._stand_by(may_claim=may_claim):
+                try:
+                    await self._lead()
+                except Deposed as deposed:
+                    self._logger.warning("standing by", reason=str(deposed))
+                may_claim = False
         finally:
             stopping.cancel()
-            await self._intake.close()
+            if stop.is_set():
+                await self._leadership.release()
             await self._feed.close()
 
     async def _wake_on(self, stop: asyncio.Event) -> None:
         await stop.wait()
         self._wake.set()
 
-    # --- leading ---
+    # --- standing by and leading ---
+
+    async def _stand_by(self, *, may_claim: bool) -> bool:
+        """Fold along until the lease is ours (True) or ``stop`` is set (False)."""
+        self._epoch = 0
+        while not self._stop.is_set():
+            self._wake.clear()
+            self._fold(self._take())
+            self.state.touched.clear()
+            if await self._leadership.take(may_claim=may_claim):
+                self._fold(self._take())
+                return True
+            await self._sleep(CLAIM_S)
+        return False
+
+    async def _lead(self) -> None:
+        self._deposed = ""
+        keeper = asyncio.create_task(self._leadership.keep(self.state, self._wake))
+        keeper.add_done_callback(lambda _: self._wake.set())
+        try:
+            await self._start_epoch()
+            self.state.touched.update(self.state.active)
+            await self._intake.open(self.state.request_seq, self._wake)
+            while not self._stop.is_set():
+                await self._step()
+                if self._leadership.is_lost:
+                    raise Deposed("another scheduler holds the lease")
+                if keeper.done():
+                    keeper.result()
+        finally:
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+            await self._intake.close()
 
     async def _start_epoch(self) -> None:
         epoch = self.state.epoch + 1
@@ -137,7 +192,7 @@ class Scheduler:
         touched: set[RunId] = set()
         if not decisions:
             # Only now, because what is decided must fit the answers, and those are not folded yet.
-            decisions = decide(self.state, now)
+            decisions = decide(self.state, now, self._leadership.silent(self.state))
             touched, self.state.touched = self.state.touched, touched
         if not decisions:
             return []
@@ -166,7 +221,7 @@ class Scheduler:
                 self._logger.info("looking in the log for a tick", wire_id=last, reason=str(unsettled))
                 await self._read_back(last, patience_s=CONFIRM_S)
             except LogUnavailable as away:
-                if self._stop is not None and self._stop.is_set():
+                if self._stop.is_set():
                     self._logger.warning("stopped with an unwritten tick", reason=str(away))
                     return
                 if not is_told:
@@ -198,8 +253,12 @@ class Scheduler:
             evolve(self.state, recorded.seq, event)
             if event.source == self._source:
                 self._seen.add(event.id)
+            elif self._epoch and event.lane is not None:
+                self._leadership.hear(event)
             if event.kind is ev.SchedulerEpochStarted:
                 self._check_leadership(event.entries[-1])
+        if self._epoch and self._deposed:  # only now, because nothing of what was read may be left out
+            raise Deposed(self._deposed)
 
     def _quarantine(self, recorded: Recorded, error: ProtocolError) -> None:
         run: RunId | None = None
@@ -212,4 +271,4 @@ class Scheduler:
 
     def _check_leadership(self, entry: ev.SchedulerEpochStarted) -> None:
         if self._epoch and entry.epoch >= self._epoch and entry.incarnation != self._incarnation:
-            raise Deposed(f"scheduler {entry.instance} leads since epoch {entry.epoch}; this one steps down")
+            self._deposed = f"scheduler {entry.instance} leads since epoch {entry.epoch}"
