@@ -6,12 +6,14 @@ from collections.abc import Callable
 from pto_core.decide import Decision, decide, next_due
 from pto_core.fold import evolve
 from pto_core.intake import Asked, answer
+from pto_core.reuse import index_of, wants_reuse
 from pto_core.state import State
 from pto_proto import events as ev
 from pto_proto.envelope import Event, decode_event, encode_event
 from pto_proto.ids import InstanceId, Lane, RunId
 from pto_proto.plans import Plan
 from pto_proto.requests import AnyRequest, RunRequested
+from pto_proto.reuse import Reusable
 
 Behaviour = Callable[[ev.TaskReady, int], ev.TaskFinished | None]
 """What becomes of an attempt; None: it goes on for ever."""
@@ -41,6 +43,9 @@ class Driver:
         self.log: list[bytes] = []
         self.now = 1_000_000
         self.plan = plan
+        self.seen_inputs: tuple[str, ...] = ()
+        self.listed: list[Reusable] = []
+        """What every run that asks for reuse names in its list."""
         self.behaviours: dict[str, list[Behaviour]] = {}
         self.out: list[tuple[Lane, RunId, ev.TaskReady]] = []
         self.max_out: dict[RunId, int] = {}
@@ -81,7 +86,9 @@ class Driver:
 
     def tick(self) -> int:
         """Decide, write, and put what was handed out among what is out; returns the number of decisions."""
-        decisions = decide(self.state, self.now)
+        runs = [run for run in self.state.active.values() if wants_reuse(run)]
+        reusable = {run.id: index_of(self.state, run, self.listed) for run in runs}
+        decisions = decide(self.state, self.now, reusable=reusable)
         self.state.touched.clear()
         for lane, run, entry in decisions:
             self.write(lane, run, entry)
@@ -110,8 +117,9 @@ class Driver:
         identity = {"at": self.now, "task": ready.task, "attempt": ready.attempt}
         self.write(lane, run, ev.TaskStarted(**identity, instance=ready.instance))
         if finished.outcome == "succeeded" and ready.task == "_plan" and self.plan is not None:
-            tasks = self.plan.tasks
-            self.write(lane, run, ev.TaskPlanned(at=self.now, plan_digest="d", part=0, parts=1, tasks=tasks))
+            tasks, seen = self.plan.tasks, self.seen_inputs
+            part = ev.TaskPlanned(at=self.now, plan_digest="d", part=0, parts=1, tasks=tasks, seen_inputs=seen)
+            self.write(lane, run, part)
             planned = ev.PlanFinished(**identity, plan_digest="d", name="test", parts=1, task_count=len(tasks))
             self.write(lane, run, planned)
         if finished.outcome == "succeeded" and ready.task == "_merge":
