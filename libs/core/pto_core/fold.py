@@ -347,11 +347,11 @@ def _on_consolidated(at: _Context, entry: ev.RunConsolidated) -> None:
 
 _WHILE_POISONED = frozenset(
     {
-        ev.RunPaused, ev.RunCancelling, ev.AttemptStopRequested, ev.AttemptUnknown, ev.AttemptLost, ev.TaskFinished,
-        ev.RunFinished,
+        ev.RunPaused, ev.RunCancelling, ev.TaskReady, ev.AttemptStopRequested, ev.AttemptUnknown, ev.AttemptLost,
+        ev.TaskFinished, ev.RunFinished,
     }
 )  # fmt: skip
-"""A quarantined run can still be cancelled, and the ends of its attempts free their places."""
+"""A quarantined run can still be cancelled, and attempts that were on their way take and free their places."""
 _HANDLERS: dict[type[ev.Entry], Callable[[_Context, Any], None]] = {
     ev.SchedulerEpochStarted: _on_epoch,
     ev.RunAccepted: _on_accepted,

@@ -93,8 +93,14 @@ def _change(state: State, asked: Asked, now: int) -> ev.Entry | Problem:
     request_id, seq = asked.request_id, asked.seq
     match request:
         case rq.RunCancelRequested():
+            if run.phase is RunPhase.CANCELLING:
+                return Problem(where="run", what=f"run {run.id} is being cancelled already")
             return ev.RunCancelling(at=now, request_id=request_id, request_seq=seq, reason=request.reason)
         case rq.RunPauseRequested():
+            if run.phase is RunPhase.CANCELLING:
+                return Problem(where="run", what=f"run {run.id} is being cancelled")
+            if run.paused is not None:
+                return Problem(where="run", what=f"run {run.id} is paused already: {run.paused.reason or 'on request'}")
             return ev.RunPaused(at=now, request_id=request_id, request_seq=seq, kind="asked", reason=request.reason)
         case rq.RunResumeRequested():
             if run.paused is None:

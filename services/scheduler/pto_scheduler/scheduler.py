@@ -70,6 +70,8 @@ class Scheduler:
         self.state = State()
         self._epoch = 0
         self._ticks = 0
+        self._has_answered = False
+        """Whether the last tick answered requests."""
         self._wake = asyncio.Event()
         """Set when there is something to look at: news, a request, or the order to stop."""
         self._feed: Feed | None = None
@@ -188,12 +190,17 @@ class Scheduler:
 
     def _tick(self, now: int) -> list[Message]:
         """The messages of the next tick; empty if there is nothing to write."""
-        decisions = self._intake.answers(self.state, now)
+        # Never both in one tick, because what is decided must fit the answers, and those are not folded yet; by turns,
+        # so that a flood of requests cannot stop what runs.
+        answers = [] if self._has_answered else self._intake.answers(self.state, now)
+        decisions = answers
         touched: set[RunId] = set()
         if not decisions:
-            # Only now, because what is decided must fit the answers, and those are not folded yet.
             decisions = decide(self.state, now, self._leadership.silent(self.state))
             touched, self.state.touched = self.state.touched, touched
+        if not decisions and self._has_answered:
+            decisions = answers = self._intake.answers(self.state, now)
+        self._has_answered = bool(answers)
         if not decisions:
             return []
         self._ticks += 1
