@@ -47,6 +47,7 @@ class Driver:
         self.listed: list[Reusable] = []
         """What every run that asks for reuse names in its list."""
         self.behaviours: dict[str, list[Behaviour]] = {}
+        self.otherwise: Behaviour = succeed
         self.out: list[tuple[Lane, RunId, ev.TaskReady]] = []
         self.max_out: dict[RunId, int] = {}
         self.order: list[str] = []
@@ -104,7 +105,7 @@ class Driver:
         for at in self.random.sample(range(len(self.out)), len(self.out)):
             lane, run, ready = self.out[at]
             left = self.behaviours.get(ready.task, [])
-            finished = (left[0] if left else succeed)(ready, self.now)
+            finished = (left[0] if left else self.otherwise)(ready, self.now)
             if finished is not None:
                 if left:
                     left.pop(0)
