@@ -54,6 +54,8 @@ class Watch:
         found: dict[Place, float] = {}
         for lane, known in state.lanes.items():
             for name, instance in known.instances.items():
+                if instance.draining and not known.in_use.get(name):
+                    continue  # it left in order
                 heard = self._heard.get((lane, name))
                 if heard is None or heard[1] != instance.incarnation:
                     # Never heard of in this incarnation: its silence starts when the judge first looks for it.

@@ -117,14 +117,17 @@ class Scheduler:
     async def _stand_by(self, *, may_claim: bool) -> bool:
         """Fold along until the lease is ours (True) or ``stop`` is set (False)."""
         self._epoch = 0
+        claim_at = self._clock.monotonic_s()
         while not self._stop.is_set():
             self._wake.clear()
             self._fold(self._take())
             self.state.touched.clear()
-            if await self._leadership.take(may_claim=may_claim):
-                self._fold(self._take())
-                return True
-            await self._sleep(CLAIM_S)
+            now = self._clock.monotonic_s()
+            if now >= claim_at:
+                if await self._leadership.take(may_claim=may_claim):
+                    return True
+                claim_at = now + CLAIM_S
+            await self._sleep(max(0.0, claim_at - now))
         return False
 
     async def _lead(self) -> None:
