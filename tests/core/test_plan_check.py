@@ -183,7 +183,7 @@ def test_a_hundred_thousand_tasks_in_one_circle_are_checked() -> None:
         ({"backend": "docker"}, "backend: backend 'docker' is not available yet"),
         ({"engine": "api"}, "engine: engine 'api' is not available yet"),
         ({"approve": True}, "approve: approval of plans is not available yet"),
-        ({"resumes": "other-run"}, "resumes: resuming"),
+        ({"resumes": "Other run"}, "resumes: 'Other run' is not the id of an earlier run"),
         ({"sandbox": "all"}, "sandbox:"),
         ({"inputs_digest": Digest("abc")}, "inputs_digest:"),
         ({"requirement": "", "plan": Plan(tasks=(task("t", retries=-1),))}, "plan.tasks[0].retries: must be"),

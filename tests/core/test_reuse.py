@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 from driver import Driver, fail, succeed
 from pto_core.decide import decide
 from pto_core.fold import evolve
+from pto_core.plan_check import check_request
 from pto_core.reuse import differences, index_of, left_behind, may_cross, most_similar, parts_of, shown_parts
 from pto_core.state import Run, State
 from pto_proto import events as ev
 from pto_proto.envelope import decode_event
 from pto_proto.ids import Digest, RunId, TaskId, digest_of
 from pto_proto.plans import Plan, Resources, TaskSpec
+from pto_proto.requests import RunRequested
 from pto_proto.reuse import Reusable
 
 
@@ -242,3 +244,37 @@ def test_the_most_similar_earlier_task_is_found() -> None:
     assert most_similar(parts, [far, near]) is near
     assert differences(parts, near) == ["its command changed"]
     assert most_similar(parts, []) is None
+
+
+# --- what may be asked for -------------------------------------------------------------------------------------------
+
+
+def refusal(driver: Driver, **request: object) -> list[str]:
+    decision = driver.ask(RunRequested(run=RunId("run-new"), plan=CHAIN, **request))  # type: ignore[arg-type]
+    assert decision is not None
+    return [str(reason) for reason in getattr(decision.entry, "reasons", ())]
+
+
+def test_only_an_ended_run_that_is_known_can_be_resumed() -> None:
+    driver = driver_of(CHAIN)
+    driver.start("run-one")
+    assert refusal(driver, resumes="run-zero") == [
+        "resumes: there is no run 'run-zero' in this log; leave it out, or store a list of what it left behind"
+    ]
+    assert refusal(driver, resumes="run-one") == [
+        "resumes: run run-one has not ended, it is planning; ask to resume it as it is"
+    ]
+    driver.drain()
+    assert refusal(driver, resumes="run-one") == []
+    assert refusal(driver, resumes="run-zero", reuse_digest=digest_of(b"list")) == [
+        "run: this run id is taken by a run with other content; ask with a new id"
+    ]
+
+
+def test_a_resumed_run_brings_its_requirement_and_its_plan() -> None:
+    request = RunRequested(run=RunId("run-new"), requirement="Build it", plan=CHAIN)
+    assert [problem.where for problem in check_request(request)] == ["requirement"]
+    assert check_request(msgspec.structs.replace(request, resumes="run-one")) == []
+    assert [str(p) for p in check_request(msgspec.structs.replace(request, resumes="run-new", reuse_digest="x"))] == [
+        "resumes: 'run-new' is not the id of an earlier run", "reuse_digest: 'x' is not a SHA-256 in lower-case hex",
+    ]  # fmt: skip

@@ -4,7 +4,7 @@ Imports pto_proto and siblings only. Invariant: each request is answered by at m
 and its sequence; a request that cannot be granted touches no run.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -74,8 +74,9 @@ def _answer_run(state: State, asked: Asked, request: rq.RunRequested, now: int) 
             return None
         what = "this run id is taken by a run with other content; ask with a new id"
         return refuse(asked, now, [Problem(where="run", what=what)])
-    if asked.problems:
-        return refuse(asked, now, list(asked.problems))
+    problems = [*asked.problems, *_check_resumed(state, request)]
+    if problems:
+        return refuse(asked, now, problems)
     entry = ev.RunAccepted(
         at=now,
         request_id=asked.request_id,
@@ -85,6 +86,19 @@ def _answer_run(state: State, asked: Asked, request: rq.RunRequested, now: int) 
         task_count=asked.task_count,
     )
     return Decision(None, request.run, entry)
+
+
+def _check_resumed(state: State, request: rq.RunRequested) -> Iterator[Problem]:
+    """What speaks against continuing the run that the request names."""
+    if not request.resumes or not is_run_id(request.resumes):
+        return
+    earlier = state.runs.get(RunId(request.resumes))
+    if earlier is None and not request.reuse_digest:
+        what = f"there is no run {request.resumes!r} in this log; leave it out, or store a list of what it left behind"
+        yield Problem(where="resumes", what=what)
+    elif earlier is not None and not earlier.ended:
+        what = f"run {earlier.id} has not ended, it is {earlier.phase.value}; ask to resume it as it is"
+        yield Problem(where="resumes", what=what)
 
 
 def _change(state: State, asked: Asked, now: int) -> ev.Entry | Problem:

@@ -263,9 +263,9 @@ def _check_settings(request: RunRequested) -> Iterator[Problem]:
         yield Problem(where="sandbox", what="a sandbox for commands is not available yet; use agents or none")
     if request.approve:
         yield Problem(where="approve", what="approval of plans is not available yet; leave it out")
-    if request.resumes:
-        yield Problem(where="resumes", what="resuming a finished run is not available yet; leave it out")
-    for field in ("plan_digest", "inputs_digest"):
+    if request.resumes and (not is_run_id(request.resumes) or request.resumes == request.run):
+        yield Problem(where="resumes", what=f"{request.resumes[:80]!r} is not the id of an earlier run")
+    for field in ("plan_digest", "inputs_digest", "reuse_digest"):
         digest = getattr(request, field)
         if digest and not is_digest(digest):
             yield Problem(where=field, what=f"{digest[:80]!r} is not a SHA-256 in lower-case hex")
@@ -274,8 +274,10 @@ def _check_settings(request: RunRequested) -> Iterator[Problem]:
 
 
 def _check_source(request: RunRequested) -> Iterator[Problem]:
-    """The work comes from exactly one of requirement, plan and plan_digest."""
+    """The work comes from exactly one of requirement, plan and plan_digest; a resumed run brings its plan along."""
     sources = {"requirement": request.requirement, "plan": request.plan, "plan_digest": request.plan_digest}
+    if request.resumes and (request.plan is not None or request.plan_digest):
+        del sources["requirement"]
     given = [name for name, value in sources.items() if value]
     if not given:
         yield Problem(where="requirement", what="is empty; say what is to be built, or give a plan")
