@@ -30,7 +30,13 @@ def _finished(entry: ev.TaskFinished) -> str:
     if entry.outcome == "succeeded":
         return f"{text}, {entry.files} files"
     hint = f" Hint: {entry.hint}" if entry.hint else ""
-    return f"{text}: {entry.failure}: {entry.reason.rstrip('.')}.{hint}"
+    code = "" if entry.exit_code is None else f" (exit code {entry.exit_code})"
+    return f"{text}: {entry.failure}: {entry.reason.rstrip('.')}{code}.{hint}"
+
+
+def _run_finished(entry: ev.RunFinished) -> str:
+    text = f"run {entry.status}" + (f": {entry.reason}" if entry.reason else "")
+    return f"{text}; nobody confirmed the end of {', '.join(entry.unconfirmed)}" if entry.unconfirmed else text
 
 
 def _accepted(entry: ev.RunAccepted) -> str:
@@ -51,6 +57,9 @@ _WORDS: dict[type[ev.Entry], Callable[[Any], str]] = {
     ev.TaskFinished: _finished,
     ev.TaskRetryScheduled: lambda e: f"{_attempt(e)} will be retried at {rfc3339(e.due_at)} ({e.failure})",
     ev.AttemptStopRequested: lambda e: f"{_attempt(e)} is asked to stop: {e.reason}",
+    ev.AttemptUnknown: lambda e: f"{_attempt(e)}: nobody hears of {e.instance}; what became of it is unknown",
+    ev.JobStateChanged: lambda e: f"{_attempt(e)} is {e.state}" + (f": {e.detail}" if e.detail else ""),
+    ev.TaskReused: lambda e: f"{e.task} is taken over from {e.source_task} of run {e.source_run}",
     ev.AttemptLost: lambda e: f"{_attempt(e)} is lost: {e.reason}",
     ev.RunCancelling: lambda e: f"run is being cancelled: {e.reason or 'on request'}",
     ev.RunPaused: lambda e: f"run paused ({e.kind}): {e.reason}",
@@ -58,7 +67,7 @@ _WORDS: dict[type[ev.Entry], Callable[[Any], str]] = {
     ev.BudgetChanged: lambda e: f"executors changed to {e.max_executors}",
     ev.RunExecuted: lambda e: "all tasks have ended",
     ev.RunConsolidated: lambda e: f"outputs merged: {e.files} files, {len(e.conflicts)} conflicts",
-    ev.RunFinished: lambda e: f"run {e.status}" + (f": {e.reason}" if e.reason else ""),
+    ev.RunFinished: _run_finished,
 }  # fmt: skip
 
 

@@ -15,10 +15,12 @@ import asyncio
 import threading
 from collections.abc import Callable
 
+import msgspec
 import structlog
 
 from pto_core.coalesce import Message, coalesce
 from pto_core.decide import Decision
+from pto_core.failures import HINTS
 from pto_dispatch.orders import News, OpenOrders
 from pto_dispatch.pulse import Pulse
 from pto_ports.backend import Backend, LiveLine, Order
@@ -111,10 +113,7 @@ class Dispatcher:
 
     def report(self, order: Order, *entries: ev.Entry) -> None:
         """Queue entries about the order's run; the ``Report`` of the backend port."""
-        decisions = [Decision(self._lane, order.run, entry) for entry in entries]
-        for entry in entries:
-            if isinstance(entry, ev.TaskFinished) and entry.outcome == "failed":
-                self._log_failure(order, entry)
+        decisions = [Decision(self._lane, order.run, self._complete(order, entry)) for entry in entries]
         if threading.get_ident() == self._thread:
             self._queue(decisions)
         elif self._loop is not None and not self._loop.is_closed():
@@ -169,7 +168,11 @@ class Dispatcher:
             ),
         )
 
-    def _log_failure(self, order: Order, entry: ev.TaskFinished) -> None:
+    def _complete(self, order: Order, entry: ev.Entry) -> ev.Entry:
+        """The entry; a failure is logged, and says what to do about it."""
+        if not isinstance(entry, ev.TaskFinished) or entry.outcome != "failed":
+            return entry
+        entry = msgspec.structs.replace(entry, hint=entry.hint or HINTS[entry.failure or "task"])
         self._logger.warning(
             "attempt failed",
             run=order.run,
@@ -181,6 +184,7 @@ class Dispatcher:
             tail=entry.tail[-SHOWN_LINES:],
             hint=entry.hint,
         )
+        return entry
 
     async def _follow(self, reader: LogReader, writer: asyncio.Task[None], stop: asyncio.Event) -> None:
         stopped = asyncio.create_task(stop.wait())
