@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pto_core.decide import Decision, decide, next_due
 from pto_core.fold import evolve
 from pto_core.intake import Asked, answer
-from pto_core.reuse import index_of, wants_reuse
+from pto_core.reuse import index_of, reused_tasks, wants_reuse
 from pto_core.state import State
 from pto_proto import events as ev
 from pto_proto.envelope import Event, decode_event, encode_event
@@ -88,8 +88,8 @@ class Driver:
     def tick(self) -> int:
         """Decide, write, and put what was handed out among what is out; returns the number of decisions."""
         runs = [run for run in self.state.active.values() if wants_reuse(run)]
-        reusable = {run.id: index_of(self.state, run, self.listed) for run in runs}
-        decisions = decide(self.state, self.now, reusable=reusable)
+        reused = {run.id: reused_tasks(run, index_of(self.state, run, self.listed), self.now) for run in runs}
+        decisions = decide(self.state, self.now, reused=reused)
         self.state.touched.clear()
         for lane, run, entry in decisions:
             self.write(lane, run, entry)

@@ -10,7 +10,16 @@ from driver import Driver, fail, succeed
 from pto_core.decide import decide
 from pto_core.fold import evolve
 from pto_core.plan_check import check_request
-from pto_core.reuse import differences, index_of, left_behind, may_cross, most_similar, parts_of, shown_parts
+from pto_core.reuse import (
+    differences,
+    index_of,
+    left_behind,
+    may_cross,
+    most_similar,
+    parts_of,
+    reused_tasks,
+    shown_parts,
+)
 from pto_core.state import Run, State
 from pto_proto import events as ev
 from pto_proto.envelope import decode_event
@@ -49,6 +58,10 @@ def executed(driver: Driver, run: str, plan: Plan | None = None, **request: obje
 
 def run_of(driver: Driver, run: str) -> Run:
     return driver.state.runs[RunId(run)]
+
+
+def look_up(driver: Driver, run: Run) -> dict[RunId, list[ev.TaskReused]]:
+    return {run.id: reused_tasks(run, index_of(driver.state, run), 0)}
 
 
 def states(driver: Driver, run: str) -> dict[str, str]:
@@ -149,7 +162,7 @@ def test_a_list_serves_a_log_that_knows_no_earlier_run() -> None:
     assert executed(other, "run-three", reuse=True) == {"a", "b", "c", "d", "e"}
 
 
-def test_an_order_without_an_index_waits() -> None:
+def test_a_plan_is_not_settled_before_it_is_known_what_is_reused() -> None:
     driver = driver_of(CHAIN)
     executed(driver, "run-one")
     driver.start("run-two", reuse=True)
@@ -167,12 +180,12 @@ def test_a_crash_between_the_entries_changes_nothing() -> None:
     while run_of(driver, "run-two").plan is None:
         driver.tick() or driver.act()
     run = run_of(driver, "run-two")
-    decisions = decide(driver.state, driver.now, reusable={run.id: index_of(driver.state, run)})
+    decisions = decide(driver.state, driver.now, reused=look_up(driver, run))
     assert [type(entry) for _, _, entry in decisions] == [ev.TaskReused] * 5 + [ev.PlanSettled]
     driver.write(*decisions[0])
     driver.write(*decisions[0])
     driver.write(*decisions[1])
-    left = decide(driver.state, driver.now, reusable={run.id: index_of(driver.state, run)})
+    left = decide(driver.state, driver.now, reused=look_up(driver, run))
     assert left == decisions[2:]
     driver.drain()
     assert set(states(driver, "run-two").values()) == {"reused"}

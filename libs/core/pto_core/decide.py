@@ -4,14 +4,16 @@ Imports pto_proto and siblings only. Invariants: every decision is legal alone, 
 written without the rest; deciding again on the same state gives the same decisions.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
+
+import msgspec
 
 from pto_core.hand_out import hand_out
 from pto_core.limits import BACKOFF_BASE_MS, CAPACITY_PAUSE_MS
 from pto_core.outcome import end_counts, outcome_digest, run_status
 from pto_core.retry import backoff_ms
-from pto_core.reuse import Index, reused_tasks, wants_reuse
+from pto_core.reuse import wants_reuse
 from pto_core.silence import Silent, judge, unconfirmed
 from pto_core.state import Run, State, Task
 from pto_core.transitions import RunPhase, TaskState
@@ -19,7 +21,9 @@ from pto_proto import events as ev
 from pto_proto.ids import MERGE_TASK, NO_DIGEST, PLAN_TASK, Lane, RunId
 
 NOBODY: Silent = {}
-NOTHING_KNOWN: Mapping[RunId, Index] = {}
+Reused = Mapping[RunId, Sequence[ev.TaskReused]]
+"""Run that asked for reuse -> what it takes over, as far as that was looked up."""
+NOTHING_KNOWN: Reused = {}
 _GIVEN_UP = (TaskState.FAILED, TaskState.CANCELLED)
 
 
@@ -31,13 +35,11 @@ class Decision(NamedTuple):
     entry: ev.Entry
 
 
-def decide(
-    state: State, now: int, silent: Silent = NOBODY, reusable: Mapping[RunId, Index] = NOTHING_KNOWN
-) -> list[Decision]:
+def decide(state: State, now: int, silent: Silent = NOBODY, reused: Reused = NOTHING_KNOWN) -> list[Decision]:
     """Everything that should be written now; ``now`` (Unix ms) is never before ``state.now``.
 
-    ``silent`` names the instances that gave no sign of life for long; ``reusable`` says what runs that asked for it
-    may take over: until it is known, their plans are not settled.
+    ``silent`` names the instances that gave no sign of life for long; ``reused`` says what the runs that asked for
+    it take over: until that is known, their plans are not settled.
     """
     decisions = [Decision(lane, None, entry) for lane, entry in _lanes(state, now)]
     # A cancelled run also ends by silence, about which there is no news.
@@ -45,7 +47,7 @@ def decide(
     for name in state.touched | waiting:
         run = state.active.get(name)
         if run is not None:
-            decisions += [Decision(lane, name, entry) for lane, entry in _steps(run, now, silent, reusable.get(name))]
+            decisions += [Decision(lane, name, entry) for lane, entry in _steps(run, now, silent, reused.get(name))]
     decisions += [Decision(lane, run.id, entry) for lane, run, entry in judge(state, silent, now)]
     decisions += [Decision(lane, run.id, entry) for lane, run, entry in hand_out(state, now, silent)]
     return decisions
@@ -67,7 +69,9 @@ def _lanes(state: State, now: int) -> Iterator[tuple[Lane, ev.Entry]]:
             yield name, ev.LaneResumed(at=now)
 
 
-def _steps(run: Run, now: int, silent: Silent, index: Index | None) -> Iterator[tuple[Lane | None, ev.Entry]]:
+def _steps(
+    run: Run, now: int, silent: Silent, reused: Sequence[ev.TaskReused] | None
+) -> Iterator[tuple[Lane | None, ev.Entry]]:
     if run.poisoned is not None:
         if run.paused is None or run.paused.kind != "poisoned":
             sequence, reason = run.poisoned
@@ -83,7 +87,7 @@ def _steps(run: Run, now: int, silent: Silent, index: Index | None) -> Iterator[
     if run.phase is RunPhase.CANCELLING:
         yield from _stop(run, run.open.values(), now)
     elif run.plan is not None and run.phase in (RunPhase.PLANNING, RunPhase.AWAITING_APPROVAL):
-        yield from _settle(run, run.plan, index, now)
+        yield from _settle(run, run.plan, reused, now)
     elif run.phase is RunPhase.RUNNING and run.unended == 0 and not run.open:
         yield None, ev.RunExecuted(at=now)
     elif run.unwanted:
@@ -92,12 +96,16 @@ def _steps(run: Run, now: int, silent: Silent, index: Index | None) -> Iterator[
         yield None, _finish(run, now, silent)
 
 
-def _settle(run: Run, plan: ev.PlanFinished, index: Index | None, now: int) -> Iterator[tuple[None, ev.Entry]]:
+def _settle(
+    run: Run, plan: ev.PlanFinished, reused: Sequence[ev.TaskReused] | None, now: int
+) -> Iterator[tuple[None, ev.Entry]]:
     if wants_reuse(run):
-        if index is None:
+        if reused is None:
             return
-        for entry in reused_tasks(run, index, now):
-            yield None, entry
+        for entry in reused:
+            known = run.reused.get(entry.task)
+            if known is None or known.plan_digest != entry.plan_digest:
+                yield None, msgspec.structs.replace(entry, at=now)
     if run.phase is RunPhase.PLANNING:
         yield None, ev.PlanSettled(at=now, plan_digest=plan.plan_digest)
 
