@@ -9,8 +9,9 @@ import asyncio
 import msgspec
 import structlog
 
-from pto_core.decide import Decision
+from pto_core.decide import Decision, Reused
 from pto_core.intake import Asked, answer, bounded
+from pto_core.limits import MAX_TASKS
 from pto_core.plan_check import check_plan, check_request, count_tasks
 from pto_core.state import State
 from pto_ports.blob_store import BlobDamaged, BlobMissing, BlobStore
@@ -21,7 +22,9 @@ from pto_proto.envelope import ProtocolError, decode_request
 from pto_proto.ids import Digest
 from pto_proto.plans import Plan, Problem
 from pto_proto.requests import RunRequested
+from pto_proto.reuse import Reusable
 from pto_runtime.reading import open_reader
+from pto_scheduler.reusing import LookUps
 
 READ_WAIT_S = 5.0
 """Longest wait for news; only bounds how often the loop looks round."""
@@ -47,6 +50,7 @@ class Intake:
         self._requests = requests
         self._blobs = blobs
         self._clock = clock
+        self._look_ups = LookUps(blobs, clock)
         self._waiting: list[Asked | Unreadable] = []
         self._wake = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
@@ -55,11 +59,13 @@ class Intake:
     async def open(self, after: int, wake: asyncio.Event) -> None:
         """Start reading the queue behind sequence ``after``; ``wake`` is set whenever there is something to answer."""
         self._wake = wake
+        self._look_ups.open(wake)
         self._waiting = []
         self._pump = asyncio.create_task(self._read(after))
 
     async def close(self) -> None:
         """Stop reading."""
+        await self._look_ups.close()
         if self._pump is not None:
             self._pump.cancel()
             await asyncio.gather(self._pump, return_exceptions=True)
@@ -89,6 +95,10 @@ class Intake:
         if later:
             self._wake.set()
         return decisions
+
+    def reused(self, state: State) -> Reused:
+        """What the runs that asked for it take over of earlier ones, as far as that was looked up."""
+        return self._look_ups.found(state)
 
     async def _read(self, after: int) -> None:
         reader: LogReader | None = None
@@ -135,7 +145,20 @@ class Intake:
             except msgspec.MsgspecError as error:
                 return [Problem(where="plan_digest", what=f"the stored plan is not a plan: {error}")], 0
             problems = list((await asyncio.to_thread(check_plan, plan)).problems)
+        if request.reuse_digest and not problems:
+            problems = await self._check_list(request.reuse_digest)
         return problems, 0 if plan is None or problems else count_tasks(plan)
+
+    async def _check_list(self, digest: Digest) -> list[Problem]:
+        try:
+            listed = msgspec.json.decode(await self._fetch(digest), type=list[Reusable])
+        except (BlobMissing, BlobDamaged) as error:
+            return [Problem(where="reuse_digest", what=f"the list cannot be fetched: {error}; store it, then ask")]
+        except msgspec.MsgspecError as error:
+            return [Problem(where="reuse_digest", what=f"the stored list is none of finished tasks: {error}")]
+        if len(listed) > MAX_TASKS:
+            return [Problem(where="reuse_digest", what=f"the list has {len(listed)} tasks, at most {MAX_TASKS} fit")]
+        return []
 
     async def _fetch(self, digest: Digest) -> bytes:
         """The blob; while the store is away, the request waits. Raises BlobMissing, BlobDamaged."""

@@ -199,7 +199,7 @@ class Scheduler:
         decisions = answers
         touched: set[RunId] = set()
         if not decisions:
-            decisions = decide(self.state, now, self._leadership.silent(self.state))
+            decisions = decide(self.state, now, self._leadership.silent(self.state), self._intake.reused(self.state))
             touched, self.state.touched = self.state.touched, touched
         if not decisions and self._has_answered:
             decisions = answers = self._intake.answers(self.state, now)

@@ -1,0 +1,128 @@
+"""Looks up what the runs that asked for reuse can take over, beside the ticks: lists travel by digest, outputs lie in
+the blob store.
+
+Imports core, ports, proto and structlog. Invariants: what is offered has its outputs in the blob store, since it was
+asked; what cannot be found or read is not taken over, and never keeps a run from going on.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+import structlog
+
+from pto_core.decide import Reused
+from pto_core.reuse import index_of, reused_tasks, wants_reuse
+from pto_core.state import Run, State
+from pto_ports.blob_store import BlobDamaged, BlobMissing, BlobStore
+from pto_ports.clock import Clock
+from pto_ports.event_log import LogUnavailable
+from pto_proto.events import TaskReused
+from pto_proto.ids import Digest, RunId
+from pto_proto.manifests import Manifest
+from pto_proto.reuse import Reusable
+
+RETRY_S = 1.0
+"""Pause before the blob store is asked again while it is away."""
+MAX_CHECKS = 50
+"""Tasks whose outputs are looked for at once: enough to hide a broker's round trip."""
+
+
+class LookUps:
+    """One look-up for each run that asked for reuse and whose plan is complete."""
+
+    def __init__(self, blobs: BlobStore, clock: Clock) -> None:
+        self._blobs = blobs
+        self._clock = clock
+        self._wake = asyncio.Event()
+        self._looking: dict[RunId, asyncio.Task[list[TaskReused]]] = {}
+        self._found: dict[RunId, Sequence[TaskReused]] = {}
+        self._logger = structlog.get_logger()
+
+    def open(self, wake: asyncio.Event) -> None:
+        """``wake`` is set whenever something was found out."""
+        self._wake = wake
+
+    async def close(self) -> None:
+        """Forget everything; whoever leads next looks again."""
+        looking = list(self._looking.values())
+        for task in looking:
+            task.cancel()
+        await asyncio.gather(*looking, return_exceptions=True)
+        self._looking.clear()
+        self._found.clear()
+
+    def found(self, state: State) -> Reused:
+        """What is known now; look-ups begin for runs about which there was news, and what they find is such news."""
+        for name in [name for name in self._found if name not in state.active or state.active[name].settled]:
+            del self._found[name]
+        for name in state.touched - self._looking.keys() - self._found.keys():
+            run = state.active.get(name)
+            if run is not None and wants_reuse(run) and run.plan is not None and not run.settled:
+                self._looking[name] = asyncio.create_task(self._look(state, run))
+                self._looking[name].add_done_callback(lambda _: self._wake.set())
+        for name in [name for name, task in self._looking.items() if task.done()]:
+            self._found[name] = self._result(name, self._looking.pop(name))
+            state.touched.add(name)
+        return self._found
+
+    def _result(self, run: RunId, looked: asyncio.Task[list[TaskReused]]) -> Sequence[TaskReused]:
+        error = looked.exception()
+        if error is not None:
+            self._logger.error("nothing is reused, because looking for it failed", run=run, error=repr(error))
+            return ()
+        return looked.result()
+
+    async def _look(self, state: State, run: Run) -> list[TaskReused]:
+        index = index_of(state, run, await self._listed(run))
+        found = await asyncio.to_thread(reused_tasks, run, index, state.now)
+        gone: set[Digest] = set()
+        for at in range(0, len(found), MAX_CHECKS):
+            part = found[at : at + MAX_CHECKS]
+            there = await asyncio.gather(*map(self._is_there, part))
+            gone.update(entry.key for entry, is_there in zip(part, there, strict=True) if not is_there)
+        if gone:
+            self._logger.warning("outputs of earlier tasks are gone; they run again", run=run.id, tasks=len(gone))
+            found = await asyncio.to_thread(reused_tasks, run, index.without(gone), state.now)
+        return found
+
+    async def _listed(self, run: Run) -> list[Reusable]:
+        digest = run.request.reuse_digest
+        if not digest:
+            return []
+        try:
+            return msgspec.json.decode(await self._get(digest), type=list[Reusable])
+        except (BlobMissing, BlobDamaged, msgspec.MsgspecError) as error:
+            self._logger.warning("the list of what may be reused cannot be read", run=run.id, reason=str(error))
+            return []
+
+    async def _is_there(self, entry: TaskReused) -> bool:
+        """Whether the task's own files and the view of them are stored; its ancestors' files are those of its
+        dependencies, which are taken over as well.
+        """
+        try:
+            if entry.manifest:
+                manifest = msgspec.json.decode(await self._get(entry.manifest), type=Manifest)
+                if not await self._has(manifest.bundle):
+                    return False
+        except (BlobMissing, BlobDamaged, msgspec.MsgspecError):
+            return False
+        return not entry.tree or await self._has(entry.tree)
+
+    async def _get(self, digest: Digest) -> bytes:
+        while True:
+            try:
+                return await self._blobs.get(digest)
+            except (LogUnavailable, OSError) as error:
+                await self._wait(error)
+
+    async def _has(self, digest: Digest) -> bool:
+        while True:
+            try:
+                return await self._blobs.has(digest)
+            except (LogUnavailable, OSError) as error:
+                await self._wait(error)
+
+    async def _wait(self, error: Exception) -> None:
+        self._logger.warning("the blob store is away; trying on", reason=str(error))
+        await self._clock.sleep(RETRY_S)
