@@ -43,12 +43,12 @@ def evolve(state: State, seq: int, event: Event) -> None:
         return
     if event.run is not None:
         state.touched.add(event.run)
-    for entry in event.entries:
-        try:
-            handler(_Context(state, run, event, seq), entry)
-        except IllegalEvent as error:
-            poison(state, event.run, seq, str(error))
-            return
+    context = _Context(state, run, event, seq)
+    try:
+        for entry in event.entries:
+            handler(context, entry)
+    except IllegalEvent as error:
+        poison(state, event.run, seq, str(error))
 
 
 def poison(state: State, run: RunId | None, seq: int, reason: str) -> None:
@@ -86,12 +86,13 @@ class _Context:
     def current(self, entry: ev.TaskEntry) -> Task | None:
         """The task, if its attempt of this entry is the one that is out; None for an attempt that is history."""
         task = self.task(entry)
+        if entry.attempt == task.attempt and entry.round == task.round:
+            return task if task.is_open else None
         if (entry.round, entry.attempt) > (task.round, task.attempt):
             raise IllegalEvent(
                 f"{self.event.kind.__name__} for attempt {entry.attempt} of {entry.task}, never handed out"
             )
-        is_current = (entry.round, entry.attempt) == (task.round, task.attempt) and task.is_open
-        return task if is_current else None
+        return None
 
 
 # --- the scheduler's events ------------------------------------------------------------------------------------------

@@ -218,4 +218,7 @@ class State:
 
     def lane(self, lane: Lane) -> LaneState:
         """The lane's state, made when first named."""
-        return self.lanes.setdefault(lane, LaneState())
+        known = self.lanes.get(lane)
+        if known is None:
+            known = self.lanes[lane] = LaneState()
+        return known
