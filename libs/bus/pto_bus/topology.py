@@ -72,7 +72,8 @@ def streams(sizes: Sizes) -> list[dict[str, Any]]:
 
     The log may be purged by permission only (the archiver's), because ``deny_purge`` could never be taken back. The
     server makes the mirror answer direct gets of the log, late as a mirror is (it forces ``mirror_direct``): whoever
-    must see its own writes confirms the end of what it got with the log itself, see ``event_log``.
+    must see its own writes confirms the end of what it got with the log itself, see ``event_log``. The lease is in a
+    file too, although it is soon worth nothing: a stream in memory would be gone after a restart of the broker.
     """
     common = {"retention": "limits", "storage": "file", "discard": "new", "num_replicas": sizes.replicas}
     durable = {**common, "allow_direct": True, "compression": "s2"}
@@ -92,7 +93,7 @@ def streams(sizes: Sizes) -> list[dict[str, Any]]:
             "max_msgs_per_subject": 1, "discard_new_per_subject": True, "compression": "none",
         },
         {
-            **common, "name": LEASE_STREAM, "subjects": LEASE_SUBJECTS, "storage": "memory", "discard": "old",
+            **common, "name": LEASE_STREAM, "subjects": LEASE_SUBJECTS, "discard": "old",
             "allow_direct": True, "max_bytes": limits.LEASE_BYTES, "max_msgs_per_subject": 1,
             "max_age": int(LEASE_S * _NS), "duplicate_window": int(LEASE_S * _NS),
         },
