@@ -12,10 +12,11 @@ STAMP := $(VENV)/.set-up
 # Slow tests run under CI=true only; PYTEST_ARGS adds to the command line (PYTEST_ARGS="-k retry -x").
 MARKERS := $(if $(filter true,$(CI)),,not slow)
 PYTEST_ARGS ?=
+CHAOS_ARGS ?=
 COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
-.PHONY: help setup run demo fmt check test proto lock clean
+.PHONY: help setup run demo fmt check test chaos proto lock clean
 
 help: ## show this list
 	@echo "make <target>:"
@@ -61,6 +62,10 @@ check: setup ## formatting, lint, types, import contracts, tidiness
 test: check ## everything that must hold before a change goes in (CI=true adds the slow tests)
 	@echo "test: $(if $(MARKERS),without slow tests (CI=true runs them too),all tests)"
 	@$(BIN)/pytest -m "$(MARKERS)" $(PYTEST_ARGS)
+
+chaos: setup ## kill everything 200 times over 105,000 tasks, then the named scenarios (an hour; CHAOS_ARGS="--seed 7")
+	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
+	@PTO_CHAOS_AWAY_S=60 $(BIN)/pytest tests/chaos
 
 proto: setup ## write the schemas, asyncapi.yaml and the reference table of events anew
 	@$(BIN)/python -m pto_proto.generate

@@ -1,0 +1,1 @@
+"""The system under crashes: real broker, real service processes, kill -9 and SIGSTOP at random moments."""
