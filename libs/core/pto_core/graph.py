@@ -47,23 +47,29 @@ def build_graph(tasks: Sequence[TaskSpec]) -> Graph:
     position = {spec.id: at for at, spec in enumerate(tasks)}
     children: list[list[int]] = [[] for _ in tasks]
     for at, spec in enumerate(tasks):
-        for dependency in dict.fromkeys(spec.depends_on):
+        for dependency in dict.fromkeys(spec.depends_on) if spec.depends_on else ():
             children[position[dependency]].append(at)
     order = _topological(tasks, children)
     remaining = [0.0] * len(tasks)
     for at in reversed(order):
-        behind = max((remaining[child] for child in children[at]), default=0.0)
+        behind = max([remaining[child] for child in children[at]]) if children[at] else 0.0
         estimate = tasks[at].estimate_s
         remaining[at] = behind + (DEFAULT_ESTIMATE_S if estimate is None else estimate)
-    by_rank = sorted(range(len(tasks)), key=lambda at: (remaining[at], -at))
+    # Of equals, the earlier in the plan is the more urgent: sorting keeps their order, so it starts from behind.
+    by_rank = sorted(range(len(tasks) - 1, -1, -1), key=remaining.__getitem__)
     rank = [0] * len(tasks)
     for urgency, at in enumerate(by_rank):
         rank[at] = urgency
     return Graph(tuple(map(tuple, children)), tuple(rank), tuple(by_rank))
 
 
+def unmet_at_first(spec: TaskSpec) -> int:
+    """How many tasks this one waits for."""
+    return len(set(spec.depends_on)) if spec.depends_on else 0
+
+
 def _topological(tasks: Sequence[TaskSpec], children: list[list[int]]) -> list[int]:
-    unmet = [len(set(spec.depends_on)) for spec in tasks]
+    unmet = [unmet_at_first(spec) for spec in tasks]
     order = [at for at, count in enumerate(unmet) if count == 0]
     for at in order:
         for child in children[at]:

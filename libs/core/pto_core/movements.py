@@ -7,7 +7,7 @@ Imports pto_proto and siblings only. Invariant: every change of a task's state a
 import sys
 from bisect import bisect_left, insort
 
-from pto_core.graph import PlanCycle, build_graph
+from pto_core.graph import PlanCycle, build_graph, unmet_at_first
 from pto_core.limits import INFRA_RETRIES, PLAN_RETRIES
 from pto_core.state import PlanParts, Run, State, Task
 from pto_core.transitions import (
@@ -127,7 +127,7 @@ def lay_out(run: Run, plan: PlanParts) -> None:
     except (PlanCycle, KeyError) as error:
         raise IllegalEvent(f"the plan cannot run: {error}") from error
     run.plans.clear()
-    run.tasks = [Task(spec, at, len(set(spec.depends_on))) for at, spec in enumerate(specs)]
+    run.tasks = [Task(spec, at, unmet_at_first(spec)) for at, spec in enumerate(specs)]
     run.index = {spec.id: at for at, spec in enumerate(specs)}
     run.counts = {TaskState.PLANNED: len(specs)}
     run.unended = len(specs)
