@@ -25,6 +25,7 @@ from pto_proto.envelope import Event, decode_event, encode_event
 from pto_proto.ids import Digest, InstanceId, Lane, RunId, TaskId
 from pto_proto.plans import TaskSpec
 from pto_proto.requests import RunRequested
+from pto_runtime.building import building
 
 Batch = tuple[Lane | None, RunId | None, Sequence[ev.Entry]]
 T = TypeVar("T")
@@ -132,15 +133,17 @@ def main() -> None:
         pstats.Stats(profile).sort_stats("tottime").print_stats(25)
         return
     timed("decode alone", entries, lambda: [None for data in log if not decode_event(data)])
-    state = timed("fold from zero", entries, lambda: fold(log))
+    with building():
+        state = timed("fold from zero", entries, lambda: fold(log))
     data = timed("write the snapshot", entries, lambda: seal(state, "PTO", "1.1"))
     print(f"{'snapshot':<28} {len(data) / 2**20:7.1f} MiB")
     before = timed("digest", entries, lambda: digest(state))
-    del state
+    state = State()
     gc.collect()
-    loaded = timed("load the snapshot", entries, lambda: unseal(data, "PTO"))
-    assert isinstance(loaded, Sealed)
-    timed("ask every run for its tasks", entries, lambda: [len(run.tasks) for run in loaded.state.runs.values()])
+    with building():
+        loaded = timed("load the snapshot", entries, lambda: unseal(data, "PTO"))
+        assert isinstance(loaded, Sealed)
+        timed("ask every run for its tasks", entries, lambda: [len(run.tasks) for run in loaded.state.runs.values()])
     print(f"digests agree: {digest(loaded.state) == before}")
     print(f"most memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 

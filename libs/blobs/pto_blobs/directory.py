@@ -64,7 +64,7 @@ class DirectoryBlobStore:
         return self.path_of(digest).exists()
 
     def _write(self, digest: Digest, data: bytes) -> None:
-        with _replacing(self.path_of(digest)) as file:
+        with replacing(self.path_of(digest)) as file:
             file.write(data)
 
     def _read(self, digest: Digest) -> bytes:
@@ -104,7 +104,7 @@ class DirectoryBlobStore:
             source = self.path_of(digest).open("rb")
         except FileNotFoundError as error:
             raise BlobMissing(f"no blob {digest} in {self._folder}") from error
-        with source, _replacing(path) as file:
+        with source, replacing(path) as file:
             while block := source.read(COPY_BYTES):
                 hasher.update(block)
                 file.write(block)
@@ -113,7 +113,7 @@ class DirectoryBlobStore:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A temporary file beside ``path`` that takes its place, on disk, when the block ends well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with _full_disk_is_store_full(), tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:

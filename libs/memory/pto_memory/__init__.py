@@ -8,6 +8,7 @@ from pto_memory.clock import VirtualClock
 from pto_memory.event_log import MemoryEventLog, MemoryReader
 from pto_memory.lease import MemoryLease, MemoryLeases
 from pto_memory.live import MemoryLiveChannel
+from pto_memory.snapshots import MemorySnapshotStore
 
 __all__ = [
     "MemoryBlobStore",
@@ -16,5 +17,6 @@ __all__ = [
     "MemoryLeases",
     "MemoryLiveChannel",
     "MemoryReader",
+    "MemorySnapshotStore",
     "VirtualClock",
 ]
