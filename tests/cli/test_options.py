@@ -54,7 +54,6 @@ def mistakes(*words: str) -> list[str]:
         (["a", "--model", "m"], "--model: real models are not available yet"),
         (["a", "--max-cost", "1"], "--max-cost: cost limits are not available yet"),
         (["a", "--approve"], "--approve: approval of plans is not available yet"),
-        (["a", "--reuse"], "--reuse: taking over finished work is not available yet"),
         (["a", "--engine", "api"], "--engine api: this engine is not available yet"),
         (["a", "--docker"], "--docker: this backend is not available yet"),
         (["a", "--slurm"], "--slurm: this backend is not available yet"),

@@ -7,11 +7,14 @@ import asyncio
 import shutil
 from datetime import UTC, datetime
 
+import msgspec
+
 from pto_cli.access import open_blob_cache
 from pto_cli.conduct import new_request_id
 from pto_cli.ending import exit_code, say_end
 from pto_cli.hosting import host
 from pto_cli.job import Job, make_job, write_job
+from pto_cli.leftovers import collect_finished, store_list
 from pto_cli.output_dir import OutputDir, open_output_dir
 from pto_cli.prepare import Prepared
 from pto_cli.progress import make_progress
@@ -21,9 +24,11 @@ from pto_core.views import RunView
 
 async def new_run(prepared: Prepared, output: OutputDir) -> tuple[RunFolder, RunNote, Job]:
     """Make the run's folder, with its job and its note. Raises StoreFull, OSError."""
-    loaded = prepared.loaded
-    plan, inputs = (loaded.plan, loaded.inputs) if loaded is not None else (None, ())
-    job = await make_job(prepared.request(), new_request_id(), open_blob_cache(), plan, inputs)
+    blobs, request = open_blob_cache(), prepared.request()
+    if prepared.options.reuse:
+        digest = await store_list(blobs, collect_finished())
+        request = msgspec.structs.replace(request, reuse_digest=digest)
+    job = await make_job(request, new_request_id(), blobs, *prepared.sources())
     folder = run_folder(job.request.run)
     note = RunNote(
         run=job.request.run,

@@ -13,6 +13,7 @@ from pathlib import Path
 from pto_cli.access import Access, host_run
 from pto_cli.conduct import End, NoteKeeper, ask_and_wait, catch_up, fetch_output, follow, submit
 from pto_cli.job import Job
+from pto_cli.leftovers import write_finished
 from pto_cli.live_lines import show_live
 from pto_cli.problems import Unavailable
 from pto_cli.progress import Progress
@@ -53,6 +54,7 @@ async def host(
             await _make_it_go_on(access, follower, job)
             end = await _follow(access, follower, job, progress, stop, _tell_once(folder, on_known))
             if end == "ended":
+                write_finished(folder, view)
                 await fetch_output(access, RunId(note.run), out_dir)
         finally:
             progress.close()

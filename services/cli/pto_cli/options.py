@@ -20,7 +20,6 @@ _NOT_YET = {
     "model": "--model: real models are not available yet; the simulated engine has none",
     "max_cost": "--max-cost: cost limits are not available yet; the simulated engine costs nothing",
     "approve": "--approve: approval of plans is not available yet; look at the plan with --dry-run",
-    "reuse": "--reuse: taking over finished work is not available yet",
 }
 
 
@@ -39,6 +38,7 @@ class RunOptions:
     sandbox: str = "agents"
     engine: str = "simulated"
     dry_run: bool = False
+    reuse: bool = False
     detach: bool = False
     nats_url: str = ""
     json: bool = False
@@ -58,8 +58,8 @@ def read_options(typed: Namespace, environment: Mapping[str, str]) -> tuple[RunO
         *_check_not_yet(values),
         *_check_talk(values),
     ]
-    executors = _whole(values, "max_executors", 1, MAX_EXECUTORS, problems)
-    retries = _whole(values, "max_retries", 0, MAX_RETRIES, problems)
+    executors = whole_number(values, "max_executors", 1, MAX_EXECUTORS, problems)
+    retries = whole_number(values, "max_retries", 0, MAX_RETRIES, problems)
     if values["output_dir"] is not None and not values["output_dir"].strip():
         problems.append("--output-dir: is empty; name a folder")
     if problems:
@@ -76,6 +76,7 @@ def read_options(typed: Namespace, environment: Mapping[str, str]) -> tuple[RunO
         sandbox=_value(values, "sandbox"),
         engine=_value(values, "engine"),
         dry_run=values["dry_run"],
+        reuse=values["reuse"],
         detach=values["detach"],
         nats_url=nats_url,
         json=values["json"],
@@ -92,7 +93,8 @@ def _value(values: Mapping[str, Any], field: str) -> str:
     return _BY_FIELD[field].default if values[field] is None else str(values[field])
 
 
-def _whole(values: Mapping[str, Any], field: str, low: int, high: int, problems: list[str]) -> int:
+def whole_number(values: Mapping[str, Any], field: str, low: int, high: int, problems: list[str]) -> int:
+    """The number that was typed for the flag, or its default; what is none is added to ``problems``."""
     text = _value(values, field)
     number = int(text) if text.removeprefix("-").isdecimal() and text.isascii() and len(text) <= 18 else None
     if number is None or not low <= number <= high:

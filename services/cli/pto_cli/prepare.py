@@ -16,6 +16,7 @@ from pto_cli.problems import WrongUse
 
 if TYPE_CHECKING:
     from pto_client.plan_file import LoadedPlan
+    from pto_proto.plans import Plan
     from pto_proto.requests import RunRequested
 
 
@@ -25,14 +26,26 @@ class Prepared:
 
     options: RunOptions
     name: str
-    loaded: "LoadedPlan | None"
+    loaded: "LoadedPlan | None" = None
+    again: "RunRequested | None" = None
+    """What an earlier run was asked for with, to be asked for again; its inputs are stored."""
+    plan: "Plan | None" = None
+    """The plan of that run."""
+
+    def sources(self) -> "tuple[Plan | None, tuple[tuple[str, Path], ...]]":
+        """Plan and input files that must be stored before the request is sent."""
+        return (self.loaded.plan, self.loaded.inputs) if self.loaded is not None else (self.plan, ())
 
     def request(self) -> "RunRequested":
-        """The request, under a new run id, without what must be stored first (plan and inputs)."""
+        """The request, under a new run id, without what must be stored first."""
+        import msgspec
+
         from pto_proto.ids import RunId
         from pto_proto.requests import RunRequested
 
         options = self.options
+        if self.again is not None:
+            return msgspec.structs.replace(self.again, run=RunId(new_run_id(self.name)))
         return RunRequested(
             run=RunId(new_run_id(self.name)),
             name=self.name,
@@ -43,6 +56,7 @@ class Prepared:
             on_failure=options.on_failure,  # type: ignore[arg-type]
             on_conflict=options.on_conflict,  # type: ignore[arg-type]
             sandbox=options.sandbox,  # type: ignore[arg-type]
+            reuse=options.reuse and bool(options.nats_url),
         )
 
 

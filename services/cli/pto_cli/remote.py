@@ -22,12 +22,11 @@ from pto_client.follower import Follower
 
 async def run_there(prepared: Prepared, stop: asyncio.Event) -> int:
     """Ask for the run at the broker and, unless detached, follow it to the end. Returns the exit code."""
-    options, loaded = prepared.options, prepared.loaded
+    options = prepared.options
     access = await open_remote(options.nats_url, os.environ)
     progress = make_progress(json=options.json, quiet=options.quiet or options.detach, verbose=options.verbose)
     try:
-        plan, inputs = (loaded.plan, loaded.inputs) if loaded is not None else (None, ())
-        job = await make_job(prepared.request(), new_request_id(), access.blobs, plan, inputs)
+        job = await make_job(prepared.request(), new_request_id(), access.blobs, *prepared.sources())
         follower = Follower(access.session.view, job.request.run)
         await catch_up(follower, progress)
         await submit(access, job)
