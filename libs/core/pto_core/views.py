@@ -167,6 +167,8 @@ def _on_ready(view: RunView, entry: ev.TaskReady) -> None:
 
 def _on_started(view: RunView, entry: ev.TaskStarted) -> None:
     attempt = view.attempt(entry)
+    if attempt is not None:
+        attempt.unknown = False
     if attempt is not None and attempt.started_at is None:
         attempt.started_at = entry.at
         attempt.job = entry.job
@@ -177,6 +179,7 @@ def _on_job_state(view: RunView, entry: ev.JobStateChanged) -> None:
     if attempt is not None:
         attempt.job = entry.job or attempt.job
         attempt.job_state = entry.state
+        attempt.unknown = False
 
 
 def _on_unknown(view: RunView, entry: ev.AttemptUnknown) -> None:

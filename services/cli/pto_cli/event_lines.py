@@ -3,13 +3,18 @@
 Imports core and proto only. Invariant: what is said follows from the event and the view that has just taken it in.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from pto_cli.render import SYSTEM, clean, count, counts_line, duration, is_simulated
+from pto_core.reuse import wants_reuse
 from pto_core.views import RunView
 from pto_proto import events as ev
 from pto_proto.envelope import Event
+
+MAX_SOURCES = 3
+"""Runs named from which tasks were taken over."""
 
 
 def event_lines(view: RunView, event: Event) -> Iterator[str]:
@@ -27,6 +32,7 @@ def event_lines(view: RunView, event: Event) -> Iterator[str]:
 def _accepted(view: RunView, entry: ev.RunAccepted) -> Iterator[str]:
     request = entry.request
     what = clean(request.name or request.requirement, 100)
+    what += f", goes on where {clean(request.resumes, 60)} ended" if request.resumes else ""
     yield f"run {view.id} accepted: {what} (at most {request.max_executors} at once on {request.backend})"
     if request.engine == "simulated" and request.requirement:
         yield "SIMULATED: the engine makes up a project; no model is asked"
@@ -44,8 +50,16 @@ def _planned(view: RunView, entry: ev.PlanFinished) -> Iterator[str]:
 
 def _settled(view: RunView, entry: ev.PlanSettled) -> Iterator[str]:
     run = view.run
-    if run is not None and is_simulated(view) and not run.request.requirement:
+    if run is None:
+        return
+    if is_simulated(view) and not run.request.requirement:
         yield "SIMULATED: agents' work is made up; no model is asked"
+    if wants_reuse(run):
+        sources = Counter(entry.source_run for entry in run.reused.values())
+        taken = "".join(
+            f", {number} from run {clean(source, 60)}" for source, number in sources.most_common(MAX_SOURCES)
+        )
+        yield f"{len(run.reused)} of {count(len(run.tasks), 'task')} taken over{taken}"
 
 
 def _started(view: RunView, entry: ev.TaskStarted) -> Iterator[str]:
@@ -81,6 +95,12 @@ def _retry(view: RunView, entry: ev.TaskRetryScheduled) -> Iterator[str]:
 
 def _unknown(view: RunView, entry: ev.AttemptUnknown) -> Iterator[str]:
     yield f"{entry.task}: no news of attempt {entry.attempt} from {entry.instance}"
+
+
+def _known_again(view: RunView, entry: ev.JobStateChanged) -> Iterator[str]:
+    yield f"{entry.task}: attempt {entry.attempt} is {clean(entry.state)}" + (
+        f" ({clean(entry.detail)})" if entry.detail else ""
+    )
 
 
 def _lost(view: RunView, entry: ev.AttemptLost) -> Iterator[str]:
@@ -124,6 +144,7 @@ _SAY: dict[type[ev.Entry], Callable[[RunView, Any], Iterator[str]]] = {
     ev.TaskFinished: _finished,
     ev.TaskRetryScheduled: _retry,
     ev.AttemptUnknown: _unknown,
+    ev.JobStateChanged: _known_again,
     ev.AttemptLost: _lost,
     ev.LanePaused: _lane_paused,
     ev.RunPaused: _paused,
