@@ -41,6 +41,8 @@ class TaskSummary(msgspec.Struct, frozen=True, kw_only=True):
     depends_on: tuple[str, ...]
     files: int
     attempts: tuple[AttemptSummary, ...]
+    reused_from: str = ""
+    """The run in which it succeeded, if its outputs were taken over from there."""
 
 
 class CriticalPath(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +59,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     run: str
     name: str
     requirement: str
+    resumes: str
+    """The run that this one continues; empty: none."""
     status: str
     reason: str
     simulated: bool
@@ -109,6 +113,7 @@ def summarize(view: RunView) -> Summary:
         run=run.id,
         name=run.request.name or (plan.name if plan else ""),
         requirement=run.request.requirement,
+        resumes=run.request.resumes,
         status=finished.status if finished else run.phase.value,
         reason=finished.reason if finished else "",
         simulated=is_simulated(view),
@@ -144,6 +149,7 @@ def summarize(view: RunView) -> Summary:
 
 def _tasks(view: RunView) -> tuple[TaskSummary, ...]:
     found = []
+    reused = view.run.reused if view.run else {}
     for task in view.run.tasks if view.run else ():
         attempts = view.attempts.get(task.spec.id, [])
         found.append(
@@ -154,6 +160,7 @@ def _tasks(view: RunView) -> tuple[TaskSummary, ...]:
                 depends_on=task.spec.depends_on,
                 files=attempts[-1].files if attempts else 0,
                 attempts=tuple(map(_attempt, attempts)),
+                reused_from=reused[task.spec.id].source_run if task.spec.id in reused else "",
             )
         )
     return tuple(found)

@@ -1,13 +1,14 @@
 """The texts that come with a merged project: README.md and docs/execution.md.
 
-Pure; imports siblings only. Invariant: no time, run id, slot or host name is in them, so that the same plan with the
-same results gives the same bytes wherever it ran, also when services were killed on the way.
+Pure; imports siblings only. Invariant: no time, slot or host name is in them, and no run but those whose outputs were
+taken over, so that the same plan with the same results gives the same bytes wherever it ran, also when services were
+killed on the way.
 """
 
 from collections.abc import Iterable, Sequence
 
 from pto_core.consolidation import Consolidated
-from pto_core.state import Task
+from pto_core.state import Run, Task
 from pto_core.transitions import DONE_STATES
 from pto_core.views import RunView
 from pto_proto.plans import TaskSpec
@@ -62,6 +63,8 @@ def render_execution_doc(view: RunView, merged: Consolidated) -> str:
         attempts = sum(attempt.failure not in NOT_ITS_OWN for attempt in view.attempts.get(spec.id, ()))
         after = ", ".join(spec.depends_on) or "-"
         lines.append(f"| {spec.id} | {_cell(spec.title or _does(spec))} | {after} | {task.state.value} | {attempts} |")
+    if run is not None and run.reused:
+        lines += ["", "## Taken over", "", *_taken_over(run)]
     lines += ["", "## Files", "", "| file | task |", "|---|---|"]
     lines += [f"| {_escaped(file.path)} | {file.task} |" for file in merged.files]
     if merged.conflicts:
@@ -76,6 +79,15 @@ def render_execution_doc(view: RunView, merged: Consolidated) -> str:
         lines += ["", "## Missing", ""]
         lines += [f"- {task.spec.id}: {task.state.value}{_why(task)}" for task in failed]
     return "\n".join([*lines, ""])
+
+
+def _taken_over(run: Run) -> list[str]:
+    """By the runs in which the tasks succeeded, in plan order."""
+    tasks: dict[str, list[str]] = {}
+    for task in run.tasks:
+        if task.spec.id in run.reused:
+            tasks.setdefault(run.reused[task.spec.id].source_run, []).append(task.spec.id)
+    return [f"- from run {_escaped(_line(source))}: {', '.join(names)}" for source, names in tasks.items()]
 
 
 def _missing(view: RunView) -> list[str]:

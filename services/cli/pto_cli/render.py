@@ -127,9 +127,10 @@ def state_of(view: RunView) -> str:
 
 
 def counts_line(run: Run) -> str:
-    """``3 of 6 done, 2 running, 1 waits for its retry``."""
+    """``3 of 6 done, 1 reused, 2 running, 1 waiting for a retry``."""
     words = [f"{sum(run.counts.get(state, 0) for state in DONE_STATES)} of {len(run.tasks)} done"]
     for state, what in (
+        (TaskState.REUSED, "reused"),
         (TaskState.RUNNING, "running"), (TaskState.READY, "starting"), (TaskState.WAITING_RETRY, "waiting for a retry"),
         (TaskState.FAILED, "failed"), (TaskState.SKIPPED, "skipped"), (TaskState.CANCELLED, "cancelled"),
     ):  # fmt: skip
@@ -217,6 +218,8 @@ def _what(view: RunView, task: Task, last: AttemptView | None) -> str:
     run = view.run
     if run is not None and task.state is TaskState.PLANNED and task.unmet:
         return f"waits for {', '.join(unmet(run, task))}"
+    if run is not None and task.state is TaskState.REUSED:
+        return f"taken over from run {clean(run.reused[task.spec.id].source_run, 60)}"
     if last is not None and last.outcome not in (None, "succeeded"):
         return clean(last.reason, 100)
     return clean(task.spec.title, 60)

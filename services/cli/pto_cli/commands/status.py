@@ -33,12 +33,14 @@ async def _status(typed: Namespace) -> int:
                 lines.append(f"nobody hosts this run; `orchestrator resume {typed.run}` picks it up")
             write_lines(lines)
             return EXIT_OK
+        reused = view.run.reused if view.run is not None else {}
         tasks = [
             {
                 "id": task.spec.id,
                 "state": task.state.value,
                 "attempts": len(view.attempts.get(task.spec.id, ())),
                 "reason": task.reason,
+                "reused_from": reused[task.spec.id].source_run if task.spec.id in reused else "",
             }
             for task in (view.run.tasks if view.run is not None else ())
         ]
