@@ -36,8 +36,8 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="keep the folder even if all went well")
     typed = parser.parse_args()
     scale = Scale(
-        pace=Pace(kills=typed.kills, freezes=typed.stops), noop_runs=max(1, typed.noops // NOOPS), noops=NOOPS, layers=25,
-        executors=1000, command_runs=max(1, typed.commands // COMMANDS), commands=COMMANDS,
+        pace=Pace(kills=typed.kills, freezes=typed.stops), noop_runs=max(1, typed.noops // NOOPS), noops=NOOPS, layers=4,
+        executors=1000, command_runs=max(1, typed.commands // COMMANDS), commands=COMMANDS, sleep_s=0.2,
     )  # fmt: skip
     folder = Path(tempfile.mkdtemp(prefix="pto-chaos-"))
     print(f"seed {typed.seed}, folder {folder}", flush=True)

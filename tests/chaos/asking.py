@@ -94,8 +94,8 @@ class Watcher:
     """Reads the mirror all the time: what has ended, who leads."""
 
     def __init__(self, requester: Requester, check: Callable[[], None] = lambda: None) -> None:
-        self._requester = requester
-        self._check = check
+        self.requester = requester
+        self.check = check
         """Called while waiting; raises when waiting is pointless."""
         self._task: asyncio.Task[None] | None = None
         self.seq = 0
@@ -131,14 +131,14 @@ class Watcher:
         while not condition():
             if self._task is not None and self._task.done():
                 self._task.result()
-            self._check()
+            self.check()
             assert time.monotonic() < deadline, f"{what} did not come within {timeout_s:g} s ({dict(self.kinds)})"
             await asyncio.sleep(0.05)
 
     async def _watch(self) -> None:
         while True:
             try:
-                reader = await self._requester.session.view.read(after=self.seq)
+                reader = await self.requester.session.view.read(after=self.seq)
             except LogUnavailable:
                 await asyncio.sleep(0.2)
                 continue

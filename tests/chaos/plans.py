@@ -26,10 +26,14 @@ def noop_plan(count: int, layers: int) -> Plan:
 
 
 def command_plan(count: int, *, sleep_s: float = 0.0) -> Plan:
-    """``count`` commands that append a line each; some make a file, some wait for another one."""
+    """``count`` commands that append a line each; some make a file, some wait for another one.
+
+    Half of them leave their trace before they sleep, the others after it.
+    """
     tasks = []
     for number in range(count):
-        command = f"sleep {sleep_s}; {APPEND}" if sleep_s else APPEND
+        steps = [APPEND, f"sleep {sleep_s}"] if number % 2 else [f"sleep {sleep_s}", APPEND]
+        command = "; ".join(steps) if sleep_s else APPEND
         if number % OUTPUT_EVERY == 0:
             command += f"; echo made by {number} > made-{number}.txt"
         depends_on = (TaskId(f"c{number - 5}"),) if number % 7 == 6 else ()

@@ -4,13 +4,10 @@ Invariant: only processes that the site started, or that those started, are ever
 """
 
 import asyncio
-import ctypes
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,12 +18,9 @@ from pto_bus.connect import connect
 from pto_bus.topology import Account, Sizes, single_host_accounts
 from pto_proto.ids import LANE_LOCAL
 
-BIN = Path(sys.executable).parent
+from .processes import BIN, PYTHON, die_with_parent, ended, processes_with, start_command
+
 PASSWORD = "for-tests"
-PYTHON = {name: os.environ[name] for name in ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE") if name in os.environ}
-"""Whose code is tested."""
-PR_SET_PDEATHSIG = 1
-libc = ctypes.CDLL(None)
 STOP_S = 20.0
 """How long a service may take to end in order before it is a finding."""
 CLEAN_S = 20.0
@@ -114,7 +108,7 @@ class Site:
         with (place / "log").open("ab") as log:
             process = subprocess.Popen(
                 [BIN / service.program], env=environment, cwd=place, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True, preexec_fn=_die_with_parent,
+                start_new_session=True, preexec_fn=die_with_parent,
             )  # fmt: skip
         running = Running(service, process, place)
         self.running[folder or service.name] = running
@@ -184,17 +178,10 @@ class Site:
 
     # --- the command line ---
 
-    def command(self, *words: str, user: str = "requester", url: bool = True) -> subprocess.Popen[str]:
-        """``orchestrator WORDS`` as a process."""
+    def command(self, *words: str, user: str = "requester") -> subprocess.Popen[str]:
+        """``orchestrator WORDS`` at this site's broker, as a process."""
         place = self.folder / f"{user}-command"
-        environment = self.environment(user, place)
-        if not url:
-            environment = {key: value for key, value in environment.items() if not key.startswith(("NATS_", "PTO_P"))}
-        more = ["--nats-url", self.url] if url else []
-        return subprocess.Popen(
-            [BIN / "orchestrator", *words, *more], env=environment, cwd=place, stdin=subprocess.DEVNULL, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=_die_with_parent,
-        )  # fmt: skip
+        return start_command(place, self.environment(user, place), *words, "--nats-url", self.url)
 
     def orchestrator(self, *words: str, user: str = "requester", timeout_s: float = 120) -> tuple[int, str]:
         """(exit code, all it said) of a command at this site's broker."""
@@ -229,36 +216,6 @@ class Site:
         while (left := list(processes_with(str(self.folder)))) and time.monotonic() < until:
             time.sleep(0.1)
         return left
-
-
-def ended(process: "subprocess.Popen[str]", timeout_s: float = 120) -> tuple[int, str]:
-    """(exit code, all it said) of a command, waited for."""
-    try:
-        out, err = process.communicate(timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        out, err = process.communicate()
-        raise AssertionError(f"a command did not end in {timeout_s:g} s; it said:\n{out}{err}") from None
-    return process.returncode, out + err
-
-
-def processes_with(text: str) -> Iterator[int]:
-    """Ids of the processes, this one aside, whose environment holds this text."""
-    wanted = text.encode()
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            with suppress(OSError):
-                if wanted in (entry / "environ").read_bytes() and _is_alive(entry):
-                    yield int(entry.name)
-
-
-def _is_alive(entry: Path) -> bool:
-    return (entry / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
-
-
-def _die_with_parent() -> None:
-    """Runs in the child before exec: an end of the tests, however it comes, ends the services."""
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 async def until(condition, timeout_s: float = 60.0, *, every_s: float = 0.1, what: str = "it") -> None:  # type: ignore[no-untyped-def]
