@@ -16,7 +16,7 @@ CHAOS_ARGS ?=
 COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
-.PHONY: help setup run demo fmt check test chaos proto lock clean
+.PHONY: help setup run demo fmt check test sim chaos proto lock clean
 
 help: ## show this list
 	@echo "make <target>:"
@@ -66,6 +66,9 @@ test: check ## everything that must hold before a change goes in (CI=true adds t
 chaos: setup ## kill everything 200 times over 105,000 tasks, then the named scenarios (an hour; CHAOS_ARGS="--seed 7")
 	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 	@PTO_CHAOS_AWAY_S=60 $(BIN)/pytest tests/chaos
+
+sim: setup ## try the services under thousands of simulated faults (SEEDS=0:10000, or one with what happens: SEED=123)
+	@PYTHONHASHSEED=0 $(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),0:2000) --jobs 2)
 
 proto: setup ## write the schemas, asyncapi.yaml and the reference table of events anew
 	@$(BIN)/python -m pto_proto.generate

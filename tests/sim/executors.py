@@ -1,0 +1,222 @@
+"""Fake executors: what really ran, when, and what they said about it, true or not.
+
+Invariant: how an attempt ends depends on its task's behaviour and on how many of its failures the log holds; lies are
+told only after the true end was reported.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from pto_ports.backend import LiveLine, Order, Report
+from pto_proto import events as ev
+from pto_proto.ids import MERGE_TASK, NO_DIGEST, InstanceId, RunId, digest_of
+from pto_proto.subjects import lane_filter
+
+from .stories import Name
+
+if TYPE_CHECKING:
+    from .world import Process, World
+
+
+@dataclass
+class Work:
+    """One attempt that runs on a host."""
+
+    order: Order
+    name: Name
+    timer: asyncio.TimerHandle | None = None
+    is_stopping: bool = False
+
+
+@dataclass
+class Host:
+    """The machine of one dispatcher instance: it stays when the dispatcher dies."""
+
+    running: dict[Name, Work] = field(default_factory=dict)
+    ended: dict[Name, tuple[Order, tuple[ev.Entry, ...]]] = field(default_factory=dict)
+    """Ends that no dispatcher has heard of yet."""
+    backend: "FakeBackend | None" = None
+
+
+@dataclass
+class Ledger:
+    """What executors really did."""
+
+    starts: dict[Name, list[tuple[float, str]]] = field(default_factory=dict)
+    """Attempt -> (moment, incarnation) of each start of its work."""
+
+
+def identity(order: Order, at: int) -> dict[str, Any]:
+    """The fields that every entry about this attempt has."""
+    ready = order.ready
+    return {"at": at, "cause": order.seq, "task": ready.task, "attempt": ready.attempt, "round": ready.round}
+
+
+def name_of(order: Order) -> Name:
+    return (order.run, order.ready.task, order.ready.round, order.ready.attempt)
+
+
+class FakeBackend:
+    """The Backend port of one dispatcher process."""
+
+    def __init__(self, world: "World", process: "Process", host: Host, abilities: tuple[str, ...]) -> None:
+        self._world = world
+        self._process = process
+        self._life = process.life
+        self._wire = process.wire
+        self._host = host
+        self._abilities = abilities
+        self._random: Random = world.random
+        self._report: Report | None = None
+        self.instance = InstanceId(process.name)
+        host.backend = self
+        if not world.profile.survivors:
+            self._life.at_death.append(self._die)
+
+    def can_run(self) -> tuple[str, ...]:
+        return self._abilities
+
+    async def open(self, report: Report, live: LiveLine) -> None:
+        self._report = report
+
+    async def close(self) -> None:
+        pass
+
+    async def start(self, order: Order) -> None:
+        world, name = self._world, name_of(order)
+        self._check_start(order, name)
+        world.ledger.starts.setdefault(name, []).append((world.loop.time(), self._life.incarnation))
+        world.trace(f"{self.instance}: starts {name[1]}.{name[3]} of {name[0]}")
+        work = self._host.running[name] = Work(order, name)
+        behaviour = world.asks[order.run].behaviour(order.ready.task)
+        took = self._random.uniform(*behaviour.duration_s)
+        if self._random.random() < world.profile.manners.slow:
+            took += self._random.choice((5.0, 12.0, 40.0))
+        if self._random.random() < 0.9:
+            self._say(order, ev.TaskStarted(**identity(order, world.clock.now_ms()), instance=self.instance))
+        context = world.outside if world.profile.survivors else self._life.context
+        work.timer = world.loop.call_later(took, self._end, work, False, context=context)
+
+    async def stop(self, order: Order, reason: str) -> None:
+        work = self._host.running.get(name_of(order))
+        if work is None or work.is_stopping:
+            return
+        work.is_stopping = True
+        assert work.timer is not None
+        work.timer.cancel()
+        slow = self._random.random() < self._world.profile.manners.dawdle
+        took = self._random.choice((2.0, 15.0)) if slow else 0.01
+        context = self._world.outside if self._world.profile.survivors else self._life.context
+        work.timer = self._world.loop.call_later(took, self._end, work, True, context=context)
+
+    async def adopt(self, order: Order) -> bool:
+        name = name_of(order)
+        if name in self._host.ended:
+            order, entries = self._host.ended.pop(name)
+            self._say(order, *entries)
+            return True
+        return name in self._host.running
+
+    # --- one attempt ---
+
+    def _check_start(self, order: Order, name: Name) -> None:
+        """No attempt starts twice, nor after its dispatcher read that it must not."""
+        world = self._world
+        what = f"{name[1]}.{name[3]} of {name[0]} starts at {world.loop.time():.3f} in {self.instance}"
+        if name in world.ledger.starts:
+            world.complain(f"promise 2: {what}, and started before: {world.ledger.starts[name]}")
+        attempt = world.judge.attempts.get(name)
+        if attempt is None:
+            world.complain(f"promise 4: {what}, and was never handed out")
+            return
+        if attempt.instance != self.instance:
+            world.complain(f"promise 4: {what}, and was handed out to {attempt.instance}")
+        read = self._wire.read_up_to.get(lane_filter(attempt.lane), 0)
+        for seq in (attempt.stop_seq, attempt.end_seq):
+            if 0 < seq <= read:
+                world.complain(f"promise 4: {what}, which had read at {seq} that it must not")
+
+    def _end(self, work: Work, is_stopped: bool) -> None:
+        self._host.running.pop(work.name, None)
+        order, now = work.order, self._world.clock.now_ms()
+        base = identity(order, now)
+        failure, entries = self._outcome(order, is_stopped), []
+        if order.ready.task == MERGE_TASK and failure is None:
+            entries.append(ev.RunConsolidated(**base, tree_digest="t", manifest="m", files=0, lines=0))
+        entries.append(self._finished(order, failure))
+        self._tell(work.order, tuple(entries))
+
+    def _tell(self, order: Order, entries: tuple[ev.Entry, ...]) -> None:
+        backend = self._host.backend
+        if backend is not None and not backend._life.is_dead and backend._report is not None:
+            self._world.loop.call_soon(backend._tell_all, order, entries, context=backend._life.context)
+        else:
+            self._host.ended[name_of(order)] = (order, entries)
+
+    def _tell_all(self, order: Order, entries: tuple[ev.Entry, ...]) -> None:
+        self._say(order, *entries)
+        self._lie(order, entries)
+
+    def _outcome(self, order: Order, is_stopped: bool) -> ev.FailureClass | None:
+        if is_stopped:
+            return "cancelled"
+        story = self._world.judge.runs[order.run].story(order.ready.task)
+        counted = sum(a.is_own and a.failure != "cancelled" for a in story.attempts if a.ready_seq < order.seq)
+        failures = self._world.asks[order.run].behaviour(order.ready.task).failures
+        return failures[counted] if counted < len(failures) else None
+
+    def _finished(self, order: Order, failure: ev.FailureClass | None) -> ev.TaskFinished:
+        base = identity(order, self._world.clock.now_ms())
+        if failure is None:
+            digest = manifest_of(order.run, order.ready.task)
+            return ev.TaskFinished(**base, instance=self.instance, outcome="succeeded", manifest=digest, tree=digest)
+        outcome: ev.Outcome = "cancelled" if failure == "cancelled" else "failed"
+        return ev.TaskFinished(
+            **base, instance=self.instance, outcome=outcome, failure=failure, reason=f"executor says {failure}"
+        )
+
+    def _die(self) -> None:
+        """The attempts die with their dispatcher."""
+        for work in self._host.running.values():
+            if work.timer is not None:
+                work.timer.cancel()
+        self._host.running.clear()
+        self._host.ended.clear()
+
+    # --- lies ---
+
+    def _lie(self, order: Order, entries: tuple[ev.Entry, ...]) -> None:
+        manners, random, world = self._world.profile.manners, self._random, self._world
+        ready = order.ready
+        if random.random() < manners.twice:
+            started = ev.TaskStarted(**identity(order, world.clock.now_ms()), instance=self.instance)
+            self._say(order, started, *entries)
+        if random.random() < manners.contradict:
+            ends = (None, "task", "cancelled", "infra")
+            self._say(order, self._finished(order, random.choice(ends)))
+        if random.random() < manners.stale and ready.attempt > 1:
+            fields = {"attempt": ready.attempt - 1}
+            stale = self._finished(order, random.choice((None, "task")))
+            self._say(order, ev.TaskFinished(**{**_fields(stale), **fields}))
+        if random.random() < manners.late:
+            again = self._finished(order, random.choice((None, "task")))
+            world.loop.call_later(random.uniform(5.0, 60.0), self._say, order, again, context=self._life.context)
+        if random.random() < manners.unheard:
+            world.trace(f"{self.instance}: reports {ready.task}.{ready.attempt + 1}, which was never ordered")
+            unheard = self._finished(order, None)
+            self._say(order, ev.TaskFinished(**{**_fields(unheard), "attempt": ready.attempt + 1}))
+
+    def _say(self, order: Order, *entries: ev.Entry) -> None:
+        assert self._report is not None
+        self._report(order, *entries)
+
+
+def manifest_of(run: RunId, task: str) -> str:
+    """What a task's outputs are named by: the same in every world."""
+    return digest_of(f"{run}/{task}".encode()) if not task.startswith("_") else NO_DIGEST
+
+
+def _fields(entry: ev.TaskFinished) -> dict[str, Any]:
+    return {name: getattr(entry, name) for name in entry.__struct_fields__}

@@ -1,0 +1,323 @@
+"""What the log says, read anew by rules of its own: a small fold that shares nothing with the product's.
+
+Invariant: it looks at the first copy of every fact only, in log order; each broken promise becomes one sentence.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+from pto_proto import events as ev
+from pto_proto.envelope import Event
+from pto_proto.ids import InstanceId, Lane, RunId, TaskId
+
+from .stories import INFRA_BOUND, Attempt, Name, RunStory, TaskStory
+
+
+class Judge:
+    """Feed it every stored event, in order, with how far its writer had read."""
+
+    def __init__(self, complain: Callable[[str], None]) -> None:
+        self.complain = complain
+        self.runs: dict[RunId, RunStory] = {}
+        self.epoch: tuple[int, str] = (0, "")
+        self.instances: dict[tuple[Lane, InstanceId], list[tuple[int, str, int]]] = defaultdict(list)
+        """(sequence, incarnation, capacity) of each announcement."""
+        self.lanes_paused: dict[Lane, int] = {}
+        self.attempts: dict[Name, Attempt] = {}
+        self.answers: dict[int, ev.AnswerEntry] = {}
+        self.seen: set[str] = set()
+
+    def apply(self, seq: int, event: Event, writer_read: int) -> None:
+        """One stored event; a copy of one that is known changes nothing."""
+        copy = f"{event.source} {event.id}"
+        if copy in self.seen:
+            return
+        self.seen.add(copy)
+        if event.source.startswith("scheduler/"):
+            self._check_epoch(seq, event)
+        handler = _HANDLERS.get(event.kind)
+        for entry in event.entries:
+            if isinstance(entry, ev.AnswerEntry) and entry.request_seq:
+                self._check_answer(seq, entry)
+            if handler is not None:
+                handler(self, seq, event, entry, writer_read)
+
+    def run_of(self, seq: int, event: Event) -> RunStory | None:
+        story = self.runs.get(event.run) if event.run is not None else None
+        if story is None:
+            self.complain(f"promise 1: {event.kind.__name__} at {seq} for {event.run}, which was never accepted")
+        return story
+
+    def _check_epoch(self, seq: int, event: Event) -> None:
+        epoch = int(event.id.split(".")[0])
+        if event.kind is ev.SchedulerEpochStarted:
+            entry = event.entries[0]
+            if entry.epoch <= self.epoch[0]:
+                self.complain(f"promise 8: epoch {entry.epoch} at {seq} begins after epoch {self.epoch[0]}")
+            self.epoch = (entry.epoch, event.source)
+        elif (epoch, event.source) != self.epoch:
+            self.complain(f"promise 8: {event.kind.__name__} {event.id} of {event.source} at {seq} in {self.epoch}")
+
+    def _check_answer(self, seq: int, entry: ev.AnswerEntry) -> None:
+        if entry.request_seq in self.answers:
+            self.complain(f"promise 1: request {entry.request_seq} is answered again at {seq}")
+        self.answers[entry.request_seq] = entry
+
+    # --- runs ---
+
+    def on_accepted(self, seq: int, event: Event, entry: ev.RunAccepted, writer_read: int) -> None:
+        assert event.run is not None
+        if event.run in self.runs:
+            self.complain(f"promise 1: {event.run} is accepted again at {seq}")
+            return
+        self.runs[event.run] = RunStory(event.run, entry.request, seq, entry.request.max_executors)
+
+    def on_planned(self, seq: int, event: Event, entry: ev.TaskPlanned, writer_read: int) -> None:
+        if run := self.run_of(seq, event):
+            run.planned.setdefault(entry.plan_digest, {}).setdefault(entry.part, entry.tasks)
+
+    def on_plan_finished(self, seq: int, event: Event, entry: ev.PlanFinished, writer_read: int) -> None:
+        run = self.run_of(seq, event)
+        if run is not None and len(run.planned.get(entry.plan_digest, ())) == entry.parts:
+            run.plans.append(entry.plan_digest)
+
+    def on_settled(self, seq: int, event: Event, entry: ev.PlanSettled, writer_read: int) -> None:
+        run = self.run_of(seq, event)
+        if run is None or entry.decision == "rejected":
+            if run is not None:
+                self.on_cancelling(seq, event, entry, writer_read)
+            return
+        self._must_go_on(run, seq, event)
+        if run.settled_seq:
+            self.complain(f"promise 6: the plan of {run.run} is settled again at {seq}")
+            return
+        run.settled_seq = seq
+        for part in sorted(run.planned.get(entry.plan_digest, {})):
+            for spec in run.planned[entry.plan_digest][part]:
+                run.tasks[spec.id] = TaskStory(spec)
+                run.order.append(spec.id)
+
+    def on_paused(self, seq: int, event: Event, entry: ev.RunPaused, writer_read: int) -> None:
+        if run := self.run_of(seq, event):
+            self._must_go_on(run, seq, event)
+            run.paused = entry.kind
+            run.is_poisoned = run.is_poisoned or entry.kind == "poisoned"
+
+    def on_resumed(self, seq: int, event: Event, entry: ev.RunResumed, writer_read: int) -> None:
+        if run := self.run_of(seq, event):
+            self._must_go_on(run, seq, event)
+            run.paused = ""
+
+    def on_budget(self, seq: int, event: Event, entry: ev.BudgetChanged, writer_read: int) -> None:
+        if run := self.run_of(seq, event):
+            self._must_go_on(run, seq, event)
+            run.executors = entry.max_executors
+
+    def on_cancelling(self, seq: int, event: Event, entry: Any, writer_read: int) -> None:
+        run = self.run_of(seq, event)
+        if run is None:
+            return
+        self._must_go_on(run, seq, event)
+        if run.cancelling_seq:
+            return
+        run.cancelling_seq = seq
+        for name in run.order:
+            story = run.tasks[name]
+            if not story.state and not (story.attempts and not story.attempts[-1].end_seq):
+                story.state = "cancelled"
+
+    def on_executed(self, seq: int, event: Event, entry: ev.RunExecuted, writer_read: int) -> None:
+        run = self.run_of(seq, event)
+        if run is None:
+            return
+        self._must_go_on(run, seq, event)
+        run.executed_seq = seq
+        if left := [name for name in run.order if not run.tasks[name].state]:
+            self.complain(f"promise 5: {run.run} is executed at {seq}, but {left} have not ended")
+        if out := run.out():
+            self.complain(f"promise 5: {run.run} is executed at {seq}, but {out} are out")
+
+    def on_finished_run(self, seq: int, event: Event, entry: ev.RunFinished, writer_read: int) -> None:
+        run = self.run_of(seq, event)
+        if run is None:
+            return
+        self._must_go_on(run, seq, event)
+        run.finished, run.finished_seq = entry, seq
+        unconfirmed = {f"{attempt.name[1]}.{attempt.name[3]}" for attempt in run.out()}
+        if missing := unconfirmed - {*entry.unconfirmed}:
+            self.complain(f"promise 3: {run.run} ends at {seq} and says nothing of {sorted(missing)}, which are out")
+        if unconfirmed and not run.cancelling_seq:
+            self.complain(f"promise 6: {run.run} ends at {seq} while {sorted(unconfirmed)} are out")
+        for name in run.order:
+            run.tasks[name].state = run.tasks[name].state or "cancelled"
+
+    def _must_go_on(self, run: RunStory, seq: int, event: Event) -> None:
+        if run.finished_seq:
+            self.complain(f"promise 6: {event.kind.__name__} at {seq}, but {run.run} ended at {run.finished_seq}")
+
+    # --- lanes ---
+
+    def on_up(self, seq: int, event: Event, entry: ev.DispatcherUp, writer_read: int) -> None:
+        assert event.lane is not None
+        self.instances[event.lane, entry.instance].append((seq, entry.incarnation, entry.capacity))
+
+    def on_lane_paused(self, seq: int, event: Event, entry: ev.LanePaused, writer_read: int) -> None:
+        assert event.lane is not None
+        self.lanes_paused[event.lane] = entry.until
+
+    def on_lane_resumed(self, seq: int, event: Event, entry: ev.LaneResumed, writer_read: int) -> None:
+        assert event.lane is not None
+        until = self.lanes_paused.pop(event.lane, 0)
+        if entry.at < until:
+            self.complain(f"promise 11: lane {event.lane} goes on at {seq}, {until - entry.at} ms too early")
+
+    # --- attempts ---
+
+    def on_ready(self, seq: int, event: Event, entry: ev.TaskReady, writer_read: int) -> None:
+        run = self.run_of(seq, event)
+        if run is None or event.lane is None:
+            return
+        name = (run.run, entry.task, entry.round, entry.attempt)
+        what = f"{entry.task}.{entry.attempt} of {run.run} is handed out at {seq}"
+        if name in self.attempts:
+            self.complain(f"promise 2: {what} again")
+            return
+        if run.cancelling_seq or run.finished_seq:
+            self.complain(f"promise 4: {what}, after the run was given up at {run.cancelling_seq or run.finished_seq}")
+        if run.paused:
+            self.complain(f"promise 4: {what}, but the run is paused ({run.paused})")
+        if event.lane in self.lanes_paused:
+            self.complain(f"promise 11: {what}, but lane {event.lane} rests")
+        self._check_task(run, entry, seq, writer_read, what)
+        attempt = Attempt(name, event.lane, entry.instance, seq, entry.at)
+        self.attempts[name] = attempt
+        run.story(entry.task).attempts.append(attempt)
+        self._check_room(run, attempt, writer_read, what)
+
+    def _check_task(self, run: RunStory, entry: ev.TaskReady, seq: int, writer_read: int, what: str) -> None:
+        story = run.story(entry.task)
+        last = story.attempts[-1] if story.attempts else None
+        spec = story.spec
+        if spec is not None:
+            for dependency in spec.depends_on:
+                if run.story(dependency).state != "succeeded":
+                    self.complain(f"promise 5: {what} before {dependency} succeeded")
+        elif entry.task not in ("_plan", "_merge"):
+            self.complain(f"promise 5: {what}, which the plan does not have")
+        elif entry.task == "_merge" and not run.executed_seq:
+            self.complain(f"promise 5: {what} before all tasks ended")
+        if story.state in ("succeeded", "failed", "cancelled"):
+            self.complain(f"promise 6: {what}, although the task has ended as {story.state}")
+        if last is None:
+            if entry.attempt != 1:
+                self.complain(f"promise 2: {what} as the first attempt")
+        elif not last.end_seq:
+            self.complain(f"promise 2: {what} while attempt {last.name[3]} is out")
+        elif entry.attempt != last.name[3] + 1:
+            self.complain(f"promise 2: {what} after attempt {last.name[3]}")
+        elif not last.retry_due or entry.at < last.retry_due:
+            self.complain(f"promise 11: {what} at {entry.at}, due at {last.retry_due}")
+
+    def _check_room(self, run: RunStory, attempt: Attempt, writer_read: int, what: str) -> None:
+        out = len(run.out())
+        if out > run.executors:
+            self.complain(f"promise 3: {what}: {out} attempts are out, {run.executors} are allowed")
+        slots = [a for a in self.attempts.values() if a.lane == attempt.lane and a.instance == attempt.instance]
+        taken = sum(1 for a in slots if not a.end_seq)
+        known = [capacity for at, _, capacity in self.instances[attempt.lane, attempt.instance] if at <= writer_read]
+        if not known:
+            self.complain(f"promise 3: {what} to {attempt.instance}, of which its writer had not read")
+        elif taken > known[-1]:
+            self.complain(f"promise 3: {what}: {attempt.instance} has {taken} attempts, it announced {known[-1]}")
+
+    def on_stop(self, seq: int, event: Event, entry: ev.AttemptStopRequested, writer_read: int) -> None:
+        attempt = self.attempt_of(event, entry)
+        if attempt is not None:
+            attempt.stop_seq = attempt.stop_seq or seq
+
+    def on_retry(self, seq: int, event: Event, entry: ev.TaskRetryScheduled, writer_read: int) -> None:
+        attempt = self.attempt_of(event, entry)
+        if attempt is None or not attempt.end_seq or attempt.outcome == "succeeded":
+            self.complain(f"promise 10: a retry of {entry.task}.{entry.attempt} at {seq}, which did not fail")
+            return
+        attempt.retry_due = entry.due_at
+        least = _least_wait(self.runs[attempt.name[0]], attempt)
+        if entry.due_at - entry.at < least:
+            self.complain(f"promise 11: {entry.task}.{entry.attempt} at {seq} is due in {entry.due_at - entry.at} ms")
+
+    def on_lost(self, seq: int, event: Event, entry: ev.AttemptLost, writer_read: int) -> None:
+        attempt = self.attempt_of(event, entry)
+        if attempt is None:
+            self.complain(f"promise 6: {entry.task}.{entry.attempt} is lost at {seq}, but was never handed out")
+        elif not attempt.end_seq:
+            self._end(attempt, seq, "lost", "infra", is_own=False)
+
+    def on_finished(self, seq: int, event: Event, entry: ev.TaskFinished, writer_read: int) -> None:
+        attempt = self.attempt_of(event, entry)
+        if attempt is not None and not attempt.end_seq and not self.runs[attempt.name[0]].finished_seq:
+            failure = "cancelled" if entry.outcome == "cancelled" else entry.failure or ""
+            if "a fault of" in entry.reason:
+                self.complain(f"a service failed: {entry.reason}")
+            self._end(attempt, seq, entry.outcome, failure, is_own=entry.reason.startswith("executor"))
+
+    def attempt_of(self, event: Event, entry: ev.TaskEntry) -> Attempt | None:
+        return self.attempts.get((event.run or RunId(""), entry.task, entry.round, entry.attempt))
+
+    def _end(self, attempt: Attempt, seq: int, outcome: str, failure: str, *, is_own: bool) -> None:
+        run = self.runs[attempt.name[0]]
+        task = attempt.name[1]
+        story = run.story(task)
+        attempt.end_seq, attempt.outcome, attempt.failure, attempt.is_own = seq, outcome, failure, is_own
+        was_skipped = story.state == "skipped"
+        if outcome == "succeeded":
+            story.state = "succeeded"
+            return
+        if run.cancelling_seq or failure == "cancelled" or was_skipped:
+            story.state = "cancelled"
+        elif (
+            story.failures("task", "timeout") > run.retries(task) or story.failures("infra") > INFRA_BOUND
+        ):  # fmt: skip
+            story.state = "failed"
+        if story.state and story.spec is not None and not run.cancelling_seq:
+            self._skip(run, task)
+
+    def _skip(self, run: RunStory, task: TaskId) -> None:
+        if run.request.on_failure == "stop":
+            run.is_stopped = True
+        below = {*run.order} if run.is_stopped else run.below(task)
+        for name in below:
+            other = run.tasks[name]
+            is_out = bool(other.attempts) and not other.attempts[-1].end_seq
+            if not other.state and not is_out:
+                other.state = "skipped"
+
+
+def _least_wait(run: RunStory, attempt: Attempt) -> int:
+    """The backoff without its jitter: 80 % of 5 s, doubled with every failure of the task itself."""
+    if attempt.failure not in ("task", "timeout"):
+        return 0
+    burned = run.story(attempt.name[1]).failures("task", "timeout")
+    return min(300_000, 5_000 << (burned - 1)) * 8 // 10
+
+
+_HANDLERS: dict[type[ev.Entry], Callable[[Judge, int, Event, Any, int], None]] = {
+    ev.RunAccepted: Judge.on_accepted,
+    ev.TaskPlanned: Judge.on_planned,
+    ev.PlanFinished: Judge.on_plan_finished,
+    ev.PlanSettled: Judge.on_settled,
+    ev.RunPaused: Judge.on_paused,
+    ev.RunResumed: Judge.on_resumed,
+    ev.BudgetChanged: Judge.on_budget,
+    ev.RunCancelling: Judge.on_cancelling,
+    ev.RunExecuted: Judge.on_executed,
+    ev.RunFinished: Judge.on_finished_run,
+    ev.DispatcherUp: Judge.on_up,
+    ev.LanePaused: Judge.on_lane_paused,
+    ev.LaneResumed: Judge.on_lane_resumed,
+    ev.TaskReady: Judge.on_ready,
+    ev.AttemptStopRequested: Judge.on_stop,
+    ev.TaskRetryScheduled: Judge.on_retry,
+    ev.AttemptLost: Judge.on_lost,
+    ev.TaskFinished: Judge.on_finished,
+}

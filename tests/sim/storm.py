@@ -1,0 +1,169 @@
+"""What happens to a world: requests, and while the rage lasts, crashes, pauses and cuts at random moments.
+
+Invariant: when the rage is over, everything runs again and every fault has stopped; what people asked to pause is
+resumed, so that every run can end.
+"""
+
+import asyncio
+from random import Random
+
+import msgspec
+
+from pto_proto.ids import Digest, RunId
+from pto_proto.requests import (
+    BudgetChangeRequested,
+    PlanApproved,
+    PlanRejected,
+    RunCancelRequested,
+    RunPauseRequested,
+    RunResumeRequested,
+)
+
+from .stories import RunStory
+from .wires import at_once
+from .world import Process, World
+
+LOOK_S = 2.0
+"""How often the person looks at the runs."""
+REPEAT_S = 12.0
+"""How long the person waits for an answer before asking again."""
+
+
+class Storm:
+    """Requests and disturbances of one world."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._random = Random(f"{world.seed}/storm")
+        self._asked_at: dict[RunId, float] = {}
+        self._is_over = False
+
+    def begin(self) -> None:
+        """Put everything on the calendar."""
+        world, random = self._world, self._random
+        for ask in world.asks.values():
+            request = ask.request
+            if ask.by == "digest":
+                data = msgspec.json.encode(ask.plan)
+                request = msgspec.structs.replace(request, plan_digest=_stored(world, data))
+            self._at(ask.at_s, world.ask, request)
+            self._plan_requests(ask.run, ask.at_s)
+        profile = world.profile
+        for rate, act in (
+            (profile.crashes, self._crash), (profile.freezes, self._freeze),
+            (profile.cuts, self._cut), (profile.deaf, self._mute),
+        ):  # fmt: skip
+            moment = random.expovariate(rate / 60.0) if rate else profile.rage_s
+            while moment < profile.rage_s:
+                self._at(moment, act, random.choice(list(world.processes)))
+                moment += random.expovariate(rate / 60.0)
+        self._at(profile.rage_s, self._calm)
+
+    def _plan_requests(self, run: RunId, at_s: float) -> None:
+        world, random = self._world, self._random
+        end = max(world.profile.rage_s, at_s + 1.0)
+        if random.random() < world.profile.cancels:
+            self._at(random.uniform(at_s, end), world.ask, RunCancelRequested(run=run, reason="enough"))
+        while random.random() < world.profile.pauses:
+            moment = random.uniform(at_s, end)
+            self._at(moment, world.ask, RunPauseRequested(run=run))
+            self._at(moment + random.choice((0.0, 0.3, 5.0)), world.ask, RunResumeRequested(run=run))
+        while random.random() < world.profile.budgets:
+            change = BudgetChangeRequested(run=run, max_executors=random.choice((0, 1, 1, 2, 4)))
+            self._at(random.uniform(at_s, end), world.ask, change)
+
+    def _at(self, moment: float, act: object, *args: object) -> None:
+        self._world.loop.call_at(moment, act, *args, context=self._world.outside)  # type: ignore[arg-type]
+
+    # --- disturbances ---
+
+    def _crash(self, name: str) -> None:
+        process = self._world.processes[name]
+        if process.is_up and not self._is_over:
+            self._world.trace(f"{name}: killed")
+            self._world.note_state(process)
+            self._world.loop.kill(process.life)
+            away = self._random.choice((0.0, 0.2, 1.0, 4.0, 15.0, 40.0))
+            self._world.loop.call_later(away, self._restart, process, context=self._world.outside)
+
+    def _restart(self, process: Process) -> None:
+        if not process.is_up:
+            self._world.start(process)
+
+    def _freeze(self, name: str) -> None:
+        world, life = self._world, self._world.processes[name].life
+        if not life.is_stopped and not self._is_over:
+            length = self._random.choice((0.2, 1.0, 4.0, 7.0, 12.0, 35.0, 80.0))
+            world.trace(f"{name}: stands still for {length} s")
+            world.loop.stop_life(life)
+            world.loop.call_later(length, self._let_go_on, name, context=world.outside)
+
+    def _let_go_on(self, name: str) -> None:
+        life = self._world.processes[name].life
+        if life.is_stopped and not life.is_dead:
+            self._world.trace(f"{name}: goes on")
+            self._world.loop.let_go_on(life)
+
+    def _cut(self, name: str) -> None:
+        wire = self._world.processes[name].wire
+        if not wire.is_cut and not self._is_over:
+            length = self._random.choice((0.5, 3.0, 8.0, 20.0, 40.0))
+            self._world.trace(f"{name}: cut off for {length} s")
+            wire.is_cut = True
+            self._world.loop.call_later(length, setattr, wire, "is_cut", False, context=self._world.outside)
+
+    def _mute(self, name: str) -> None:
+        wire = self._world.processes[name].wire
+        if not self._is_over:
+            length = self._random.choice((5.0, 15.0, 40.0))
+            self._world.trace(f"{name}: no sign of life for {length} s")
+            wire.is_mute = True
+            self._world.loop.call_later(length, setattr, wire, "is_mute", False, context=self._world.outside)
+
+    def _calm(self) -> None:
+        world = self._world
+        world.trace("the faults are over")
+        self._is_over = True
+        world.profile.network.calm()
+        world.profile.manners.calm()
+        for process in world.processes.values():
+            process.wire.is_cut = process.wire.is_mute = False
+            self._restart(process)
+            self._let_go_on(process.name)
+
+    # --- a person who looks after the runs ---
+
+    async def look_after(self, until_s: float) -> bool:
+        """Resume what pauses, approve what waits, until every run ended (True) or this moment (False)."""
+        world = self._world
+        while world.loop.time() < until_s:
+            await asyncio.sleep(LOOK_S)
+            if self._is_over and all(
+                run in world.judge.runs and world.judge.runs[run].finished_seq for run in world.asks
+            ):
+                return True
+            for run in world.judge.runs.values():
+                self._look_at(run)
+        return False
+
+    def _look_at(self, run: RunStory) -> None:
+        world = self._world
+        if run.finished_seq or world.loop.time() - self._asked_at.get(run.run, -REPEAT_S) < REPEAT_S:
+            return
+        waits = run.request.approve and not run.settled_seq and run.plans and not run.cancelling_seq
+        if run.is_poisoned:
+            if run.cancelling_seq:
+                return
+            world.ask(RunCancelRequested(run=run.run, reason="it holds an event that does not fit"))
+        elif waits:
+            kind = PlanRejected if self._random.random() < 0.2 else PlanApproved
+            world.ask(kind(run=run.run, plan_digest=run.plans[0]))
+        elif run.paused:
+            world.ask(RunResumeRequested(run=run.run))
+        else:
+            return
+        self._asked_at[run.run] = world.loop.time()
+
+
+def _stored(world: World, data: bytes) -> Digest:
+    return at_once(world.blobs.put(data))

@@ -1,0 +1,264 @@
+"""One world: every service of the system with its wires, in one loop. The only module here that builds services.
+
+Invariant: everything is drawn from the seed; the same seed gives the same log, byte for byte.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from contextvars import Context
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import structlog
+
+from pto_dispatch.dispatcher import Dispatcher
+from pto_memory import MemoryBlobStore, MemoryLeases, MemoryLiveChannel
+from pto_planner.backend import PlannerBackend
+from pto_ports.backend import Order
+from pto_ports.engine import PlanDraft
+from pto_ports.event_log import Outgoing, Recorded
+from pto_proto.envelope import decode_event, encode_request
+from pto_proto.ids import LANE_CONSOLIDATOR, LANE_LOCAL, LANE_PLANNER, InstanceId, Lane, RunId
+from pto_proto.requests import Request
+from pto_proto.subjects import request_subject
+from pto_scheduler.intake import Intake
+from pto_scheduler.scheduler import Scheduler
+
+from .executors import FakeBackend, Host, Ledger
+from .judge import Judge
+from .likeness import dump_state
+from .loop import Life, LoopClock, SimLoop
+from .plans import Ask, draw_asks
+from .roughness import Profile, draw_profile
+from .wires import FaultyBlobs, FaultyChannel, FaultyLease, FaultyLog, Stream, Wire
+
+structlog.configure(
+    wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL), cache_logger_on_first_use=True
+)
+
+
+class FixedEngine:
+    """A plan engine that knows the plans of its world."""
+
+    name = "simulated"
+
+    def __init__(self, asks: dict[RunId, Ask]) -> None:
+        self._plans = {f"plan of {run}": ask.plan for run, ask in asks.items()}
+
+    def plan(self, requirement: str, max_executors: int) -> PlanDraft:
+        return PlanDraft(plan=self._plans[requirement], complexity=1, rationale="")
+
+
+@dataclass
+class Process:
+    """A service process: it is started again and again under one name."""
+
+    name: str
+    build: Callable[["World", "Process"], Coroutine[Any, Any, None]]
+    life: Life
+    wire: Wire
+    capacity: int = 4
+    host: Host = field(default_factory=Host)
+    service: Any = None
+    skew_ms: int = 0
+
+    @property
+    def is_up(self) -> bool:
+        return not self.life.is_dead
+
+
+class World:
+    """Everything there is."""
+
+    def __init__(self, seed: int, trace: Callable[[str], None] | None = None) -> None:
+        self.seed = seed
+        self.random = Random(f"{seed}/world")
+        self.profile: Profile = draw_profile(Random(f"{seed}/profile"))
+        self.asks = {ask.run: ask for ask in draw_asks(Random(f"{seed}/plans"))}
+        self._trace = trace
+        self.violations: list[str] = []
+        self.loop = SimLoop()
+        self.outside = Context()
+        self.clock = LoopClock(self.loop)
+        self.log = Stream(self.clock, self._on_event)
+        self.requests = Stream(self.clock, self._on_request, "requests:")
+        self.leases = MemoryLeases(self.clock)
+        self.channel = MemoryLiveChannel()
+        self.blobs = MemoryBlobStore()
+        self.judge = Judge(self.complain)
+        self.ledger = Ledger()
+        self.acks: list[tuple[Sequence[Outgoing], int]] = []
+        self.asked: list[Recorded] = []
+        self.lives: list[Life] = []
+        self.processes: dict[str, Process] = {}
+        self.kept: list[tuple[str, int, bytes]] = []
+        """(who, sequence, dump) of a scheduler's state at some moment."""
+        self._first_read: dict[str, int] = {}
+        """Wire id -> how far its writer had read when it wrote that first."""
+        self._count = 0
+
+    def trace(self, what: str) -> None:
+        """One line of what happened now, for people who replay a seed."""
+        if self._trace is not None:
+            self._trace(f"{self.loop.time():10.3f}  {what}")
+
+    def complain(self, what: str) -> None:
+        """A promise is broken."""
+        self.violations.append(what)
+        self.trace(f"BROKEN {what}")
+
+    # --- processes ---
+
+    def start_all(self) -> None:
+        """Start every service for the first time."""
+        capacities = Random(f"{self.seed}/capacities")
+        for name in ("scheduler-1", "scheduler-2"):
+            self._add(name, build_scheduler, 0)
+        self._add("planner-1", build_planner, capacities.choice((1, 4)))
+        for name in ("local-1", "local-2"):
+            self._add(name, build_local, capacities.choice((1, 2, 4)))
+        self._add("consolidator-1", build_consolidator, capacities.choice((1, 4)))
+
+    def _add(self, name: str, build: Callable[["World", Process], Coroutine[Any, Any, None]], capacity: int) -> None:
+        life = Life(name, "none")
+        process = Process(name, build, life, self._wire(life), capacity)
+        process.skew_ms = self.random.randint(-self.profile.skew_ms, self.profile.skew_ms)
+        self.processes[name] = process
+        self.start(process)
+
+    def start(self, process: Process) -> None:
+        """A new incarnation."""
+        self._count += 1
+        process.life = life = Life(process.name, f"i{self._count}")
+        process.wire = self._wire(life)
+        self.lives.append(life)
+        self.trace(f"{process.name}: starts as {life.incarnation}")
+        task = self.loop.create_task(process.build(self, process), context=life.context)
+        task.add_done_callback(lambda task: self._on_end(process, life, task), context=self.outside)
+
+    def _wire(self, life: Life) -> Wire:
+        return Wire(self.loop, life, self.profile.network, self.random, self.trace)
+
+    def _on_end(self, process: Process, life: Life, task: Any) -> None:
+        if not life.is_dead:
+            error = None if task.cancelled() else task.exception()
+            self.complain(f"a service failed: {process.name} ended by itself: {error!r}")
+            self.loop.kill(life)
+
+    # --- what is stored ---
+
+    def _on_event(self, recorded: Recorded, wire: Wire | None) -> None:
+        event = decode_event(recorded.data)
+        read = wire.read_up_to.get("", 0) if wire is not None else 0
+        read = self._first_read.setdefault(f"{event.source} {event.id}", read)
+        if self._trace is not None:
+            where = "/".join(part for part in (event.lane, event.run) if part)
+            shown = "; ".join(_shown(entry) for entry in event.entries)
+            self.trace(f"  #{recorded.seq} {event.kind.__name__} {where} [{event.source} {event.id}] {shown}")
+        self.judge.apply(recorded.seq, event, read)
+
+    def _on_request(self, recorded: Recorded, wire: Wire | None) -> None:
+        self.asked.append(recorded)
+
+    def note_ack(self, messages: Sequence[Outgoing], seq: int) -> None:
+        """A writer was told that these are stored."""
+        self.acks.append((messages, seq))
+
+    def note_state(self, process: Process) -> None:
+        """Keep what this scheduler knows now, to compare it with the log in the end."""
+        if isinstance(process.service, Scheduler):
+            state = process.service.state
+            self.kept.append((f"{process.name} {process.life.incarnation}", state.seq, dump_state(state)))
+
+    # --- requests ---
+
+    def ask(self, request: Request) -> None:
+        """Somebody outside asks; sometimes the message comes twice."""
+        self._count += 1
+        data = encode_request(f"q{self._count}", "tester", self.clock.now_ms(), request)
+        message = Outgoing(request_subject(type(request), "tester"), data, "")
+        self.trace(f"asked: {type(request).__name__} {request.run}")
+        self.requests.put([message], None, None, again=False)
+        if self.random.random() < self.profile.repeated_requests:
+            delay = self.random.choice((0.0, 0.5, 5.0))
+            self.loop.call_later(
+                delay, lambda: self.requests.put([message], None, None, again=False), context=self.outside
+            )  # fmt: skip
+
+
+def _shown(entry: Any) -> str:
+    names = ("task", "attempt", "instance", "outcome", "failure", "due_at", "epoch", "incarnation", "status", "kind")
+    found = [f"{getattr(entry, name)}" for name in names if getattr(entry, name, None) not in (None, "")]
+    found += [str(problem) for problem in getattr(entry, "reasons", ())]
+    return " ".join(found)
+
+
+def _no_lines(order: Order, stream: str, text: str) -> None:
+    pass
+
+
+def build_scheduler(world: World, process: Process) -> Coroutine[Any, Any, None]:
+    """A scheduler process."""
+    wire, clock = process.wire, LoopClock(world.loop, process.skew_ms)
+    process.service = scheduler = Scheduler(
+        log=FaultyLog(wire, world.log, world.note_ack),
+        intake=Intake(FaultyLog(wire, world.requests, _ignore), FaultyBlobs(wire, world.blobs), clock),
+        clock=clock,
+        lease=FaultyLease(wire, world.leases),
+        live=FaultyChannel(wire, world.channel),
+        instance=InstanceId(process.name),
+        incarnation=process.life.incarnation,
+    )
+    return scheduler.run(_never())
+
+
+def _dispatcher(world: World, process: Process, lane: Lane, backend: Any) -> Coroutine[Any, Any, None]:
+    wire = process.wire
+    process.service = dispatcher = Dispatcher(
+        log=FaultyLog(wire, world.log, world.note_ack),
+        backend=backend,
+        clock=LoopClock(world.loop, process.skew_ms),
+        live=_no_lines,
+        channel=FaultyChannel(wire, world.channel),
+        lane=lane,
+        instance=InstanceId(process.name),
+        incarnation=process.life.incarnation,
+        capacity=process.capacity,
+    )
+    return dispatcher.run(_never())
+
+
+def build_planner(world: World, process: Process) -> Coroutine[Any, Any, None]:
+    """A planner process."""
+    wire = process.wire
+    engine = FixedEngine(world.asks)
+    backend = PlannerBackend(
+        log=FaultyLog(wire, world.log, world.note_ack),
+        blobs=FaultyBlobs(wire, world.blobs),
+        clock=LoopClock(world.loop, process.skew_ms),
+        instance=InstanceId(process.name),
+        engines={engine.name: engine},
+    )
+    return _dispatcher(world, process, LANE_PLANNER, backend)
+
+
+def build_local(world: World, process: Process) -> Coroutine[Any, Any, None]:
+    """A dispatcher process of the local lane."""
+    backend = FakeBackend(world, process, process.host, ("noop", "command"))
+    return _dispatcher(world, process, LANE_LOCAL, backend)
+
+
+def build_consolidator(world: World, process: Process) -> Coroutine[Any, Any, None]:
+    """A consolidator process, with a fake merge."""
+    backend = FakeBackend(world, process, process.host, ("merge",))
+    return _dispatcher(world, process, LANE_CONSOLIDATOR, backend)
+
+
+def _ignore(messages: Sequence[Outgoing], seq: int) -> None:
+    pass
+
+
+def _never() -> asyncio.Event:
+    return asyncio.Event()
