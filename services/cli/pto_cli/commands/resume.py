@@ -1,6 +1,7 @@
-"""``orchestrator resume RUN``: goes on with a run that was interrupted or is paused.
+"""``orchestrator resume RUN``: goes on with a run that was interrupted or is paused, or starts a finished one again.
 
-Imports siblings. Invariant: recovery is the same fold; nothing that has finished runs again.
+Imports siblings. Invariant: recovery is the same fold; nothing that has finished runs again, in the same run or in the
+new one that a finished run is continued by.
 """
 
 import asyncio
@@ -8,37 +9,48 @@ from argparse import Namespace
 from pathlib import Path
 
 from pto_cli.arguments import command_parser, granted, parse, reach_view
+from pto_cli.prepare import Prepared
 from pto_cli.problems import EXIT_OK, WrongUse
+
+ONLY_FOR_NEW = ("max_executors", "max_retries", "output_dir", "force", "detach")
+"""Flags that mean something only when a new run is started."""
 
 
 def main(words: list[str]) -> int:
     """The command."""
-    parser = command_parser("resume", "Go on with a run that was interrupted or paused.")
+    what = "Go on with a run that was interrupted or paused; start a finished one again without what succeeded."
+    parser = command_parser("resume", what)
     parser.add_argument("run", metavar="RUN")
+    parser.add_argument("-m", "--max-executors", metavar="N", help="most tasks at once (finished runs only)")
+    parser.add_argument("--max-retries", metavar="N", help="retries of a failed task (finished runs only)")
+    parser.add_argument("-o", "--output-dir", metavar="DIR", help="output folder (finished runs only)")
+    parser.add_argument("--force", action="store_true", help="use DIR although it is not empty; the old is kept aside")
+    parser.add_argument("--detach", action="store_true", help="print the new run's id and leave (finished runs only)")
     parser.add_argument("--json", action="store_true", help="print events and the summary as JSON lines")
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but problems")
     parser.add_argument("-v", "--verbose", action="store_true", help="say more: what tasks print, too")
     typed = parse(parser, words)
     if typed is None:
         return EXIT_OK
+    from pto_cli.commands.run import start
     from pto_cli.conduct import run_loop
 
-    return run_loop(lambda stop: _resume(typed, stop))
+    again: list[Prepared] = []
+    code = run_loop(lambda stop: _resume(typed, stop, again))
+    return start(again[0]) if again else code
 
 
-async def _resume(typed: Namespace, stop: asyncio.Event) -> int:
-    from pto_cli.registry import run_folder
+async def _resume(typed: Namespace, stop: asyncio.Event, again: list[Prepared]) -> int:
+    """The exit code; or a run to start, put into ``again``."""
+    from pto_cli.registry import ENDED, run_folder
 
     folder = run_folder(typed.run)
-    if typed.nats_url or folder.is_hosted():
-        return await _lift_pause(typed)
-    note = folder.read_note()
-    if note is None:
+    note = None if typed.nats_url else folder.read_note()
+    if note is None and not typed.nats_url:
         raise WrongUse(f"there is no run {typed.run!r} here; `orchestrator list` shows the runs")
-    if note.state in ("succeeded", "partial", "failed", "cancelled"):
-        raise WrongUse(
-            f"run {typed.run} has ended as {note.state}; resuming finished runs is not available yet, start a new one"
-        )
+    if note is None or note.state in ENDED or folder.is_hosted():
+        return await _continue(typed, again)
+    _refuse_flags(typed, f"run {typed.run} was interrupted; it goes on as it was asked for")
     from pto_cli.ending import exit_code, say_end
     from pto_cli.hosting import host
     from pto_cli.job import read_job
@@ -51,8 +63,8 @@ async def _resume(typed: Namespace, stop: asyncio.Event) -> int:
     return exit_code(view, end)
 
 
-async def _lift_pause(typed: Namespace) -> int:
-    """The run is in good hands; only a pause can be lifted."""
+async def _continue(typed: Namespace, again: list[Prepared]) -> int:
+    """The run is in good hands, or has ended: lift its pause, or start it again."""
     from pto_cli.conduct import ask_and_wait
     from pto_cli.progress import write_lines
     from pto_cli.render import state_of
@@ -61,8 +73,23 @@ async def _lift_pause(typed: Namespace) -> int:
 
     async with reach_view(typed) as (access, follower):
         run = follower.view.run
-        if run is None or run.paused is None or run.ended:
+        if run is not None and run.finished is not None:
+            if run.finished.status == "succeeded":
+                write_lines([f"run {typed.run} has succeeded; there is nothing left to do"])
+                return EXIT_OK
+            from pto_cli.again import prepare_again
+
+            again.append(await prepare_again(typed, access, follower.view))
+            return EXIT_OK
+        if run is None or run.paused is None:
             raise WrongUse(f"run {typed.run} is {state_of(follower.view)}; there is nothing to resume")
+        _refuse_flags(typed, f"run {typed.run} is paused; it goes on as it was asked for")
         granted(await ask_and_wait(access, follower, RunResumeRequested(run=RunId(typed.run))))
         write_lines([f"run {typed.run} goes on; `orchestrator watch {typed.run}` follows it"])
     return EXIT_OK
+
+
+def _refuse_flags(typed: Namespace, why: str) -> None:
+    wrong = [f"--{name.replace('_', '-')}" for name in ONLY_FOR_NEW if getattr(typed, name)]
+    if wrong:
+        raise WrongUse(f"{', '.join(wrong)}: {why}")
