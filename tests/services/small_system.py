@@ -7,7 +7,14 @@ from typing import Any
 
 from pto_core.views import RunView
 from pto_dispatch.dispatcher import Dispatcher
-from pto_memory import MemoryBlobStore, MemoryEventLog, MemoryLeases, MemoryLiveChannel, VirtualClock
+from pto_memory import (
+    MemoryBlobStore,
+    MemoryEventLog,
+    MemoryLeases,
+    MemoryLiveChannel,
+    MemorySnapshotStore,
+    VirtualClock,
+)
 from pto_planner.backend import PlannerBackend
 from pto_ports.backend import LiveLine, Order, Report
 from pto_ports.clock import Clock
@@ -99,6 +106,7 @@ class SmallSystem:
         self.clock: Clock = clock or SystemClock()
         self.leases = MemoryLeases(self.clock)
         self.channel = MemoryLiveChannel()
+        self.snapshots: MemorySnapshotStore | None = None
         self.local = FakeBackend("local-1", "noop", "command")
         self.merger = FakeBackend("consolidator-1", "merge")
         self.services: dict[str, tuple[asyncio.Task[None], asyncio.Event]] = {}
@@ -108,8 +116,8 @@ class SmallSystem:
         incarnation = f"i{next(self._names)}"
         scheduler = Scheduler(
             log=self.log, intake=Intake(self.requests, self.blobs, self.clock), clock=self.clock,
-            lease=self.leases.lease(name, incarnation), live=self.channel, instance=InstanceId(name),
-            incarnation=incarnation,
+            lease=self.leases.lease(name, incarnation), live=self.channel, snapshots=self.snapshots,
+            instance=InstanceId(name), incarnation=incarnation,
         )  # fmt: skip
         self._start(name, scheduler.run)
         return scheduler

@@ -91,6 +91,12 @@ SETTINGS: dict[str, Setting] = {
     "blobs": Setting(
         name="PTO_BLOBS", default="nats", meaning="Where blobs are: nats, or dir:FOLDER on one host.", parse=_blobs
     ),
+    "snapshots": Setting(
+        name="PTO_SNAPSHOT_DIR",
+        default="snapshots",
+        meaning="Folder of the scheduler's snapshots: a start from one need not read the whole log.",
+        parse=Path,
+    ),
     "log_format": Setting(
         name="PTO_LOG_FORMAT", default="json", meaning="json or plain.", parse=_one_of("json", "plain")
     ),
@@ -119,6 +125,7 @@ class Settings:
     capacity: int = DEFAULT_CAPACITY
     work_dir: Path = Path("work/{run}")
     blobs: str = "nats"
+    snapshots: Path = Path("snapshots")
     log_format: str = "json"
     log_level: str = "info"
 

@@ -92,6 +92,7 @@ class Host:
                 capacity=capacity,
                 work_dir=self._work_dir,
                 blobs=f"dir:{self._blobs}",
+                snapshots=self._store.parent / "snapshots",
             )
             self._services.append(asyncio.create_task(serve(settings, self._stop, lambda: None), name=user))
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from pto_blobs.directory import DirectoryBlobStore
+from pto_blobs.snapshots import DirectorySnapshotStore
 from pto_bus.errors import BusError
 from pto_bus.session import open_session
 from pto_proto.ids import InstanceId
@@ -28,6 +29,7 @@ async def serve(settings: Settings, stop: asyncio.Event, on_up: Callable[[], Non
         clock=clock,
         lease=session.lease(settings.instance, incarnation),
         live=session.live,
+        snapshots=DirectorySnapshotStore(settings.snapshots, InstanceId(settings.instance)),
         instance=InstanceId(settings.instance),
         incarnation=incarnation,
     )

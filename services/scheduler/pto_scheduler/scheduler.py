@@ -23,14 +23,16 @@ from pto_ports.clock import Clock
 from pto_ports.event_log import MAX_BATCH, EventLog, Fence, LogUnavailable, NotSettled, Outgoing, Recorded
 from pto_ports.lease import CLAIM_S, Lease
 from pto_ports.live import LiveChannel
+from pto_ports.snapshots import SnapshotStore
 from pto_proto import events as ev
 from pto_proto.envelope import ProtocolError, UnknownVersion, decode_event
 from pto_proto.ids import InstanceId, RunId
 from pto_proto.subjects import EPOCH_SUBJECT, parse_event_subject
-from pto_runtime.reading import open_reader
+from pto_runtime.building import building
 from pto_scheduler.feed import Feed
 from pto_scheduler.intake import Intake
 from pto_scheduler.leadership import Leadership
+from pto_scheduler.memory import Memory
 
 CATCH_UP_WAIT_S = 5.0
 """Longest wait of one read while catching up."""
@@ -57,6 +59,7 @@ class Scheduler:
         clock: Clock,
         lease: Lease,
         live: LiveChannel,
+        snapshots: SnapshotStore | None = None,
         instance: InstanceId,
         incarnation: str,
     ) -> None:
@@ -64,6 +67,7 @@ class Scheduler:
         self._intake = intake
         self._clock = clock
         self._leadership = Leadership(lease, live, clock)
+        self._memory = Memory(snapshots, log, clock)
         self._instance = instance
         self._incarnation = incarnation
         self._source = f"scheduler/{instance}"
@@ -88,9 +92,11 @@ class Scheduler:
         Raises LogCorrupt, UnknownVersion.
         """
         self._stop = stop
-        reader = await open_reader(self._log, self._clock)
-        while not reader.caught_up:
-            self._fold(await reader.next(CATCH_UP_WAIT_S))
+        self.state, reader, news = await self._memory.recall()
+        with building():
+            self._fold(news)
+            while not reader.caught_up:
+                self._fold(await reader.next(CATCH_UP_WAIT_S))
         self._feed = Feed(reader, self._wake)
         stopping = asyncio.create_task(self._wake_on(stop))
         try:
@@ -106,6 +112,7 @@ class Scheduler:
             stopping.cancel()
             if stop.is_set():
                 await self._leadership.release()
+                await self._memory.close(self.state)
             await self._feed.close()
 
     async def _wake_on(self, stop: asyncio.Event) -> None:
@@ -121,6 +128,7 @@ class Scheduler:
         while not self._stop.is_set():
             self._wake.clear()
             self._fold(self._take())
+            self._memory.keep(self.state)
             self.state.touched.clear()
             now = self._clock.monotonic_s()
             if now >= claim_at:
@@ -167,6 +175,7 @@ class Scheduler:
     async def _step(self) -> None:
         self._wake.clear()
         self._fold(self._take())
+        self._memory.keep(self.state)
         now = self._now()
         messages = self._tick(now)
         if messages:
@@ -261,6 +270,7 @@ class Scheduler:
                 self._quarantine(recorded, error)
                 continue
             evolve(self.state, recorded.seq, event)
+            self._memory.last_id = event.id
             if event.source == self._source:
                 self._seen.add(event.id)
             elif self._epoch and event.lane is not None:
@@ -276,6 +286,7 @@ class Scheduler:
             _, _, run = parse_event_subject(recorded.subject)
         except ValueError:
             self._logger.warning("message on an unknown subject", sequence=recorded.seq, subject=recorded.subject)
+        self._memory.last_id = ""
         self._logger.error("unreadable event", sequence=recorded.seq, run=run, error=str(error))
         poison(self.state, run, recorded.seq, str(error))
 

@@ -1,0 +1,107 @@
+"""What a scheduler remembers over a restart: its last snapshot, if the log still agrees with it.
+
+Imports core, ports, proto and structlog. Invariant: a snapshot saves time and decides nothing; whatever does not fit is
+dropped and the log is folded from zero. Only a log that ends before its snapshot stops the service: it has lost events.
+"""
+
+import asyncio
+
+import structlog
+
+from pto_core.snapshot import Sealed, seal, unseal
+from pto_core.state import State
+from pto_ports.clock import Clock
+from pto_ports.event_log import EventLog, LogCorrupt, LogReader, LogUnavailable, Recorded
+from pto_ports.snapshots import SnapshotNotSaved, SnapshotStore
+from pto_proto.envelope import ProtocolError, decode_event
+from pto_proto.subjects import LOG_STREAM
+from pto_runtime.building import building
+from pto_runtime.reading import RETRY_S, open_reader
+
+SNAPSHOT_EVERY = 100_000
+"""Messages between two snapshots: folding that many takes a few seconds, writing a big snapshot about one."""
+SNAPSHOT_AT_END = 2_000
+"""Messages since the last snapshot that make another one worth while at an orderly end."""
+READ_WAIT_S = 5.0
+"""Longest wait of one read; only bounds how often the loop looks round."""
+
+
+class Memory:
+    """The snapshots of one scheduler instance; without a store it remembers nothing."""
+
+    def __init__(self, store: SnapshotStore | None, log: EventLog, clock: Clock) -> None:
+        self._store = store
+        self._log = log
+        self._clock = clock
+        self._saved_seq = 0
+        self._saving: asyncio.Task[None] | None = None
+        self.last_id = ""
+        """Id of the event at the state's sequence; empty if that message is none."""
+        self._logger = structlog.get_logger()
+
+    async def recall(self) -> tuple[State, LogReader, list[Recorded]]:
+        """(state, reader of what is behind it, what was read of that already). Raises LogCorrupt."""
+        found = await self._unseal()
+        if found is not None:
+            reader = await open_reader(self._log, self._clock, after=found.seq - 1)
+            first: list[Recorded] = []
+            while not first:
+                first = await reader.next(READ_WAIT_S)
+            if _is_event(first[0], found.seq, found.last_id):
+                self._saved_seq, self.last_id = found.seq, found.last_id
+                self._logger.info("starting from a snapshot", sequence=found.seq)
+                return found.state, reader, first[1:]
+            self._logger.warning("snapshot dropped", reason="the log holds another event there")
+            await reader.close()
+        return State(), await open_reader(self._log, self._clock), []
+
+    def keep(self, state: State) -> None:
+        """Write a snapshot in the background if it is time for one."""
+        is_due = state.seq - self._saved_seq >= SNAPSHOT_EVERY and (self._saving is None or self._saving.done())
+        if self._store is not None and is_due and self.last_id:
+            self._saved_seq = state.seq
+            self._saving = asyncio.create_task(self._save(self._store, seal(state, LOG_STREAM, self.last_id)))
+
+    async def close(self, state: State) -> None:
+        """Write a last snapshot if that is worth while."""
+        if self._saving is not None:
+            await self._saving
+        if self._store is not None and state.seq - self._saved_seq >= SNAPSHOT_AT_END and self.last_id:
+            await self._save(self._store, seal(state, LOG_STREAM, self.last_id))
+
+    async def _save(self, store: SnapshotStore, data: bytes) -> None:
+        try:
+            await store.save(data)
+        except SnapshotNotSaved as error:
+            self._logger.warning("snapshot not saved", reason=str(error))
+
+    async def _unseal(self) -> Sealed | None:
+        data = await self._store.load() if self._store is not None else None
+        if data is None:
+            return None
+        with building():
+            found = unseal(data, LOG_STREAM)
+        if isinstance(found, str):
+            self._logger.warning("snapshot dropped", reason=found)
+            return None
+        last = await self._last_seq()
+        if last < found.seq:
+            raise LogCorrupt(
+                f"the stream {LOG_STREAM} ends at sequence {last}, but a snapshot knows {found.seq}: the broker lost "
+                "the end of its log. If an older copy of its store was put back on purpose, remove the snapshot"
+            )
+        return found
+
+    async def _last_seq(self) -> int:
+        while True:
+            try:
+                return await self._log.last_seq()
+            except LogUnavailable:
+                await self._clock.sleep(RETRY_S)
+
+
+def _is_event(recorded: Recorded, seq: int, event_id: str) -> bool:
+    try:
+        return recorded.seq == seq and decode_event(recorded.data).id == event_id
+    except ProtocolError:
+        return False
