@@ -27,6 +27,7 @@ from pto_ports.backend import LiveLine, Order, Report
 from pto_ports.blob_store import BlobDamaged, BlobMissing, BlobStore, StoreFull
 from pto_ports.clock import Clock
 from pto_ports.engine import EngineError, TaskEngine
+from pto_ports.event_log import LogUnavailable
 from pto_proto import events as ev
 from pto_proto.ids import NO_DIGEST, Digest, InstanceId, RunId, TaskId
 from pto_proto.manifests import Manifest, Tree, TreeFile
@@ -130,6 +131,8 @@ class LocalBackend:
             finished = self._failed(order, "infra", f"what the task needs cannot be fetched: {error}")
         except (StoreFull, OSError) as error:
             finished = self._failed(order, "infra", f"the outputs cannot be stored: {error}", "Free space on the disk.")
+        except LogUnavailable as error:
+            finished = self._failed(order, "infra", f"the blob store is away: {error}")
         except Exception as error:
             self._logger.exception("attempt failed by a fault of the dispatcher", task=order.ready.task)
             finished = self._failed(order, "infra", f"a fault of the dispatcher: {error!r}")

@@ -15,6 +15,7 @@ from pto_dispatcher_local.backend import LocalBackend
 from pto_engines.simulated import SimulatedExecutor
 from pto_proto.ids import LANE_LOCAL, InstanceId
 from pto_runtime.clock import SystemClock
+from pto_runtime.patience import PatientBlobStore
 from pto_runtime.service import CannotServe, new_incarnation, run_service
 from pto_runtime.settings import Settings
 
@@ -29,7 +30,7 @@ async def serve(settings: Settings, stop: asyncio.Event, on_up: Callable[[], Non
     executor = SimulatedExecutor()
     with tempfile.TemporaryDirectory(prefix="pto-cache-") as cache:
         backend = LocalBackend(
-            blobs=session.blobs if folder is None else DirectoryBlobStore(folder),
+            blobs=PatientBlobStore(session.blobs, clock, stop) if folder is None else DirectoryBlobStore(folder),
             clock=clock,
             instance=instance,
             capacity=settings.capacity,
