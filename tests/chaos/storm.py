@@ -16,6 +16,7 @@ from .sites import Service, Site
 BROKER = "broker"
 KILL_WEIGHTS = {"pto-scheduler": 3, "pto-dispatcher-local": 3, "pto-planner": 2, "pto-consolidator": 2}
 BROKER_WEIGHT = 3
+GIVES_UP = "no broker answered"
 MAX_FROZEN = 2
 """Services that stand still at once: more would only be waited for."""
 
@@ -96,7 +97,9 @@ class Storm:
         for name, service in self._services.items():
             code = self._site.exit_code(name)
             if name not in self._busy and code is not None:
-                self.surprises.append(f"{name} ended with {code}: {' '.join(self._site.words(name)[-2:])}")
+                words = " ".join(self._site.words(name)[-2:])
+                if GIVES_UP not in words:  # started while the broker was away, which is not waited for
+                    self.surprises.append(f"{name} ended with {code}: {words}")
                 self._site.start(service)
 
     def _target(self, *, with_broker: bool) -> str | None:

@@ -21,6 +21,7 @@ async def test_what_runs_goes_on_while_the_broker_is_away(site: Site, requester:
     What runs meanwhile ends and is reported afterwards; nothing is given up, nothing runs twice.
     """
     site.start_all()
+    await watcher.wait(lambda: watcher.kinds["DispatcherUp"] >= 3, 60, "the start of the services")
     await requester.run("away-from-here", command_plan(24, sleep_s=1.0), executors=8)
     await watcher.wait(lambda: watcher.started["away-from-here"] >= 8, 60, "the start of eight tasks")
     before = len(trace_of(site).read_text().splitlines())
