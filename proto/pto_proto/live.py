@@ -1,11 +1,13 @@
-"""Payloads of plain NATS messages, which may be lost: signs of life. Imports msgspec only.
+"""Payloads of plain NATS messages, which may be lost: signs of life, and states to compare. Imports msgspec only.
 
 Invariant: nothing that must not be lost travels here.
 """
 
+from typing import Literal
+
 import msgspec
 
-from pto_proto.ids import InstanceId, Lane
+from pto_proto.ids import Digest, InstanceId, Lane, RunId
 
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
@@ -14,3 +16,24 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     lane: Lane
     instance: InstanceId
     incarnation: str
+
+
+class StateAsked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The payload of ``pto-live.audit._._``: somebody wants to compare the schedulers' states with the log."""
+
+    asker: str = ""
+
+
+class StateShown(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The payload of ``pto-live.state._._``: what a scheduler's state is after the event stored at ``seq``."""
+
+    instance: InstanceId
+    incarnation: str
+    role: Literal["leading", "standby"]
+    seq: int
+    digest: Digest
+    """Digest of the whole state, see ``pto_core.snapshot.digests``."""
+    fold_version: int
+    """Only states of the same version of the fold can be compared."""
+    runs: dict[RunId, Digest] = {}
+    """Each run's own digest, so that a difference can be named; the latest runs only, if there are very many."""

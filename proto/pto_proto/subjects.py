@@ -71,6 +71,10 @@ SCHEDULER_LEASE = "pto-lease.scheduler"
 """Who leads; the message vanishes when it is not renewed."""
 HEARTBEATS = "pto-live.heartbeat.*._"
 """Signs of life of all dispatcher instances."""
+AUDIT_SUBJECT = f"pto-live.audit.{NONE}.{NONE}"
+"""Where somebody asks the schedulers for the digest of their state."""
+STATE_SUBJECT = f"pto-live.state.{NONE}.{NONE}"
+"""Where schedulers answer that."""
 
 
 def blob_subject(digest: Digest, chunk: int) -> str:

@@ -123,6 +123,15 @@ async def test_dispatcher_sends_live_lines_of_its_own_lane_only(broker: Any) -> 
     assert await refusals(broker, "dispatcher-local", subjects, []) == {subjects[1]}
 
 
+@pytest.mark.parametrize("user", [*SERVICES, *OUTSIDERS])
+async def test_outsiders_ask_for_states_and_schedulers_alone_show_them(broker: Any, user: str) -> None:
+    ask, show = "pto-live.audit._._", "pto-live.state._._"
+    allowed = {"scheduler": {show}, "requester": {ask}, "viewer": {ask}}.get(user, set())
+    listen = [ask, show] if user in ("scheduler", *OUTSIDERS) else []
+    assert await refusals(broker, user, [ask, show], []) == {ask, show} - allowed
+    assert await refusals(broker, user, [], listen) == set()
+
+
 @pytest.mark.parametrize(
     "target",
     [
@@ -130,6 +139,7 @@ async def test_dispatcher_sends_live_lines_of_its_own_lane_only(broker: Any) -> 
         "pto.req.run-cancel-requested.other-requester",
         "pto-blob.abc.0",
         "pto-live.log.local.run-0001",
+        "pto-live.state._._",
         "$JS.API.STREAM.PURGE.PTO",
         "$JS.API.STREAM.DELETE.PTO",
     ],

@@ -13,6 +13,7 @@ from pto_ports.lease import LEASE_S
 from pto_proto.events import WRITERS
 from pto_proto.ids import LANE_CONSOLIDATOR, LANE_PLANNER, Lane, is_instance_id, is_lane
 from pto_proto.subjects import (
+    AUDIT_SUBJECT,
     BLOB_STREAM,
     BLOB_SUBJECTS,
     LEASE_STREAM,
@@ -22,6 +23,7 @@ from pto_proto.subjects import (
     REQUEST_STREAM,
     REQUEST_SUBJECTS,
     SCHEDULER_LEASE,
+    STATE_SUBJECT,
     VIEW_STREAM,
     lane_filter,
     writer_subjects,
@@ -171,7 +173,7 @@ def _scheduler_rules(account: Account) -> tuple[list[str], list[str]]:
     publish, subscribe = _service_rules(account)
     publish += writer_subjects(WRITERS["scheduler"], None)
     publish += [*_looks_at(REQUEST_STREAM), *_binds(REQUEST_STREAM, reader_name(account.user))]
-    publish += [*_looks_at(LEASE_STREAM), SCHEDULER_LEASE]
+    publish += [*_looks_at(LEASE_STREAM), SCHEDULER_LEASE, STATE_SUBJECT]
     return publish, subscribe
 
 
@@ -198,6 +200,7 @@ def _viewer_rules(account: Account) -> tuple[list[str], list[str]]:
         f"$JS.FC.{VIEW_STREAM}.>",
         f"{API}.CONSUMER.INFO.{VIEW_STREAM}.*",
         f"{API}.CONSUMER.MSG.NEXT.{VIEW_STREAM}.*",
+        AUDIT_SUBJECT,
     ]
     return publish, ["pto-live.>"]
 
