@@ -24,6 +24,7 @@ COMMANDS = {
     "cancel": "stop a run and all its tasks",
     "resume": "go on with a run that was interrupted or paused",
     "fetch": "write a run's output folder",
+    "audit": "hold a log against what was promised",
     "doctor": "check that everything is here that a run needs",
     "demo": "show five short runs",
     "bootstrap": "set up the streams on a broker (with --nats-url)",
@@ -33,7 +34,6 @@ NOT_YET = {
     "pause": "pausing runs is not available yet; `orchestrator cancel RUN` stops one",
     "approve": "approval of plans is not available yet; `--dry-run` shows a plan before it runs",
     "explain": "explanations are not available yet; `orchestrator status RUN` says what tasks wait for",
-    "audit": "audits are not available yet; `orchestrator events RUN` prints the log they would check",
     "archive": "archiving is not available yet; the log of an embedded run lies in its own folder",
 }
 
