@@ -30,7 +30,7 @@ from pto_proto.ids import Digest, InstanceId, Lane, RunId
 
 
 def evolve(state: State, seq: int, event: Event) -> None:
-    """Apply the event stored at ``seq``. An illegal event poisons its run and changes nothing else of it."""
+    """Apply the event stored at ``seq``. An illegal entry poisons its run, of which only ends count from then on."""
     state.seq = max(state.seq, seq)
     run = state.runs.get(event.run) if event.run is not None else None
     if run is not None and run.poisoned is not None and event.kind not in _WHILE_POISONED:
@@ -44,11 +44,13 @@ def evolve(state: State, seq: int, event: Event) -> None:
     if event.run is not None:
         state.touched.add(event.run)
     context = _Context(state, run, event, seq)
-    try:
-        for entry in event.entries:
+    for entry in event.entries:
+        try:
             handler(context, entry)
-    except IllegalEvent as error:
-        poison(state, event.run, seq, str(error))
+        except IllegalEvent as error:
+            poison(state, event.run, seq, str(error))
+            if event.kind not in _WHILE_POISONED:
+                return
 
 
 def poison(state: State, run: RunId | None, seq: int, reason: str) -> None:
