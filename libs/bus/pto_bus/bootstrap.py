@@ -10,7 +10,7 @@ from pto_bus import limits
 from pto_bus.connect import ApiError, Connection
 from pto_bus.errors import StoreCorrupt, TopologyDrift
 from pto_bus.topology import Account, Sizes, consumers, streams
-from pto_proto.subjects import LOG_STREAM
+from pto_proto.subjects import LOG_STREAM, REQUEST_STREAM
 
 STREAM_NOT_FOUND = 10059
 CONSUMER_NOT_FOUND = 10014
@@ -24,7 +24,8 @@ async def bootstrap(
     """Make what is missing, as the account with the role ``bootstrap``.
 
     Pass ``may_create_log=False`` when the log was there before (``Broker.had_log``): its absence is then StoreCorrupt.
-    Raises TopologyDrift for a stream with other settings.
+    So it is where the stream of requests exists, which is made after the log. Raises TopologyDrift for a stream with
+    other settings.
     """
     for config in streams(sizes or Sizes()):
         await _settle_stream(connection, config, may_create_log)
@@ -39,7 +40,7 @@ async def _settle_stream(connection: Connection, wanted: dict[str, Any], may_cre
     except ApiError as error:
         if error.err_code != STREAM_NOT_FOUND:
             raise
-        if name == LOG_STREAM and not may_create_log:
+        if name == LOG_STREAM and not (may_create_log and await _is_missing(connection, REQUEST_STREAM)):
             raise StoreCorrupt(f"the stream {name} is gone: restore the broker's store from a copy") from error
         await connection.api(f"STREAM.CREATE.{name}", wanted, limits.BOOTSTRAP_S)
         return
@@ -51,6 +52,16 @@ async def _settle_stream(connection: Connection, wanted: dict[str, Any], may_cre
         raise TopologyDrift(f"the stream {name} has other settings than this version makes: {words}")
     if grown:
         await connection.api(f"STREAM.UPDATE.{name}", {**actual, **grown}, limits.BOOTSTRAP_S)
+
+
+async def _is_missing(connection: Connection, name: str) -> bool:
+    try:
+        await connection.api(f"STREAM.INFO.{name}", timeout_s=limits.BOOTSTRAP_S)
+    except ApiError as error:
+        if error.err_code != STREAM_NOT_FOUND:
+            raise
+        return True
+    return False
 
 
 async def _settle_consumer(connection: Connection, stream: str, wanted: dict[str, Any]) -> None:
