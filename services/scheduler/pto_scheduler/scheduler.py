@@ -28,6 +28,7 @@ from pto_proto import events as ev
 from pto_proto.envelope import ProtocolError, UnknownVersion, decode_event
 from pto_proto.ids import InstanceId, RunId
 from pto_proto.subjects import EPOCH_SUBJECT, parse_event_subject
+from pto_runtime.audit_answers import AuditAnswers, Look
 from pto_runtime.building import building
 from pto_scheduler.feed import Feed
 from pto_scheduler.intake import Intake
@@ -68,6 +69,7 @@ class Scheduler:
         self._clock = clock
         self._leadership = Leadership(lease, live, clock)
         self._memory = Memory(snapshots, log, clock)
+        self._audits = AuditAnswers(live, clock, self._look, instance=instance, incarnation=incarnation)
         self._instance = instance
         self._incarnation = incarnation
         self._source = f"scheduler/{instance}"
@@ -100,6 +102,7 @@ class Scheduler:
         self._feed = Feed(reader, self._wake)
         stopping = asyncio.create_task(self._wake_on(stop))
         try:
+            await self._audits.open()
             on_up()
             may_claim = True
             while await self._stand_by(may_claim=may_claim):
@@ -110,10 +113,14 @@ class Scheduler:
                 may_claim = False
         finally:
             stopping.cancel()
+            await self._audits.close()
             if stop.is_set():
                 await self._leadership.release()
                 await self._memory.close(self.state)
             await self._feed.close()
+
+    def _look(self) -> Look:
+        return Look(self.state, "leading" if self._epoch else "standby")
 
     async def _wake_on(self, stop: asyncio.Event) -> None:
         await stop.wait()
