@@ -99,3 +99,5 @@ DIRECT_BATCH = 500
 """Messages of one batched direct get."""
 DIRECT_SILENCE_S = 2.0
 """A direct get without any message for this long has failed."""
+MIRROR_S = 5.0
+"""How long the mirror may take to come level with the log after a start; it takes a tenth of a second (measured)."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from pto_bus.bootstrap import bootstrap
 from pto_bus.broker import Broker
 from pto_bus.connect import connect
+from pto_bus.mirror import wait_for_mirror
 from pto_bus.session import Session, open_session
 from pto_bus.topology import single_host_accounts
 from pto_ports.engine import PlanDraft
@@ -66,6 +67,7 @@ class Host:
         connection = await connect(self.url, user="bootstrap", password=self._password)
         try:
             await bootstrap(connection, self._accounts, may_create_log=may_create)
+            await wait_for_mirror(connection)
         finally:
             await connection.close()
         return await open_session(self.url, user="requester", password=self._password)
