@@ -6,8 +6,8 @@ only when nobody has anything to do at the moment. What belongs to a process is 
 
 import asyncio
 import heapq
-from collections.abc import Callable, Coroutine
-from contextvars import Context, ContextVar
+from collections.abc import Callable, Coroutine, Sequence
+from contextvars import Context, ContextVar, copy_context
 from typing import Any
 
 from pto_memory import VirtualClock
@@ -42,6 +42,27 @@ class Life:
 _LIFE: ContextVar[Life | None] = ContextVar("life", default=None)
 
 
+class _Handle(asyncio.TimerHandle):
+    """A callback that waits for its turn or its moment; asyncio's own does more than is needed here."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, callback: Callable[..., object], args: Sequence[object], loop: "SimLoop", context: Context | None
+    ) -> None:
+        self._callback = callback
+        self._args = args
+        self._loop = loop
+        self._context = copy_context() if context is None else context
+        self._cancelled = self._scheduled = False
+        self._when = 0.0
+        self._repr = self._source_traceback = None
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        self._callback = self._args = None  # type: ignore[assignment]
+
+
 class SimLoop(asyncio.BaseEventLoop):
     """The loop. Worker threads are calls; waiting takes no time."""
 
@@ -49,52 +70,66 @@ class SimLoop(asyncio.BaseEventLoop):
         super().__init__()
         self._moment = 0.0
         self._turns = 0
+        self._calendar: list[tuple[float, int, _Handle]] = []
+        self._entries = 0
         self.set_task_factory(_remember)
         self.errors: list[str] = []
         """What callbacks raised; nobody else would see it."""
-        self.set_exception_handler(self._keep_error)
+        self.set_exception_handler(lambda *_: None)
 
     def time(self) -> float:
         return self._moment
+
+    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:
+        handle = _Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_later(
+        self, delay: float, callback: Any, *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self._moment + delay, callback, *args, context=context)
+
+    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+        handle = _Handle(callback, args, self, context)
+        handle._when = when
+        self._entries += 1
+        heapq.heappush(self._calendar, (when, self._entries, handle))
+        return handle
+
+    def call_soon_threadsafe(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:
+        return self.call_soon(callback, *args, context=context)
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
         future = self.create_future()
         self.call_soon(_do_work, future, func, args)
         return future
 
-    def call_soon_threadsafe(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:
-        return self.call_soon(callback, *args, context=context)
-
     def _run_once(self) -> None:
-        ready, scheduled = self._ready, self._scheduled
-        while scheduled and scheduled[0]._cancelled:
-            heapq.heappop(scheduled)._scheduled = False
-            self._timer_cancelled_count -= 1
-        if ready:
-            self._turns += 1
-            if self._turns > MAX_TURNS_PER_MOMENT:
-                raise BusyWaiting(f"{MAX_TURNS_PER_MOMENT} turns at {self._moment:.3f} s; next: {ready[0]!r}")
-        elif scheduled:
-            self._turns = 0
-            self._moment = max(self._moment, scheduled[0]._when)
-        else:
-            raise Stalled("everybody waits and nobody sleeps")
-        while scheduled and scheduled[0]._when <= self._moment:
-            timer = heapq.heappop(scheduled)
-            timer._scheduled = False
-            ready.append(timer)
-        for _ in range(len(ready)):
-            handle = ready.popleft()
-            if not handle._cancelled:
-                life = handle._context.get(_LIFE)
-                if life is None or not life.is_stopped:
-                    handle._run()
-                else:
-                    life.held.append(handle)
-
-    def _keep_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        if "handle" in context:
-            self.errors.append(f"{context['message']}: {context.get('exception')!r}")
+        ready, calendar = self._ready, self._calendar
+        while not self._stopping:
+            if ready:
+                handle = ready.popleft()
+                self._turns += 1
+                if self._turns > MAX_TURNS_PER_MOMENT:
+                    raise BusyWaiting(f"{MAX_TURNS_PER_MOMENT} turns at {self._moment:.3f} s; next: {handle!r}")
+            elif calendar:
+                when, _, handle = heapq.heappop(calendar)
+                if when > self._moment and not handle._cancelled:
+                    self._moment, self._turns = when, 0
+            else:
+                raise Stalled("everybody waits and nobody sleeps")
+            if handle._cancelled:
+                continue
+            context = handle._context
+            life = context.get(_LIFE)
+            if life is not None and life.is_stopped:
+                life.held.append(handle)
+                continue
+            try:
+                context.run(handle._callback, *handle._args)
+            except Exception as error:
+                self.errors.append(f"{handle!r}: {error!r}")
 
     # --- processes ---
 
@@ -131,7 +166,7 @@ class SimLoop(asyncio.BaseEventLoop):
         for life in lives:
             life.held.clear()
         self._ready.clear()
-        self._scheduled.clear()
+        self._calendar.clear()
 
 
 def _remember(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, Any], **options: Any) -> asyncio.Task[Any]:
@@ -169,4 +204,18 @@ class LoopClock(VirtualClock):
         return self._loop.time()
 
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(max(0.0, seconds))
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        loop = self._loop
+        wake = loop.create_future()
+        timer = loop.call_later(seconds, _wake, wake)
+        try:
+            await wake
+        finally:
+            timer.cancel()
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

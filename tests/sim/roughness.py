@@ -75,8 +75,12 @@ class Profile:
     """Per minute of rage, all processes together; the same for the next ones."""
     freezes: float
     cuts: float
+    chokes: float
+    """Times in which what a process sends arrives and nothing comes back."""
     deaf: float
     """Times in which no sign of life of one process gets through."""
+    ambushes: float
+    """Chance per stored event that one of those happens right then, to somebody whom the event concerns."""
     cancels: float
     """Chance per run, the same for the next ones."""
     pauses: float
@@ -118,11 +122,13 @@ def draw_profile(random: Random) -> Profile:
     return Profile(
         network=network,
         manners=manners,
-        rage_s=random.choice((8.0, 15.0, 30.0, 60.0)),
-        crashes=maybe(1.0, 12.0, 0.6),
-        freezes=maybe(1.0, 8.0, 0.5),
-        cuts=maybe(1.0, 8.0, 0.4),
+        rage_s=random.choice((6.0, 12.0, 25.0, 50.0)),
+        crashes=maybe(1.0, 20.0, 0.6),
+        freezes=maybe(1.0, 12.0, 0.5),
+        cuts=maybe(1.0, 10.0, 0.4),
+        chokes=maybe(1.0, 10.0, 0.4),
         deaf=maybe(1.0, 6.0, 0.3),
+        ambushes=maybe(0.01, 0.2, 0.5),
         cancels=random.choice((0.0, 0.0, 0.0, 0.5)),
         pauses=random.choice((0.0, 0.0, 0.3)),
         budgets=random.choice((0.0, 0.0, 0.4)),

@@ -5,10 +5,12 @@ resumed, so that every run can end.
 """
 
 import asyncio
+from collections.abc import Callable
 from random import Random
 
 import msgspec
 
+from pto_proto.envelope import Event
 from pto_proto.ids import Digest, RunId
 from pto_proto.requests import (
     BudgetChangeRequested,
@@ -37,6 +39,14 @@ class Storm:
         self._random = Random(f"{world.seed}/storm")
         self._asked_at: dict[RunId, float] = {}
         self._is_over = False
+        profile = world.profile
+        self._acts: list[tuple[float, Callable[[str], None]]] = [
+            (profile.crashes, self._crash),
+            (profile.freezes, self._freeze),
+            (profile.cuts, self._cut),
+            (profile.chokes, self._choke),
+            (profile.deaf, self._mute),
+        ]
 
     def begin(self) -> None:
         """Put everything on the calendar."""
@@ -49,14 +59,13 @@ class Storm:
             self._at(ask.at_s, world.ask, request)
             self._plan_requests(ask.run, ask.at_s)
         profile = world.profile
-        for rate, act in (
-            (profile.crashes, self._crash), (profile.freezes, self._freeze),
-            (profile.cuts, self._cut), (profile.deaf, self._mute),
-        ):  # fmt: skip
+        for rate, act in self._acts:
             moment = random.expovariate(rate / 60.0) if rate else profile.rage_s
             while moment < profile.rage_s:
                 self._at(moment, act, random.choice(list(world.processes)))
                 moment += random.expovariate(rate / 60.0)
+        if profile.ambushes:
+            world.on_event = self._lie_in_wait
         self._at(profile.rage_s, self._calm)
 
     def _plan_requests(self, run: RunId, at_s: float) -> None:
@@ -76,6 +85,19 @@ class Storm:
         self._world.loop.call_at(moment, act, *args, context=self._world.outside)  # type: ignore[arg-type]
 
     # --- disturbances ---
+
+    def _lie_in_wait(self, event: Event) -> None:
+        """Perhaps hit somebody in the very moment in which this is stored, or a moment later."""
+        random, world = self._random, self._world
+        if self._is_over or random.random() >= world.profile.ambushes:
+            return
+        concerned = ["scheduler-1", "scheduler-2"]
+        if event.lane is not None:
+            named = {getattr(entry, "instance", "") for entry in event.entries} & {*world.processes}
+            concerned += sorted(named) or [f"{event.lane}-1"]
+        act = random.choice([act for rate, act in self._acts if rate] or [self._crash])
+        delay = random.choice((0.0, 0.0, 1.0, 2.0, 5.0)) * world.profile.network.latency_s
+        world.loop.call_later(delay, act, random.choice(concerned), context=world.outside)
 
     def _crash(self, name: str) -> None:
         process = self._world.processes[name]
@@ -112,6 +134,14 @@ class Storm:
             wire.is_cut = True
             self._world.loop.call_later(length, setattr, wire, "is_cut", False, context=self._world.outside)
 
+    def _choke(self, name: str) -> None:
+        wire = self._world.processes[name].wire
+        if not wire.is_choked and not self._is_over:
+            length = self._random.choice((1.0, 3.0, 8.0, 20.0, 40.0))
+            self._world.trace(f"{name}: hears nothing for {length} s")
+            wire.is_choked = True
+            self._world.loop.call_later(length, setattr, wire, "is_choked", False, context=self._world.outside)
+
     def _mute(self, name: str) -> None:
         wire = self._world.processes[name].wire
         if not self._is_over:
@@ -127,7 +157,7 @@ class Storm:
         world.profile.network.calm()
         world.profile.manners.calm()
         for process in world.processes.values():
-            process.wire.is_cut = process.wire.is_mute = False
+            process.wire.is_cut = process.wire.is_choked = process.wire.is_mute = False
             self._restart(process)
             self._let_go_on(process.name)
 

@@ -7,6 +7,7 @@ sent goes on its way even if its sender dies meanwhile.
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import Context
+from functools import cache
 from random import Random
 from typing import Any, TypeVar
 
@@ -23,6 +24,12 @@ ACK_WAIT_S = 2.0
 
 _T = TypeVar("_T")
 OnStored = Callable[[Recorded, "Wire | None"], None]
+
+
+@cache
+def known_filter(pattern: str | None) -> Callable[[str], bool]:
+    """As ``subject_filter``; the answer about each subject is looked for once."""
+    return cache(subject_filter(pattern))
 
 
 def at_once(work: Coroutine[Any, Any, _T]) -> _T:
@@ -96,6 +103,8 @@ class Wire:
         self.random = random
         self.trace = trace
         self.is_cut = False
+        self.is_choked = False
+        """Whether what it sends arrives, and nothing comes back."""
         self.is_mute = False
         """Whether its signs of life vanish."""
         self.read_up_to: dict[str, int] = {}
@@ -120,6 +129,11 @@ class Wire:
         await asyncio.sleep(self.travel_s())
         if self.is_cut or self.chance(self.network.unavailable):
             raise LogUnavailable("the broker is away")
+
+    def check_answer(self) -> None:
+        """The answer to an exchange comes back. Raises LogUnavailable."""
+        if self.is_choked:
+            raise LogUnavailable("the broker does not answer")
 
     async def send(self, stream: Stream, messages: Sequence[Outgoing], fence: Fence | None) -> int:
         """Append through the network. What is on its way arrives in the order in which it was sent."""
@@ -152,7 +166,7 @@ class Wire:
             result = stream.put(messages, fence, self, again=again)
         except NotSettled as unsettled:
             result = unsettled
-        if self.chance(self.network.lost_answer):
+        if self.is_choked or self.chance(self.network.lost_answer):
             self.trace(f"{self.life.name}: an answer is lost: {messages[0].wire_id}")
             return
         self.loop.call_later(self.travel_s(), _settle, answer, result, context=self._outside)
@@ -177,10 +191,12 @@ class FaultyLog:
 
     async def read(self, *, after: int = 0, subject: str | None = None) -> "FaultyReader":
         await self._wire.check()
+        self._wire.check_answer()
         return FaultyReader(self._wire, self._stream, after, subject)
 
     async def read_run(self, subject: str, *, up_to: int | None = None) -> list[Recorded]:
         await self._wire.check()
+        self._wire.check_answer()
         return await self._stream.store.read_run(subject, up_to=up_to)
 
     async def append(self, messages: Sequence[Outgoing], fence: Fence | None = None) -> int:
@@ -190,6 +206,7 @@ class FaultyLog:
 
     async def last_seq(self, subject: str | None = None) -> int:
         await self._wire.check()
+        self._wire.check_answer()
         return await self._stream.store.last_seq(subject)
 
 
@@ -200,7 +217,7 @@ class FaultyReader:
         self._wire = wire
         self._stream = stream
         self._key = stream.name + (subject or "")
-        self._wants = subject_filter(subject)
+        self._wants = known_filter(subject)
         self._position = after
         owed = stream.store.stored(after)
         self._owed_up_to = max((m.seq for m in owed if self._wants(m.subject)), default=0)
@@ -222,7 +239,7 @@ class FaultyReader:
             await asyncio.sleep(left)
             return []
         await asyncio.sleep(lag)
-        if wire.is_cut:
+        if wire.is_cut or wire.is_choked:
             await asyncio.sleep(max(0.0, end - wire.loop.time()))
             return []
         if len(found) > 1 and wire.chance(wire.network.pieces):
@@ -246,7 +263,9 @@ class FaultyLease:
 
     async def take(self, *, may_claim: bool = False) -> bool:
         await self._wire.check()
-        return await self._lease.take(may_claim=may_claim)
+        is_ours = await self._lease.take(may_claim=may_claim)
+        self._wire.check_answer()
+        return is_ours
 
     async def release(self) -> None:
         try:
@@ -272,7 +291,7 @@ class FaultyChannel:
         wire = self._wire
 
         def deliver(subject: str, data: bytes) -> None:
-            if not wire.is_cut:
+            if not (wire.is_cut or wire.is_choked):
                 wire.loop.call_soon(on_line, subject, data, context=wire.life.context)
 
         stop = await self._channel.listen(pattern, deliver)

@@ -19,7 +19,7 @@ from pto_planner.backend import PlannerBackend
 from pto_ports.backend import Order
 from pto_ports.engine import PlanDraft
 from pto_ports.event_log import Outgoing, Recorded
-from pto_proto.envelope import decode_event, encode_request
+from pto_proto.envelope import Event, decode_event, encode_request
 from pto_proto.ids import LANE_CONSOLIDATOR, LANE_LOCAL, LANE_PLANNER, InstanceId, Lane, RunId
 from pto_proto.requests import Request
 from pto_proto.subjects import request_subject
@@ -95,6 +95,7 @@ class World:
         self.processes: dict[str, Process] = {}
         self.kept: list[tuple[str, int, bytes]] = []
         """(who, sequence, dump) of a scheduler's state at some moment."""
+        self.on_event: Callable[[Event], None] | None = None
         self._first_read: dict[str, int] = {}
         """Wire id -> how far its writer had read when it wrote that first."""
         self._count = 0
@@ -158,6 +159,8 @@ class World:
             shown = "; ".join(_shown(entry) for entry in event.entries)
             self.trace(f"  #{recorded.seq} {event.kind.__name__} {where} [{event.source} {event.id}] {shown}")
         self.judge.apply(recorded.seq, event, read)
+        if self.on_event is not None:
+            self.on_event(event)
 
     def _on_request(self, recorded: Recorded, wire: Wire | None) -> None:
         self.asked.append(recorded)
