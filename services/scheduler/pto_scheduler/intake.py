@@ -71,7 +71,7 @@ class Intake:
             await asyncio.gather(self._pump, return_exceptions=True)
 
     def answers(self, state: State, now: int) -> list[Decision]:
-        """The answers to what waits; one per run, since each is judged after the one before it was folded.
+        """The answers to what waits; one that changes a run is folded before the next one about it is judged.
 
         Raises what ended the reading of the queue.
         """
@@ -89,7 +89,7 @@ class Intake:
             decision = _refuse_unreadable(asked, now) if isinstance(asked, Unreadable) else answer(state, asked, now)
             if decision is not None:
                 decisions.append(decision)
-            if isinstance(asked, Asked):
+            if isinstance(asked, Asked) and decision and not isinstance(decision.entry, ev.RequestRefused):
                 runs.add(asked.request.run)
         self._waiting = later
         if later:
