@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pto_bus.errors import BusError
+from pto_bus.errors import BusError, StoreInUse
 from pto_bus.session import Session, open_session
 from pto_cli.host import Host
 from pto_cli.problems import Unavailable
@@ -20,6 +20,8 @@ from pto_runtime.settings import read_settings
 
 BROKER_ERRORS: tuple[type[Exception], ...] = (BusError,)
 """What any way to a broker may raise."""
+StoreTaken = StoreInUse
+"""Another command hosts the run."""
 ATTACH_TRIES = 20
 """How often a hosted run's endpoint file is looked for: it is written a moment after the store is locked."""
 ATTACH_PAUSE_S = 0.1

@@ -10,6 +10,10 @@ from pathlib import Path
 from pto_cli.arguments import command_parser, granted, parse, reach_view
 from pto_cli.problems import EXIT_OK, EXIT_USAGE, WrongUse, complain
 
+TRIES = 5
+"""How often a run that changes hands is tried again."""
+RETRY_S = 0.2
+
 
 def main(words: list[str]) -> int:
     """The command."""
@@ -25,6 +29,18 @@ def main(words: list[str]) -> int:
 
 
 async def _cancel(typed: Namespace, stop: asyncio.Event) -> int:
+    """Another command may take over an idle run between the look at it and its cancel: then that one is asked."""
+    from pto_cli.access import StoreTaken
+
+    for _ in range(TRIES - 1):
+        try:
+            return await _try_cancel(typed, stop)
+        except StoreTaken:
+            await asyncio.sleep(RETRY_S)
+    return await _try_cancel(typed, stop)
+
+
+async def _try_cancel(typed: Namespace, stop: asyncio.Event) -> int:
     from pto_cli.conduct import ask_and_wait
     from pto_cli.progress import write_lines
     from pto_proto.ids import RunId

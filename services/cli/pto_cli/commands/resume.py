@@ -49,7 +49,9 @@ async def _resume(typed: Namespace, stop: asyncio.Event, again: list[Prepared]) 
     if note is None and not typed.nats_url:
         raise WrongUse(f"there is no run {typed.run!r} here; `orchestrator list` shows the runs")
     if note is None or note.state in ENDED or folder.is_hosted():
-        return await _continue(typed, again)
+        code = await _continue(typed, again)
+        if code is not None or note is None:
+            return code or EXIT_OK
     _refuse_flags(typed, f"run {typed.run} was interrupted; it goes on as it was asked for")
     from pto_cli.ending import exit_code, say_end
     from pto_cli.hosting import host
@@ -63,8 +65,8 @@ async def _resume(typed: Namespace, stop: asyncio.Event, again: list[Prepared]) 
     return exit_code(view, end)
 
 
-async def _continue(typed: Namespace, again: list[Prepared]) -> int:
-    """The run is in good hands, or has ended: lift its pause, or start it again."""
+async def _continue(typed: Namespace, again: list[Prepared]) -> int | None:
+    """The run is in good hands, or has ended: lift its pause, or start it again. None: nobody hosts it any more."""
     from pto_cli.conduct import ask_and_wait
     from pto_cli.progress import write_lines
     from pto_cli.render import state_of
@@ -81,6 +83,8 @@ async def _continue(typed: Namespace, again: list[Prepared]) -> int:
 
             again.append(await prepare_again(typed, access, follower.view))
             return EXIT_OK
+        if access.host is not None:
+            return None
         if run is None or run.paused is None:
             raise WrongUse(f"run {typed.run} is {state_of(follower.view)}; there is nothing to resume")
         _refuse_flags(typed, f"run {typed.run} is paused; it goes on as it was asked for")
