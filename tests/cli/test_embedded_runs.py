@@ -5,18 +5,14 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-ORCHESTRATOR = str(Path(sys.executable).parent / "orchestrator")
+from typing_in import ORCHESTRATOR, Cli, runs, summary, write
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
-Result = subprocess.CompletedProcess[str]
-Cli = Callable[..., Result]
 
 NOOP = "name: One\ntasks:\n- {id: a, noop: true}\n"
 LONG = """\
@@ -25,39 +21,6 @@ tasks:
 - {id: quick, command: "echo quick > quick.txt", outputs: quick.txt}
 - {id: slow, command: "sleep 2.5; echo slow > slow.txt", depends_on: quick}
 """
-
-
-@pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PTO_", "NATS_"))}
-    return {**kept, "XDG_STATE_HOME": str(tmp_path / "state"), "PYTHONUNBUFFERED": "1"}
-
-
-@pytest.fixture
-def cli(tmp_path: Path, environment: dict[str, str]) -> Cli:
-    def call(*words: str, code: int | None = 0, timeout_s: float = 60) -> Result:
-        result = subprocess.run(
-            [ORCHESTRATOR, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=timeout_s
-        )
-        assert "Traceback" not in result.stderr, result.stderr
-        assert code is None or result.returncode == code, (result.returncode, result.stdout, result.stderr)
-        return result
-
-    return call
-
-
-def write(folder: Path, text: str, name: str = "plan.yaml") -> str:
-    (folder / name).write_text(text)
-    return name
-
-
-def runs(cli: Cli) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in cli("list", "--json").stdout.splitlines() if line.startswith("{")]
-
-
-def summary(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "execution_summary.json").read_text())
-    return found
 
 
 def test_a_noop_run_is_quick_and_leaves_its_output(cli: Cli, tmp_path: Path) -> None:
@@ -146,7 +109,8 @@ def test_ctrl_c_says_how_to_go_on_and_resume_repeats_nothing(
     tasks = {task["id"]: len(task["attempts"]) for task in summary(tmp_path / "out")["tasks"]}
     assert tasks == {"quick": 1, "slow": 2}
     assert runs(cli)[0]["state"] == "succeeded"
-    assert "has ended as succeeded" in cli("resume", run["run"], code=2).stderr
+    assert "nothing left to do" in cli("resume", run["run"]).stdout
+    assert len(runs(cli)) == 1
 
 
 def test_a_detached_run_is_seen_and_stopped_by_other_commands(cli: Cli, tmp_path: Path) -> None:
