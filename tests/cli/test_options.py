@@ -153,9 +153,9 @@ def test_the_seeds_flags_are_all_known() -> None:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["pause", "x"], 2, "pause: pausing runs is not available yet"),
+        (["pause", "no-such-run"], 2, "there is no run"),
         (["approve"], 2, "approve: "),
-        (["explain", "r", "t"], 2, "explain: "),
+        (["explain", "no-such-run", "t"], 2, "there is no run"),
         (["audit"], 2, "audit: "),
         (["archive"], 2, "archive: "),
         (["lst"], 2, "there is no command 'lst'; did you mean 'list'?"),

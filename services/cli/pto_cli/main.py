@@ -21,8 +21,10 @@ COMMANDS = {
     "watch": "follow a run until it ends",
     "logs": "show what a run's tasks have printed",
     "events": "print a run's events",
+    "explain": "say why a task ran or did not run",
+    "pause": "hand out nothing more of a run",
+    "resume": "go on with a run that was interrupted, paused or not finished well",
     "cancel": "stop a run and all its tasks",
-    "resume": "go on with a run that was interrupted or paused",
     "fetch": "write a run's output folder",
     "audit": "hold a log against what was promised",
     "doctor": "check that everything is here that a run needs",
@@ -31,9 +33,7 @@ COMMANDS = {
 }
 HIDDEN = {"_host": "host a run in the background"}
 NOT_YET = {
-    "pause": "pausing runs is not available yet; `orchestrator cancel RUN` stops one",
     "approve": "approval of plans is not available yet; `--dry-run` shows a plan before it runs",
-    "explain": "explanations are not available yet; `orchestrator status RUN` says what tasks wait for",
     "archive": "archiving is not available yet; the log of an embedded run lies in its own folder",
 }
 
