@@ -198,10 +198,14 @@ class RunFinished(Entry, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class LogArchived(Entry, frozen=True, kw_only=True, omit_defaults=True):
-    """The log up to ``sequence`` was exported as the named segment and purged."""
+    """The log up to ``sequence`` was exported as the named segment and may be purged from here on.
+
+    Who starts from zero starts from ``snapshot`` instead: a blob with the state after the event at ``sequence``.
+    """
 
     sequence: int
     segment: Digest
+    snapshot: Digest = NO_DIGEST
 
 
 # --- planner ---------------------------------------------------------------------------------------------------------

@@ -63,6 +63,8 @@ def writer_subjects(kinds: tuple[type[Entry], ...], lane: Lane | None) -> list[s
 
 EPOCH_SUBJECT = f"pto.{kind_of(EVENTS[0])}.{NONE}.{NONE}"
 """The fence: the last sequence on this subject is the leader's."""
+ARCHIVE_SUBJECT = f"pto.log-archived.{NONE}.{NONE}"
+"""Where it is written how much of the log was archived."""
 LOG_SUBJECTS = [f"pto.{kind}.*.*" for kind in KINDS]
 REQUEST_SUBJECTS = [f"pto.req.{kind}.*" for kind in REQUEST_KINDS]
 BLOB_SUBJECTS = ["pto-blob.*.*"]

@@ -8,7 +8,7 @@ import pytest
 
 from pto_bus.event_log import NatsEventLog
 from pto_memory import MemoryEventLog
-from pto_ports.event_log import MAX_BATCH, EventLog, Fence, LogReader, NotSettled, Outgoing, Recorded
+from pto_ports.event_log import MAX_BATCH, EventLog, Fence, LogCorrupt, LogReader, NotSettled, Outgoing, Recorded
 
 RUN = "pto.run-accepted._.run-0001"
 OTHER_RUN = "pto.run-accepted._.run-0002"
@@ -41,7 +41,7 @@ async def bench(kind: str, request: pytest.FixtureRequest) -> Bench:
 
         return Bench(twin, same)
     connect_as = request.getfixturevalue("connect_as")
-    users = iter(["planner", "consolidator", "archiver"])
+    users = iter(["archiver", "planner", "consolidator"])
 
     async def next_account() -> EventLog:
         return NatsEventLog(await connect_as(next(users)))
@@ -257,3 +257,36 @@ async def test_order_and_bytes_survive_a_long_stream(bench: Bench) -> None:
     assert [m.seq for m in found] == list(range(1, 5 * MAX_BATCH + 1))
     assert found[MAX_BATCH].data == b"p1.0"
     assert reader.caught_up
+
+
+async def test_what_was_purged_is_gone_and_all_else_stays_as_it_was(bench: Bench) -> None:
+    await bench.log.append([Outgoing(READY, b"1", "a"), *messages(3), Outgoing(READY, b"5", "b")])
+    keeper = await bench.another()
+    for up_to in (3, 3, 1):
+        await keeper.purge(up_to)  # type: ignore[attr-defined]
+    assert await keeper.last_seq() == 5
+    assert await keeper.last_seq(RUN) == 4
+    reader = await keeper.read(after=3)
+    assert [m.seq for m in await read_all(reader, 2)] == [4, 5]
+    assert reader.caught_up
+    await reader.close()
+    assert await bench.log.append(messages(1, prefix="later")) == 6
+    assert await bench.log.append(messages(1, RUN, prefix="fenced"), Fence(READY, 5)) == 7
+
+
+async def test_reader_of_everything_says_that_the_beginning_is_gone(bench: Bench) -> None:
+    await bench.log.append(messages(4))
+    keeper = await bench.another()
+    await keeper.purge(2)  # type: ignore[attr-defined]
+    reader = await keeper.read()
+    with pytest.raises(LogCorrupt):
+        await read_all(reader, 2)
+    await reader.close()
+
+
+async def test_a_fence_on_a_purged_message_is_lost(bench: Bench) -> None:
+    """Why nothing from the last epoch on may be purged."""
+    await bench.log.append([Outgoing(EPOCH, b"1", "a"), *messages(2)])
+    await (await bench.another()).purge(1)  # type: ignore[attr-defined]
+    with pytest.raises(NotSettled):
+        await bench.log.append(messages(1, prefix="later"), Fence(EPOCH, 1))

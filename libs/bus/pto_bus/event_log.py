@@ -79,6 +79,10 @@ class NatsEventLog:
             return await self._last()
         return await self._find({"last_by_subj": subject})
 
+    async def purge(self, up_to: int) -> None:
+        """As the port says, for the archiver's account."""
+        await self._connection.api(f"STREAM.PURGE.{self._stream}", {"seq": up_to + 1}, limits.BOOTSTRAP_S)
+
     async def _find(self, request: dict[str, Any]) -> int:
         """The sequence of one message, by the stream's own word and never a mirror's; 0: there is none."""
         if self._stream != LOG_STREAM:

@@ -13,6 +13,7 @@ from pto_ports.lease import LEASE_S
 from pto_proto.events import WRITERS
 from pto_proto.ids import LANE_CONSOLIDATOR, LANE_PLANNER, Lane, is_instance_id, is_lane
 from pto_proto.subjects import (
+    ARCHIVE_SUBJECT,
     AUDIT_SUBJECT,
     BLOB_STREAM,
     BLOB_SUBJECTS,
@@ -189,7 +190,8 @@ def _consolidator_rules(account: Account) -> tuple[list[str], list[str]]:
 
 def _archiver_rules(account: Account) -> tuple[list[str], list[str]]:
     publish, subscribe = _service_rules(account)
-    return publish + [f"{API}.STREAM.PURGE.{name}" for name in (LOG_STREAM, REQUEST_STREAM, BLOB_STREAM)], subscribe
+    publish += [f"{API}.STREAM.PURGE.{name}" for name in (LOG_STREAM, REQUEST_STREAM, BLOB_STREAM)]
+    return [*publish, f"{API}.STREAM.INFO.{VIEW_STREAM}", ARCHIVE_SUBJECT], subscribe
 
 
 def _viewer_rules(account: Account) -> tuple[list[str], list[str]]:

@@ -5,10 +5,10 @@ none, as the broker does. Nothing is ever taken away.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from pto_ports.clock import Clock
-from pto_ports.event_log import MAX_BATCH, Fence, NotSettled, Outgoing, Recorded
+from pto_ports.event_log import MAX_BATCH, Fence, LogCorrupt, NotSettled, Outgoing, Recorded
 from pto_proto.subjects import subject_filter
 
 MAX_MESSAGE_BYTES = 1000 * 1024
@@ -21,18 +21,21 @@ class MemoryEventLog:
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock
         self._messages: list[Recorded] = []
+        self._purged = 0
+        """The last sequence that was purged."""
         self._last: dict[str, int] = {}
         self._wire_ids: dict[str, int] = {}
         self._wakes: list[asyncio.Future[None]] = []
 
     async def read(self, *, after: int = 0, subject: str | None = None) -> "MemoryReader":
         """As the port says."""
-        return MemoryReader(self, after, subject_filter(subject))
+        return MemoryReader(self, after, subject)
 
     async def read_run(self, subject: str, *, up_to: int | None = None) -> list[Recorded]:
         """As the port says."""
         wants = subject_filter(subject)
-        return [message for message in self._messages[:up_to] if wants(message.subject)]
+        kept = (message for message in self._messages if up_to is None or message.seq <= up_to)
+        return [message for message in kept if wants(message.subject)]
 
     async def append(self, messages: Sequence[Outgoing], fence: Fence | None = None) -> int:
         """As the port says. A repeated message alone and without a fence gives the first one's sequence."""
@@ -49,23 +52,30 @@ class MemoryEventLog:
                 return seq
             raise NotSettled(f"duplicate of sequence {seq}")
         if wire_id:
-            self._wire_ids[wire_id] = len(self._messages) + 1
+            self._wire_ids[wire_id] = self._end + 1
         for message in messages:
-            self._messages.append(Recorded(len(self._messages) + 1, message.subject, message.data))
-            self._last[message.subject] = len(self._messages)
+            self._messages.append(Recorded(self._end + 1, message.subject, message.data))
+            self._last[message.subject] = self._end
         wakes, self._wakes = self._wakes, []
         for wake in wakes:
             if not wake.done():
                 wake.set_result(None)
-        return len(self._messages)
+        return self._end
+
+    async def purge(self, up_to: int) -> None:
+        """As the port says."""
+        gone = min(max(up_to, self._purged), self._end) - self._purged
+        del self._messages[:gone]
+        self._purged += gone
+        self._last = {subject: seq for subject, seq in self._last.items() if seq > self._purged}
 
     async def last_seq(self, subject: str | None = None) -> int:
         """As the port says."""
-        return len(self._messages) if subject is None else self._last_on(subject)
+        return self._end if subject is None else self._last_on(subject)
 
     def stored(self, after: int = 0) -> list[Recorded]:
         """What is stored after this sequence, at once."""
-        return self._messages[after:]
+        return self._messages[max(0, after - self._purged) :]
 
     async def wait_for_news(self, max_wait_s: float) -> None:
         """Return when something is appended, at the latest after ``max_wait_s``."""
@@ -84,6 +94,10 @@ class MemoryEventLog:
         """The moment by the clock that times the waits."""
         return asyncio.get_running_loop().time() if self._clock is None else self._clock.monotonic_s()
 
+    @property
+    def _end(self) -> int:
+        return self._purged + len(self._messages)
+
     def _last_on(self, subject: str) -> int:
         if "*" not in subject and ">" not in subject:
             return self._last.get(subject, 0)
@@ -94,11 +108,12 @@ class MemoryEventLog:
 class MemoryReader:
     """The LogReader of a MemoryEventLog."""
 
-    def __init__(self, log: MemoryEventLog, after: int, wants: Callable[[str], bool]) -> None:
+    def __init__(self, log: MemoryEventLog, after: int, subject: str | None) -> None:
         self._log = log
-        self._wants = wants
+        self._is_whole = subject is None
+        self._wants = subject_filter(subject)
         self._position = after
-        self._owed_up_to = max((m.seq for m in log.stored(after) if wants(m.subject)), default=0)
+        self._owed_up_to = max((m.seq for m in log.stored(after) if self._wants(m.subject)), default=0)
 
     @property
     def caught_up(self) -> bool:
@@ -117,5 +132,8 @@ class MemoryReader:
 
     def _take(self) -> list[Recorded]:
         news = self._log.stored(self._position)
-        self._position += len(news)
+        if news:
+            if self._is_whole and news[0].seq > self._position + 1:
+                raise LogCorrupt(f"sequence {self._position + 1} is missing")
+            self._position = news[-1].seq
         return [message for message in news if self._wants(message.subject)]

@@ -84,5 +84,12 @@ class EventLog(Protocol):
         """The last sequence on ``subject`` (None: of the whole stream); 0 if there is none."""
 
 
+class ArchivedLog(EventLog, Protocol):
+    """A stream as its archiver sees it."""
+
+    async def purge(self, up_to: int) -> None:
+        """Remove everything up to this sequence for good; again is harmless. Raises LogUnavailable."""
+
+
 MAX_BATCH = 900
 """Messages of one append; the broker takes at most 1,000 in one atomic batch."""
