@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 from pto_core.fold import evolve, poison
 from pto_core.outcome import outcome_digest
+from pto_core.reading import run_of
 from pto_core.state import Run, State
 from pto_core.transitions import TaskState
 from pto_proto import events as ev
 from pto_proto.envelope import Event, ProtocolError, UnknownVersion, decode_event
 from pto_proto.ids import Digest, RunId, TaskId
-from pto_proto.subjects import parse_event_subject
 
 CHECKS = {
     "sequences": "the sequences have no gap",
@@ -138,11 +138,7 @@ class Audit:
     def _unreadable(self, seq: int, subject: str, reason: str) -> None:
         """As the scheduler takes it: the event's run is quarantined."""
         self.unreadable += 1
-        run: RunId | None = None
-        try:
-            _, _, run = parse_event_subject(subject)
-        except ValueError:
-            reason = f"message on the unknown subject {subject!r}"
+        run = run_of(subject)
         self._find("events", seq, run, reason)
         poison(self.state, run, seq, reason)
         if run in self.state.runs and run is not None:
