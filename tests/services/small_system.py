@@ -116,7 +116,7 @@ class SmallSystem:
         incarnation = f"i{next(self._names)}"
         scheduler = Scheduler(
             log=self.log, intake=Intake(self.requests, self.blobs, self.clock), clock=self.clock,
-            lease=self.leases.lease(name, incarnation), live=self.channel, snapshots=self.snapshots,
+            lease=self.leases.lease(name, incarnation), live=self.channel, snapshots=self.snapshots, blobs=self.blobs,
             instance=InstanceId(name), incarnation=incarnation,
         )  # fmt: skip
         self._start(name, scheduler.run)

@@ -39,7 +39,7 @@ async def last_archived(log: EventLog) -> LogArchived | None:
     return found
 
 
-async def begin(log: EventLog, blobs: BlobStore, archived: LogArchived | None) -> Beginning:
+async def begin(log: EventLog, blobs: BlobStore | None, archived: LogArchived | None) -> Beginning:
     """Where to start behind what was archived. Raises LogCorrupt, LogUnavailable."""
     if archived is None:
         return Beginning(State(), 0)
@@ -53,9 +53,9 @@ async def begin(log: EventLog, blobs: BlobStore, archived: LogArchived | None) -
     return Beginning(found.state, found.seq)
 
 
-async def _unseal(blobs: BlobStore, digest: Digest) -> Sealed | str:
-    if not digest:
-        return "the event names none"
+async def _unseal(blobs: BlobStore | None, digest: Digest) -> Sealed | str:
+    if not digest or blobs is None:
+        return "the event names none" if blobs is not None else "this reader has no blobs"
     try:
         return unseal(await blobs.get(digest), LOG_STREAM)
     except BlobMissing:

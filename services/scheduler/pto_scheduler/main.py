@@ -21,15 +21,16 @@ async def serve(settings: Settings, stop: asyncio.Event, on_up: Callable[[], Non
         session = await open_session(settings.url, **settings.access())
     except BusError as error:
         raise CannotServe(str(error)) from error
-    folder = settings.blob_folder
+    blobs = session.blobs if settings.blob_folder is None else DirectoryBlobStore(settings.blob_folder)
     clock, incarnation = SystemClock(), new_incarnation()
     scheduler = Scheduler(
         log=session.log,
-        intake=Intake(session.requests, session.blobs if folder is None else DirectoryBlobStore(folder), clock),
+        intake=Intake(session.requests, blobs, clock),
         clock=clock,
         lease=session.lease(settings.instance, incarnation),
         live=session.live,
         snapshots=DirectorySnapshotStore(settings.snapshots, InstanceId(settings.instance)),
+        blobs=blobs,
         instance=InstanceId(settings.instance),
         incarnation=incarnation,
     )

@@ -1,23 +1,29 @@
 """What a scheduler remembers over a restart: its last snapshot, if the log still agrees with it.
 
-Imports core, ports, proto and structlog. Invariant: a snapshot saves time and decides nothing; whatever does not fit is
-dropped and the log is folded from zero. Only a log that ends before its snapshot stops the service: it has lost events.
+Imports core, ports, proto, runtime and structlog. Invariant: a snapshot saves time and decides nothing; whatever does
+not fit is dropped, and the log is folded from zero, or from where its archive ends. Only a log that ends before its
+snapshot stops the service: it has lost events.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import structlog
 
 from pto_core.snapshot import Sealed, seal, unseal
 from pto_core.state import State
+from pto_ports.blob_store import BlobStore
 from pto_ports.clock import Clock
 from pto_ports.event_log import EventLog, LogCorrupt, LogReader, LogUnavailable, Recorded
 from pto_ports.snapshots import SnapshotNotSaved, SnapshotStore
 from pto_proto.envelope import ProtocolError, decode_event
 from pto_proto.subjects import LOG_STREAM
+from pto_runtime.beginning import begin, last_archived
 from pto_runtime.building import building
 from pto_runtime.reading import RETRY_S, open_reader
 
+T = TypeVar("T")
 SNAPSHOT_EVERY = 100_000
 """Messages between two snapshots: folding that many takes a few seconds, writing a big snapshot about one."""
 SNAPSHOT_AT_END = 2_000
@@ -27,12 +33,15 @@ READ_WAIT_S = 5.0
 
 
 class Memory:
-    """The snapshots of one scheduler instance; without a store it remembers nothing."""
+    """The snapshots of one scheduler instance; without a store it remembers nothing. ``blobs`` has the archive's."""
 
-    def __init__(self, store: SnapshotStore | None, log: EventLog, clock: Clock) -> None:
+    def __init__(
+        self, store: SnapshotStore | None, log: EventLog, clock: Clock, blobs: BlobStore | None = None
+    ) -> None:
         self._store = store
         self._log = log
         self._clock = clock
+        self._blobs = blobs
         self._saved_seq = 0
         self._saving: asyncio.Task[None] | None = None
         self.last_id = ""
@@ -41,7 +50,11 @@ class Memory:
 
     async def recall(self) -> tuple[State, LogReader, list[Recorded]]:
         """(state, reader of what is behind it, what was read of that already). Raises LogCorrupt."""
+        archived = await self._patiently(lambda: last_archived(self._log))
         found = await self._unseal()
+        if found is not None and archived is not None and found.seq <= archived.sequence:
+            self._logger.info("snapshot dropped", reason=f"the log was archived up to sequence {archived.sequence}")
+            found = None
         if found is not None:
             reader = await open_reader(self._log, self._clock, after=found.seq - 1)
             first: list[Recorded] = []
@@ -53,7 +66,8 @@ class Memory:
                 return found.state, reader, first[1:]
             self._logger.warning("snapshot dropped", reason="the log holds another event there")
             await reader.close()
-        return State(), await open_reader(self._log, self._clock), []
+        start = await self._patiently(lambda: begin(self._log, self._blobs, archived))
+        return start.state, await open_reader(self._log, self._clock, after=start.seq), []
 
     def keep(self, state: State) -> None:
         """Write a snapshot in the background if it is time for one."""
@@ -84,7 +98,7 @@ class Memory:
         if isinstance(found, str):
             self._logger.warning("snapshot dropped", reason=found)
             return None
-        last = await self._last_seq()
+        last = await self._patiently(self._log.last_seq)
         if last < found.seq:
             raise LogCorrupt(
                 f"the stream {LOG_STREAM} ends at sequence {last}, but a snapshot knows {found.seq}: the broker lost "
@@ -92,10 +106,11 @@ class Memory:
             )
         return found
 
-    async def _last_seq(self) -> int:
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """The answer, as soon as the broker gives one."""
         while True:
             try:
-                return await self._log.last_seq()
+                return await ask()
             except LogUnavailable:
                 await self._clock.sleep(RETRY_S)
 

@@ -19,6 +19,7 @@ from pto_core.coalesce import Message, coalesce
 from pto_core.decide import Decision, decide, next_due
 from pto_core.fold import evolve, poison
 from pto_core.state import State
+from pto_ports.blob_store import BlobStore
 from pto_ports.clock import Clock
 from pto_ports.event_log import MAX_BATCH, EventLog, Fence, LogUnavailable, NotSettled, Outgoing, Recorded
 from pto_ports.lease import CLAIM_S, Lease
@@ -61,6 +62,7 @@ class Scheduler:
         lease: Lease,
         live: LiveChannel,
         snapshots: SnapshotStore | None = None,
+        blobs: BlobStore | None = None,
         instance: InstanceId,
         incarnation: str,
     ) -> None:
@@ -68,7 +70,7 @@ class Scheduler:
         self._intake = intake
         self._clock = clock
         self._leadership = Leadership(lease, live, clock)
-        self._memory = Memory(snapshots, log, clock)
+        self._memory = Memory(snapshots, log, clock, blobs)
         self._audits = AuditAnswers(live, clock, self._look, instance=instance, incarnation=incarnation)
         self._instance = instance
         self._incarnation = incarnation
