@@ -85,7 +85,7 @@ def index_of(state: State, run: Run, listed: Iterable[Reusable] = ()) -> Index:
     for known in listed:
         (resumed if request.resumes else others).setdefault(known.key, known)
     if request.reuse:
-        for other in reversed(state.runs.values()):
+        for other in reversed(list(state.runs.values())):
             for task in other.tasks:
                 # What another run took over itself is left out: a list that somebody sent is good for that run only.
                 if task.state is TaskState.SUCCEEDED and task.key:

@@ -198,6 +198,8 @@ class PlannerBackend:
             raise PlanFailed("infra", f"the list of inputs cannot be fetched: {error}") from error
         except msgspec.MsgspecError as error:
             raise PlanFailed("task", f"the stored list of inputs is none: {error}") from error
+        if len(plan.tasks) + len(files) <= INLINE_TASKS:
+            return seen_inputs(plan, files)
         return await asyncio.to_thread(seen_inputs, plan, files)
 
     async def _ask_engine(self, request: RunRequested) -> PlanDraft:

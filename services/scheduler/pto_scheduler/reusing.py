@@ -7,12 +7,13 @@ asked; what cannot be found or read is not taken over, and never keeps a run fro
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import structlog
 
 from pto_core.decide import Reused
-from pto_core.reuse import index_of, reused_tasks, wants_reuse
+from pto_core.reuse import Index, index_of, reused_tasks, wants_reuse
 from pto_core.state import Run, State
 from pto_ports.blob_store import BlobDamaged, BlobMissing, BlobStore
 from pto_ports.clock import Clock
@@ -24,8 +25,12 @@ from pto_proto.reuse import Reusable
 
 RETRY_S = 1.0
 """Pause before the blob store is asked again while it is away."""
+INLINE_TASKS = 1_000
+"""Up to so many tasks are looked through at once; more in a thread, so that the tick goes on."""
 MAX_CHECKS = 50
 """Tasks whose outputs are looked for at once: enough to hide a broker's round trip."""
+
+_Found = tuple[Index, list[TaskReused]]
 
 
 class LookUps:
@@ -74,8 +79,9 @@ class LookUps:
         return looked.result()
 
     async def _look(self, state: State, run: Run) -> list[TaskReused]:
-        index = index_of(state, run, await self._listed(run))
-        found = await asyncio.to_thread(reused_tasks, run, index, state.now)
+        listed = await self._listed(run)
+        # Reading beside the tick is safe: a task is seen before or after its success, and both will do.
+        index, found = await self._find(state, run, listed)
         gone: set[Digest] = set()
         for at in range(0, len(found), MAX_CHECKS):
             part = found[at : at + MAX_CHECKS]
@@ -83,8 +89,14 @@ class LookUps:
             gone.update(entry.key for entry, is_there in zip(part, there, strict=True) if not is_there)
         if gone:
             self._logger.warning("outputs of earlier tasks are gone; they run again", run=run.id, tasks=len(gone))
-            found = await asyncio.to_thread(reused_tasks, run, index.without(gone), state.now)
+            _, found = await self._find(state, run, listed, index.without(gone))
         return found
+
+    async def _find(self, state: State, run: Run, *others: Any) -> _Found:
+        planned = run.plan.task_count if run.plan is not None else 0
+        if planned + sum(len(known.tasks) for known in state.runs.values()) <= INLINE_TASKS:
+            return _find(state, run, *others)
+        return await asyncio.to_thread(_find, state, run, *others)
 
     async def _listed(self, run: Run) -> list[Reusable]:
         digest = run.request.reuse_digest
@@ -126,3 +138,8 @@ class LookUps:
     async def _wait(self, error: Exception) -> None:
         self._logger.warning("the blob store is away; trying on", reason=str(error))
         await self._clock.sleep(RETRY_S)
+
+
+def _find(state: State, run: Run, listed: list[Reusable], index: Index | None = None) -> _Found:
+    index = index_of(state, run, listed) if index is None else index
+    return index, reused_tasks(run, index, state.now)
