@@ -72,4 +72,5 @@ def test_a_run_that_nobody_hosts_cannot_be_paused_and_is_told_so(cli: Cli, tmp_p
         f"orchestrator: nobody hosts run {run} just now, so nothing of it is handed out; `orchestrator resume {run}` "
         "goes on with it\n"
     )
+    assert "attempt 1 was out when the run was interrupted" in cli("explain", run, "first").stdout
     assert f"waits for somebody to host the run: `orchestrator resume {run}`" in cli("explain", run, "then").stdout

@@ -52,6 +52,8 @@ def state_sentence(view: RunView, task: Task, known: Known) -> str:
         return (
             f"failed for good after {count(len(view.attempts.get(task.spec.id, ())), 'attempt')}: {clean(task.reason)}"
         )
+    if task.is_open and known.is_idle:
+        return f"attempt {number} was out when the run was interrupted"
     if task.is_open and last is not None:
         since = duration((known.now - (last.started_at or last.ready_at or known.now)) / 1000)
         word = "runs" if last.is_running else "is about to start"

@@ -76,18 +76,19 @@ def _without_plan(view: "RunView", typed: Namespace) -> str:
 
 def _about(view: "RunView", task: "Task", known: "Known") -> dict[str, Any]:
     from pto_cli.explanation import attempt_line, state_sentence, waits_for, why_it_runs
+    from pto_core.transitions import TaskState
 
     run, name = view.run, task.spec.id
     assert run is not None  # noqa: S101 - its caller has just looked
     reused = run.reused.get(name)
     attempts = view.attempts.get(name, [])
-    why = why_it_runs(run, task, known)
+    is_asked = bool(attempts) or task.state is TaskState.PLANNED
     return {
         "run": run.id,
         "task": name,
         "state": task.state.value,
         "what": state_sentence(view, task, known),
-        "because": why,
+        "because": why_it_runs(run, task, known) if is_asked else None,
         "reused_from": {"run": reused.source_run, "task": reused.source_task} if reused is not None else None,
         "waits_for": waits_for(run, task, known),
         "attempts": [
@@ -110,7 +111,7 @@ def _about(view: "RunView", task: "Task", known: "Known") -> dict[str, Any]:
 
 def _lines(about: dict[str, Any]) -> list[str]:
     lines = [f"{about['task']} of run {about['run']}: {about['what']}"]
-    if about["because"] and (about["attempts"] or about["state"] == "planned"):
+    if about["because"]:
         lines.append(f"{'ran' if about['attempts'] else 'runs'} because {about['because']}")
     lines += [f"waits for {what}" for what in about["waits_for"]]
     lines += [attempt["text"] for attempt in about["attempts"]]
