@@ -5,15 +5,18 @@ Each checker takes the world and yields one sentence per broken promise.
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
 
 from pto_core.fold import evolve
+from pto_core.snapshot import dump
 from pto_core.state import State
 from pto_proto.envelope import decode_event, decode_request
 from pto_proto.ids import RunId
 from pto_proto.requests import RunRequested
 from pto_scheduler.scheduler import Scheduler
 
-from .likeness import dump_state
 from .stories import INFRA_BOUND, RunStory
 from .undisturbed import outcome_of
 from .world import World
@@ -77,25 +80,33 @@ def states_are_alike(world: World) -> Iterator[str]:
         if not process.life.is_dead:
             world.note_state(process)
     wanted: dict[int, list[tuple[str, bytes]]] = {}
-    for who, seq, dump in world.kept:
-        wanted.setdefault(seq, []).append((who, dump))
-    state, empty = State(), dump_state(State())
+    for who, seq, known in world.kept:
+        wanted.setdefault(seq, []).append((who, known))
+    state, empty = State(), dump(State())
     for recorded in world.log.store.stored():
         evolve(state, recorded.seq, decode_event(recorded.data))
         if state.seq in wanted:
-            folded = dump_state(state)
-            for who, dump in wanted.pop(state.seq):
-                if dump != folded:
-                    yield f"promise 7: {who} knows at {state.seq} what the log does not say: {_difference(dump, folded)}"
+            folded = dump(state)
+            for who, known in wanted.pop(state.seq):
+                if known != folded:
+                    yield f"promise 7: {who} knows at {state.seq} what the log does not say: {_difference(known, folded)}"
     for seq, rest in wanted.items():
-        for who, dump in rest:
-            if seq or dump != empty:
+        for who, known in rest:
+            if seq or known != empty:
                 yield f"promise 7: {who} has seen {seq}, which the log does not have"
 
 
 def _difference(one: bytes, other: bytes) -> str:
-    mine, theirs = one.decode().splitlines(), other.decode().splitlines()
-    return next((f"{a.strip()} / {b.strip()}" for a, b in zip(mine, theirs, strict=False) if a != b), "longer")
+    mine, theirs = msgspec.msgpack.decode(one), msgspec.msgpack.decode(other)
+    return _first_difference(mine, theirs) or "in bytes only"
+
+
+def _first_difference(mine: Any, theirs: Any) -> str:
+    if isinstance(mine, list) and isinstance(theirs, list) and len(mine) == len(theirs):
+        return next((found for a, b in zip(mine, theirs, strict=True) if (found := _first_difference(a, b))), "")
+    if isinstance(mine, bytes) and isinstance(theirs, bytes) and mine != theirs:
+        return _first_difference(msgspec.msgpack.decode(mine), msgspec.msgpack.decode(theirs))
+    return "" if mine == theirs else f"{mine!r:.200} / {theirs!r:.200}"
 
 
 def standbys_know_all(world: World) -> Iterator[str]:

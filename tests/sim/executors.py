@@ -137,6 +137,9 @@ class FakeBackend:
         for seq in (attempt.stop_seq, attempt.end_seq):
             if 0 < seq <= read:
                 world.complain(f"promise 4: {what}, which had read at {seq} that it must not")
+        woke_at = self._life.hearing.woke_at
+        if attempt.outcome == "lost" and world.stored_at[attempt.end_seq - 1] < woke_at:
+            world.complain(f"promise 3: {what}, was given up at {attempt.end_seq} while its dispatcher slept")
 
     def _end(self, work: Work, is_stopped: bool) -> None:
         self._host.running.pop(work.name, None)

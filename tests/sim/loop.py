@@ -12,6 +12,8 @@ from typing import Any
 
 from pto_memory import VirtualClock
 
+from .hearing import Hearing
+
 MAX_TURNS_PER_MOMENT = 20_000
 """Turns of the loop without time going on: whoever needs more is busy waiting."""
 
@@ -34,6 +36,8 @@ class Life:
         self.is_dead = False
         self.held: list[asyncio.Handle] = []
         self.tasks: list[asyncio.Task[Any]] = []
+        self.hearing = Hearing()
+        self.stopped_at = 0.0
         self.at_death: list[Callable[[], object]] = []
         self.context = Context()
         self.context.run(_LIFE.set, self)
@@ -136,11 +140,13 @@ class SimLoop(asyncio.BaseEventLoop):
     def stop_life(self, life: Life) -> None:
         """SIGSTOP."""
         life.is_stopped = True
+        life.stopped_at = self._moment
 
     def let_go_on(self, life: Life) -> None:
         """SIGCONT."""
         if not life.is_dead:
             life.is_stopped = False
+            life.hearing.disturb(life.stopped_at, self._moment, slept=True)
             self._ready.extend(life.held)
             life.held.clear()
 

@@ -97,7 +97,7 @@ def _draw_ask(random: Random, run: str, most: int) -> Ask:
         approve=random.random() < 0.1 and APPROVAL_WORKS,
     )
     failing = random.choice((0.0, 0.1, 0.4))
-    slow = random.choice((0.1, 2.0, 6.0, 15.0))
+    slow = random.choice((0.1, 2.0, 8.0, 20.0))
     behaviours = {spec.id: _draw_behaviour(random, failing, slow) for spec in plan.tasks}
     if random.random() < 0.1:
         behaviours[MERGE_TASK] = _draw_behaviour(random, 0.5, slow)

@@ -22,6 +22,8 @@ class Network:
     """Stored long after the writer was told to look for itself."""
     forgetful: float = 0.0
     """A repeated message is stored once more."""
+    echo: float = 0.0
+    """Stored twice."""
     lag: float = 0.0
     """A read gets its news seconds late."""
     pieces: float = 0.0
@@ -81,6 +83,8 @@ class Profile:
     """Times in which no sign of life of one process gets through."""
     ambushes: float
     """Chance per stored event that one of those happens right then, to somebody whom the event concerns."""
+    long: float
+    """How many of the disturbances last so long that others draw conclusions."""
     cancels: float
     """Chance per run, the same for the next ones."""
     pauses: float
@@ -105,6 +109,7 @@ def draw_profile(random: Random) -> Profile:
         lost_answer=maybe(0.005, 0.1),
         parked=maybe(0.005, 0.05, 0.4),
         forgetful=maybe(0.1, 1.0, 0.4),
+        echo=maybe(0.02, 0.3, 0.3),
         lag=maybe(0.005, 0.1),
         pieces=maybe(0.05, 0.5),
         lost_beat=maybe(0.01, 0.3, 0.3),
@@ -122,13 +127,14 @@ def draw_profile(random: Random) -> Profile:
     return Profile(
         network=network,
         manners=manners,
-        rage_s=random.choice((6.0, 12.0, 25.0, 50.0)),
-        crashes=maybe(1.0, 20.0, 0.6),
+        rage_s=random.choice((5.0, 10.0, 20.0, 40.0)),
+        crashes=maybe(2.0, 20.0, 0.6),
         freezes=maybe(1.0, 12.0, 0.5),
         cuts=maybe(1.0, 10.0, 0.4),
         chokes=maybe(1.0, 10.0, 0.4),
         deaf=maybe(1.0, 6.0, 0.3),
-        ambushes=maybe(0.01, 0.2, 0.5),
+        ambushes=maybe(0.02, 0.2, 0.6),
+        long=random.choice((0.0, 0.2, 0.7)),
         cancels=random.choice((0.0, 0.0, 0.0, 0.5)),
         pauses=random.choice((0.0, 0.0, 0.3)),
         budgets=random.choice((0.0, 0.0, 0.4)),

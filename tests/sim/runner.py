@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 
+from .mutants import MUTANTS
 from .simulation import Verdict, simulate
 
 HASH_SEED = "0"
@@ -19,6 +20,8 @@ def main() -> int:
         os.environ["PYTHONHASHSEED"] = HASH_SEED
         os.execv(sys.executable, [sys.executable, "-m", __package__, *sys.argv[1:]])
     arguments = _arguments()
+    if arguments.mutant:
+        MUTANTS[arguments.mutant]()
     if arguments.seed is not None:
         return _replay(arguments.seed)
     return _run(_range(arguments.seeds), arguments.jobs, arguments.most)
@@ -30,6 +33,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="replay this seed and show what happens")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--most", type=int, default=10, help="stop after this many failed seeds")
+    parser.add_argument("--mutant", choices=sorted(MUTANTS), help="put this bug into the product first")
     return parser.parse_args()
 
 

@@ -1,7 +1,7 @@
 """What happens to a world: requests, and while the rage lasts, crashes, pauses and cuts at random moments.
 
-Invariant: when the rage is over, everything runs again and every fault has stopped; what people asked to pause is
-resumed, so that every run can end.
+Invariant: nothing new is broken when the rage is over, and what was broken then is mended within two minutes; what
+people asked to pause is resumed, so that every run can end.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from pto_proto.requests import (
 )
 
 from .stories import RunStory
-from .wires import at_once
+from .wires import Wire, at_once
 from .world import Process, World
 
 LOOK_S = 2.0
@@ -62,7 +62,7 @@ class Storm:
         for rate, act in self._acts:
             moment = random.expovariate(rate / 60.0) if rate else profile.rage_s
             while moment < profile.rage_s:
-                self._at(moment, act, random.choice(list(world.processes)))
+                self._at(moment, self._hit, act)
                 moment += random.expovariate(rate / 60.0)
         if profile.ambushes:
             world.on_event = self._lie_in_wait
@@ -86,6 +86,16 @@ class Storm:
 
     # --- disturbances ---
 
+    def _hit(self, act: Callable[[str], None]) -> None:
+        """Anybody, or rather somebody who has work in hand."""
+        world = self._world
+        busy = {a.instance for run in world.judge.runs.values() if not run.finished_seq for a in run.out()}
+        leader = world.judge.epoch[1].removeprefix("scheduler/")
+        names = sorted({*busy, leader} & {*world.processes})
+        if not names or self._random.random() < 0.3:
+            names = list(world.processes)
+        act(self._random.choice(names))
+
     def _lie_in_wait(self, event: Event) -> None:
         """Perhaps hit somebody in the very moment in which this is stored, or a moment later."""
         random, world = self._random, self._world
@@ -99,13 +109,16 @@ class Storm:
         delay = random.choice((0.0, 0.0, 1.0, 2.0, 5.0)) * world.profile.network.latency_s
         world.loop.call_later(delay, act, random.choice(concerned), context=world.outside)
 
+    def _length(self, short: tuple[float, ...], long: tuple[float, ...]) -> float:
+        return self._random.choice(long if self._random.random() < self._world.profile.long else short)
+
     def _crash(self, name: str) -> None:
         process = self._world.processes[name]
         if process.is_up and not self._is_over:
             self._world.trace(f"{name}: killed")
             self._world.note_state(process)
             self._world.loop.kill(process.life)
-            away = self._random.choice((0.0, 0.2, 1.0, 4.0, 15.0, 40.0))
+            away = self._length((0.0, 0.2, 1.0, 4.0), (12.0, 40.0))
             self._world.loop.call_later(away, self._restart, process, context=self._world.outside)
 
     def _restart(self, process: Process) -> None:
@@ -115,7 +128,7 @@ class Storm:
     def _freeze(self, name: str) -> None:
         world, life = self._world, self._world.processes[name].life
         if not life.is_stopped and not self._is_over:
-            length = self._random.choice((0.2, 1.0, 4.0, 7.0, 12.0, 35.0, 80.0))
+            length = self._length((0.2, 1.0, 4.0, 7.0), (12.0, 36.0, 80.0))
             world.trace(f"{name}: stands still for {length} s")
             world.loop.stop_life(life)
             world.loop.call_later(length, self._let_go_on, name, context=world.outside)
@@ -129,23 +142,29 @@ class Storm:
     def _cut(self, name: str) -> None:
         wire = self._world.processes[name].wire
         if not wire.is_cut and not self._is_over:
-            length = self._random.choice((0.5, 3.0, 8.0, 20.0, 40.0))
+            length = self._length((0.5, 3.0, 8.0), (20.0, 40.0))
             self._world.trace(f"{name}: cut off for {length} s")
             wire.is_cut = True
+            self._deafen(wire, length)
             self._world.loop.call_later(length, setattr, wire, "is_cut", False, context=self._world.outside)
+
+    def _deafen(self, wire: Wire, length: float) -> None:
+        now = self._world.loop.time()
+        wire.life.hearing.disturb(now, now + length, slept=False)
 
     def _choke(self, name: str) -> None:
         wire = self._world.processes[name].wire
         if not wire.is_choked and not self._is_over:
-            length = self._random.choice((1.0, 3.0, 8.0, 20.0, 40.0))
+            length = self._length((1.0, 3.0, 8.0), (20.0, 40.0))
             self._world.trace(f"{name}: hears nothing for {length} s")
             wire.is_choked = True
+            self._deafen(wire, length)
             self._world.loop.call_later(length, setattr, wire, "is_choked", False, context=self._world.outside)
 
     def _mute(self, name: str) -> None:
         wire = self._world.processes[name].wire
         if not self._is_over:
-            length = self._random.choice((5.0, 15.0, 40.0))
+            length = self._length((5.0, 8.0), (15.0, 40.0))
             self._world.trace(f"{name}: no sign of life for {length} s")
             wire.is_mute = True
             self._world.loop.call_later(length, setattr, wire, "is_mute", False, context=self._world.outside)
@@ -156,10 +175,6 @@ class Storm:
         self._is_over = True
         world.profile.network.calm()
         world.profile.manners.calm()
-        for process in world.processes.values():
-            process.wire.is_cut = process.wire.is_choked = process.wire.is_mute = False
-            self._restart(process)
-            self._let_go_on(process.name)
 
     # --- a person who looks after the runs ---
 
@@ -168,13 +183,19 @@ class Storm:
         world = self._world
         while world.loop.time() < until_s:
             await asyncio.sleep(LOOK_S)
-            if self._is_over and all(
-                run in world.judge.runs and world.judge.runs[run].finished_seq for run in world.asks
-            ):
+            if self._is_over and self._is_everybody_well() and all(map(self._has_ended, world.asks)):
                 return True
             for run in world.judge.runs.values():
                 self._look_at(run)
         return False
+
+    def _is_everybody_well(self) -> bool:
+        processes = self._world.processes.values()
+        return not any(p.life.is_stopped or p.wire.is_cut or p.wire.is_choked for p in processes)
+
+    def _has_ended(self, run: RunId) -> bool:
+        story = self._world.judge.runs.get(run)
+        return story is not None and story.finished_seq > 0
 
     def _look_at(self, run: RunStory) -> None:
         world = self._world

@@ -6,14 +6,18 @@ sent goes on its way even if its sender dies meanwhile.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from contextvars import Context
 from functools import cache
 from random import Random
 from typing import Any, TypeVar
 
+import msgspec
+
 from pto_memory import MemoryBlobStore, MemoryEventLog, MemoryLease, MemoryLeases, MemoryLiveChannel
 from pto_ports.event_log import Fence, LogUnavailable, NotSettled, Outgoing, Recorded
 from pto_proto.ids import Digest
+from pto_proto.live import Heartbeat
 from pto_proto.subjects import subject_filter
 
 from .loop import Life, LoopClock, SimLoop
@@ -23,6 +27,7 @@ ACK_WAIT_S = 2.0
 """How long a writer waits for its answer."""
 
 _T = TypeVar("_T")
+_beats = msgspec.json.Decoder(Heartbeat)
 OnStored = Callable[[Recorded, "Wire | None"], None]
 
 
@@ -111,6 +116,7 @@ class Wire:
         """Sequence up to which the process was given the messages of these subjects ("": the whole log)."""
         self._outside = Context()
         self._sent_until = 0.0
+        self._last_sent = ""
 
     def chance(self, probability: float) -> bool:
         """Whether it happens this time."""
@@ -137,8 +143,9 @@ class Wire:
 
     async def send(self, stream: Stream, messages: Sequence[Outgoing], fence: Fence | None) -> int:
         """Append through the network. What is on its way arrives in the order in which it was sent."""
+        self.life.hearing.sent_at.setdefault(messages[0].wire_id, self.loop.time())
         await self.check()
-        network = self.network
+        network, self._last_sent = self.network, messages[0].wire_id
         answer: asyncio.Future[int] = self.loop.create_future()
         timer = self.loop.call_later(ACK_WAIT_S, _settle, answer, NotSettled("no answer in time"))
         if self.chance(network.lost_request):
@@ -166,10 +173,20 @@ class Wire:
             result = stream.put(messages, fence, self, again=again)
         except NotSettled as unsettled:
             result = unsettled
+        if isinstance(result, int) and self.chance(self.network.echo):
+            delay = self.random.choice((0.0, self.travel_s(), 0.1, 2.0))
+            self.loop.call_later(delay, self._store_again, stream, messages, fence, context=self._outside)
         if self.is_choked or self.chance(self.network.lost_answer):
             self.trace(f"{self.life.name}: an answer is lost: {messages[0].wire_id}")
             return
         self.loop.call_later(self.travel_s(), _settle, answer, result, context=self._outside)
+
+    def _store_again(self, stream: Stream, messages: Sequence[Outgoing], fence: Fence | None) -> None:
+        """As if the sender had sent it again and the broker had forgotten it, with nothing newer between."""
+        if self._last_sent == messages[0].wire_id:
+            self.trace(f"{self.life.name}: a write is stored twice: {messages[0].wire_id}")
+            with suppress(NotSettled):
+                stream.put(messages, fence, self, again=True)
 
 
 def _settle(answer: asyncio.Future[int], result: int | NotSettled) -> None:
@@ -290,9 +307,14 @@ class FaultyChannel:
     async def listen(self, pattern: str, on_line: Callable[[str, bytes], None]) -> Callable[[], Awaitable[None]]:
         wire = self._wire
 
+        def take_in(subject: str, data: bytes) -> None:
+            beat = _beats.decode(data)
+            wire.life.hearing.hear((beat.lane, beat.instance), wire.loop.time())
+            on_line(subject, data)
+
         def deliver(subject: str, data: bytes) -> None:
             if not (wire.is_cut or wire.is_choked):
-                wire.loop.call_soon(on_line, subject, data, context=wire.life.context)
+                wire.loop.call_soon(take_in, subject, data, context=wire.life.context)
 
         stop = await self._channel.listen(pattern, deliver)
         wire.life.at_death.append(lambda: at_once(stop()))  # type: ignore[arg-type]

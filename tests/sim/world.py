@@ -13,22 +13,25 @@ from typing import Any
 
 import structlog
 
+from pto_core.snapshot import dump
 from pto_dispatch.dispatcher import Dispatcher
-from pto_memory import MemoryBlobStore, MemoryLeases, MemoryLiveChannel
+from pto_memory import MemoryBlobStore, MemoryLeases, MemoryLiveChannel, MemorySnapshotStore
 from pto_planner.backend import PlannerBackend
 from pto_ports.backend import Order
 from pto_ports.engine import PlanDraft
 from pto_ports.event_log import Outgoing, Recorded
 from pto_proto.envelope import Event, decode_event, encode_request
+from pto_proto.events import AttemptLost, AttemptUnknown
 from pto_proto.ids import LANE_CONSOLIDATOR, LANE_LOCAL, LANE_PLANNER, InstanceId, Lane, RunId
 from pto_proto.requests import Request
 from pto_proto.subjects import request_subject
+from pto_scheduler import memory
 from pto_scheduler.intake import Intake
 from pto_scheduler.scheduler import Scheduler
 
 from .executors import FakeBackend, Host, Ledger
+from .hearing import least_silence
 from .judge import Judge
-from .likeness import dump_state
 from .loop import Life, LoopClock, SimLoop
 from .plans import Ask, draw_asks
 from .roughness import Profile, draw_profile
@@ -37,6 +40,8 @@ from .wires import FaultyBlobs, FaultyChannel, FaultyLease, FaultyLog, Stream, W
 structlog.configure(
     wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL), cache_logger_on_first_use=True
 )
+
+memory.SNAPSHOT_EVERY = 16  # what the product does once in 100,000 messages has to happen in small worlds too
 
 
 class FixedEngine:
@@ -62,6 +67,7 @@ class Process:
     capacity: int = 4
     host: Host = field(default_factory=Host)
     service: Any = None
+    snapshots: MemorySnapshotStore = field(default_factory=MemorySnapshotStore)
     skew_ms: int = 0
 
     @property
@@ -95,6 +101,8 @@ class World:
         self.processes: dict[str, Process] = {}
         self.kept: list[tuple[str, int, bytes]] = []
         """(who, sequence, dump) of a scheduler's state at some moment."""
+        self.stored_at: list[float] = []
+        """Moment of each sequence, from 1."""
         self.on_event: Callable[[Event], None] | None = None
         self._first_read: dict[str, int] = {}
         """Wire id -> how far its writer had read when it wrote that first."""
@@ -135,6 +143,7 @@ class World:
         process.life = life = Life(process.name, f"i{self._count}")
         process.wire = self._wire(life)
         self.lives.append(life)
+        life.hearing.born_at = self.loop.time()
         self.trace(f"{process.name}: starts as {life.incarnation}")
         task = self.loop.create_task(process.build(self, process), context=life.context)
         task.add_done_callback(lambda task: self._on_end(process, life, task), context=self.outside)
@@ -158,9 +167,21 @@ class World:
             where = "/".join(part for part in (event.lane, event.run) if part)
             shown = "; ".join(_shown(entry) for entry in event.entries)
             self.trace(f"  #{recorded.seq} {event.kind.__name__} {where} [{event.source} {event.id}] {shown}")
+        self.stored_at.append(self.loop.time())
+        if wire is not None and event.kind in (AttemptUnknown, AttemptLost):
+            self._check_silence(recorded.seq, event, wire.life)
         self.judge.apply(recorded.seq, event, read)
         if self.on_event is not None:
             self.on_event(event)
+
+    def _check_silence(self, seq: int, event: Event, life: Life) -> None:
+        if event.lane is None or event.id not in life.hearing.sent_at:
+            return
+        for entry in event.entries:
+            silence = life.hearing.silence((event.lane, entry.instance), event.id)
+            if silence < least_silence(entry):
+                what = f"{event.kind.__name__} of {entry.task}.{entry.attempt} at {seq}"
+                self.complain(f"promise 12: {what}, {silence:.1f} s after {life.name} heard of {entry.instance}")
 
     def _on_request(self, recorded: Recorded, wire: Wire | None) -> None:
         self.asked.append(recorded)
@@ -173,7 +194,7 @@ class World:
         """Keep what this scheduler knows now, to compare it with the log in the end."""
         if isinstance(process.service, Scheduler):
             state = process.service.state
-            self.kept.append((f"{process.name} {process.life.incarnation}", state.seq, dump_state(state)))
+            self.kept.append((f"{process.name} {process.life.incarnation}", state.seq, dump(state)))
 
     # --- requests ---
 
@@ -211,6 +232,7 @@ def build_scheduler(world: World, process: Process) -> Coroutine[Any, Any, None]
         clock=clock,
         lease=FaultyLease(wire, world.leases),
         live=FaultyChannel(wire, world.channel),
+        snapshots=process.snapshots,
         instance=InstanceId(process.name),
         incarnation=process.life.incarnation,
     )

@@ -1,0 +1,279 @@
+"""Deliberate bugs in the product, by name: each breaks a promise, and the simulation has to notice.
+
+A mutant replaces product functions for the rest of the process; ``python -m tests.sim --mutant NAME`` runs seeds with it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from pto_core import fold, hand_out, movements, silence
+from pto_core.state import Task
+from pto_core.transitions import TaskState
+from pto_dispatch import dispatcher, orders, pulse
+from pto_dispatch.orders import News, identity_of
+from pto_ports.backend import Order
+from pto_proto import events as ev
+from pto_scheduler import intake, leadership, scheduler
+
+Mutant = Callable[[], None]
+MUTANTS: dict[str, Mutant] = {}
+
+
+def mutant(change: Mutant) -> Mutant:
+    MUTANTS[change.__name__.replace("_", "-")] = change
+    return change
+
+
+def put(place: Any, name: str, value: Any) -> None:
+    setattr(place, name, value)
+
+
+def handle(kind: type[ev.Entry], handler: Callable[[Any, Any], None]) -> None:
+    fold._HANDLERS[kind] = handler
+
+
+# --- the fold --------------------------------------------------------------------------------------------------------
+
+
+@mutant
+def late_result_of_a_lost_attempt_counts() -> None:
+    honest = fold._on_finished
+
+    def finished(at: Any, entry: ev.TaskFinished) -> None:
+        task = at.task(entry)
+        if task.state is TaskState.WAITING_RETRY and entry.outcome == "succeeded" and entry.attempt == task.attempt:
+            task.state = TaskState.RUNNING
+            at.run.delayed.pop(entry.task, None)
+            at.run.open[entry.task] = task
+        honest(at, entry)
+
+    handle(ev.TaskFinished, finished)
+
+
+@mutant
+def last_word_about_an_attempt_counts() -> None:
+    honest = fold._on_finished
+
+    def finished(at: Any, entry: ev.TaskFinished) -> None:
+        task = at.task(entry)
+        if task.state is TaskState.SUCCEEDED and entry.outcome == "failed" and entry.attempt == task.attempt:
+            task.state = TaskState.FAILED
+            at.run.counts[TaskState.SUCCEEDED] = at.run.counts.get(TaskState.SUCCEEDED, 0) - 1
+            at.run.counts[TaskState.FAILED] = at.run.counts.get(TaskState.FAILED, 0) + 1
+        honest(at, entry)
+
+    handle(ev.TaskFinished, finished)
+
+
+@mutant
+def lost_attempt_keeps_its_slot() -> None:
+    handle(ev.AttemptLost, lambda at, entry: None)
+
+
+@mutant
+def dependents_are_released_too_early() -> None:
+    def release(run: Any, task: Task) -> None:
+        for child in run.graph.children[task.index] if task.index >= 0 else ():
+            dependent = run.tasks[child]
+            dependent.unmet -= 1
+            if dependent.unmet <= 1 and dependent.state is TaskState.PLANNED:
+                dependent.unmet = 0
+                movements.make_ready(run, dependent)
+
+    put(fold, "release_dependents", release)
+
+
+@mutant
+def only_children_are_skipped() -> None:
+    honest = movements.give_up
+
+    def give_up(run: Any, task: Task) -> None:
+        if run.request.on_failure == "stop" or task.index < 0:
+            honest(run, task)
+            return
+        for child in run.graph.children[task.index]:
+            movements.drop(run, run.tasks[child], movements.TaskTrigger.SKIPPED)
+
+    put(movements, "give_up", give_up)
+
+
+@mutant
+def cancel_forgets_waiting_retries() -> None:
+    honest = movements.drop
+
+    def drop(run: Any, task: Task, trigger: Any) -> None:
+        if task.state is not TaskState.WAITING_RETRY:
+            honest(run, task, trigger)
+
+    put(movements, "drop", drop)
+
+
+@mutant
+def one_retry_more_than_allowed() -> None:
+    honest = movements.retries
+    put(movements, "retries", lambda run, task: honest(run, task) + 1)
+
+
+@mutant
+def infrastructure_burns_retries() -> None:
+    honest = movements.fail
+
+    def fail(state: Any, run: Any, task: Task, failure: str, reason: str) -> None:
+        task.burned += failure == "infra"
+        honest(state, run, task, failure, reason)  # type: ignore[arg-type]
+
+    put(fold, "fail", fail)
+
+
+@mutant
+def nobody_is_told_of_a_pause() -> None:
+    handle(ev.RunPaused, lambda at, entry: fold._answered(at, entry))
+
+
+# --- deciding --------------------------------------------------------------------------------------------------------
+
+
+@mutant
+def retry_does_not_wait() -> None:
+    put(hand_out, "_is_due", lambda task, now: task.state is TaskState.WAITING_RETRY and task.retry_known)
+
+
+@mutant
+def one_executor_too_many() -> None:
+    honest = hand_out._Budget.__init__
+
+    def begin(self: Any, run: Any) -> None:
+        honest(self, run)
+        self.left += 1
+
+    put(hand_out._Budget, "__init__", begin)
+
+
+@mutant
+def capacity_is_not_looked_at() -> None:
+    honest = hand_out._Room.__init__
+
+    def begin(self: Any, *args: Any) -> None:
+        honest(self, *args)
+        self.free = {name: free + 2 for name, free in self.free.items()}
+
+    put(hand_out._Room, "__init__", begin)
+
+
+@mutant
+def lost_at_the_first_silence() -> None:
+    put(silence, "_is_lost", lambda *_: True)
+
+
+@mutant
+def judge_does_not_notice_its_own_sleep() -> None:
+    put(silence, "MAX_NAP_S", 10_000.0)
+
+
+# --- the scheduler's shell -------------------------------------------------------------------------------------------
+
+
+@mutant
+def no_fence() -> None:
+    put(scheduler, "Fence", lambda *_: None)
+
+
+@mutant
+def standby_acts_without_an_epoch() -> None:
+    async def start_epoch(self: Any) -> None:
+        self._epoch = self.state.epoch or 1
+
+    async def take(self: Any, *, may_claim: bool) -> bool:
+        return True
+
+    put(scheduler.Scheduler, "_start_epoch", start_epoch)
+    put(leadership.Leadership, "take", take)
+
+
+@mutant
+def unsettled_write_counts_as_written() -> None:
+    honest = scheduler.Scheduler._read_back
+
+    async def read_back(self: Any, wire_id: str, patience_s: float | None) -> None:
+        if patience_s is None:
+            await honest(self, wire_id, patience_s)
+        else:
+            self._seen.add(wire_id)
+
+    put(scheduler.Scheduler, "_read_back", read_back)
+
+
+@mutant
+def tick_is_not_read_back() -> None:
+    async def read_back(self: Any, wire_id: str, patience_s: float | None) -> None:
+        self._seen.add(wire_id)
+
+    put(scheduler.Scheduler, "_read_back", read_back)
+
+
+@mutant
+def request_is_forgotten_when_taken() -> None:
+    honest = intake.Intake.answers
+
+    def answers(self: Any, state: Any, now: int) -> Any:
+        decisions = honest(self, state, now)
+        return decisions if self._random_drop() else []
+
+    counter = iter(range(10**9))
+    put(intake.Intake, "_random_drop", lambda self: next(counter) % 40 != 7)
+    put(intake.Intake, "answers", answers)
+
+
+# --- dispatchers -----------------------------------------------------------------------------------------------------
+
+
+@mutant
+def order_that_comes_again_starts_again() -> None:
+    class Trusting(orders.OpenOrders):
+        def apply(self, seq: int, event: Any) -> News:
+            if event.kind is not ev.TaskReady:
+                return super().apply(seq, event)
+            news = News([], [], [])
+            for entry in event.entries:
+                if entry.instance == self._instance:
+                    order = Order(event.run, seq, entry)
+                    self.open[identity_of(event.run, entry)] = order
+                    news.start.append(order)
+            return news
+
+    put(dispatcher, "OpenOrders", Trusting)
+
+
+@mutant
+def orders_from_before_are_started_again() -> None:
+    async def adopt(self: Any, order: Order) -> None:
+        if not await self._backend.adopt(order):
+            await self._backend.start(order)
+
+    put(dispatcher.Dispatcher, "_adopt", adopt)
+
+
+@mutant
+def orders_from_before_are_forgotten() -> None:
+    async def adopt(self: Any, order: Order) -> None:
+        await self._backend.adopt(order)
+
+    put(dispatcher.Dispatcher, "_adopt", adopt)
+
+
+@mutant
+def report_without_an_answer_is_dropped() -> None:
+    async def look_for(self: Any, wire_id: str, reader: Any) -> None:
+        self._unsettled.discard(wire_id)
+
+    put(dispatcher.Dispatcher, "_look_for", look_for)
+
+
+@mutant
+def stop_is_not_read_before_a_start() -> None:
+    put(orders.OpenOrders, "stop_reason", lambda self, order: None)
+
+
+@mutant
+def sleeper_starts_what_it_has_in_hand() -> None:
+    put(pulse.Pulse, "take_nap", lambda self: False)
