@@ -4,9 +4,11 @@ Imports client, runtime and siblings. Invariant: what was opened is closed by ``
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pto_bus.errors import BusError, StoreInUse
 from pto_bus.session import Session, open_session
@@ -17,6 +19,9 @@ from pto_ports.blob_store import BlobStore
 from pto_ports.event_log import LogCorrupt
 from pto_proto.ids import LANE_LOCAL
 from pto_runtime.settings import read_settings
+
+if TYPE_CHECKING:
+    from pto_client.archiver import Archiver
 
 BROKER_ERRORS: tuple[type[Exception], ...] = (BusError,)
 """What any way to a broker may raise."""
@@ -78,6 +83,25 @@ async def open_remote(url: str, environment: Mapping[str, str]) -> Access:
         await session.close()
         raise Unavailable(f"the broker at {url} is not set up: `orchestrator bootstrap` does that") from error
     return Access(session=session, blobs=session.blobs)
+
+
+@asynccontextmanager
+async def open_archive(
+    url: str, environment: Mapping[str, str], folder: Path, now: int
+) -> "AsyncIterator[tuple[Archiver, bool]]":
+    """(archiver of the log at this address, whether the mirror has all of it). Raises BusError, BadSettings."""
+    from pto_blobs.directory import DirectoryBlobStore
+    from pto_bus.mirror import wait_for_mirror
+    from pto_client.archiver import Archiver
+
+    settings = read_settings({**environment, "NATS_URL": url}, "archiver")
+    session = await open_session(settings.url, **settings.access())
+    blobs = session.blobs if settings.blob_folder is None else DirectoryBlobStore(settings.blob_folder)
+    try:
+        is_mirrored = await wait_for_mirror(session.connection)
+        yield Archiver(session.log, blobs, folder, instance=settings.instance, now=now), is_mirrored
+    finally:
+        await session.close()
 
 
 async def host_run(folder: RunFolder, *, work_dir: Path, capacity: int, with_services: bool) -> Access:

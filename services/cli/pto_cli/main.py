@@ -27,6 +27,7 @@ COMMANDS = {
     "cancel": "stop a run and all its tasks",
     "fetch": "write a run's output folder",
     "audit": "hold a log against what was promised",
+    "archive": "shorten a broker's log, or remove old runs of this machine",
     "doctor": "check that everything is here that a run needs",
     "demo": "show five short runs",
     "bootstrap": "set up the streams on a broker (with --nats-url)",
@@ -34,7 +35,6 @@ COMMANDS = {
 HIDDEN = {"_host": "host a run in the background"}
 NOT_YET = {
     "approve": "approval of plans is not available yet; `--dry-run` shows a plan before it runs",
-    "archive": "archiving is not available yet; the log of an embedded run lies in its own folder",
 }
 
 

@@ -7,6 +7,7 @@ things; the truth about a run is the log in its store.
 import fcntl
 import json
 import os
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from pto_proto.ids import is_run_id
 
 INTERRUPTED = "interrupted"
 ENDED = ("succeeded", "partial", "failed", "cancelled")
+_REMOVED = ".removed-"
+"""Prefix of folders that are being removed; no run id begins with a dot."""
 
 
 def state_home() -> Path:
@@ -76,6 +79,32 @@ class RunFolder:
             return False
         return False
 
+    def ended_at(self) -> float | None:
+        """When its end was noted (Unix seconds); None for a run that has not ended, or whose note cannot be read."""
+        note = self.read_note()
+        try:
+            return (self.path / "run.json").stat().st_mtime if note is not None and note.state in ENDED else None
+        except OSError:
+            return None
+
+    def size(self) -> int:
+        """Bytes of its files."""
+        return sum(path.stat().st_size for path in self.path.rglob("*") if path.is_file() and not path.is_symlink())
+
+    def remove(self) -> bool:
+        """Remove the whole folder; False: it is held by another command. Nobody sees half of it."""
+        gone = self.path.with_name(f"{_REMOVED}{self.path.name}")
+        try:
+            with (self.store / ".lock").open("r+") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self.path.rename(gone)
+        except BlockingIOError:
+            return False
+        except FileNotFoundError:  # a run that never had a store
+            self.path.rename(gone)
+        shutil.rmtree(gone)
+        return True
+
     def read_note(self) -> RunNote | None:
         """What is noted about the run; None if nothing readable is. A run that nobody hosts any more is interrupted."""
         data = _read_json(self.path / "run.json")
@@ -123,6 +152,12 @@ def all_runs() -> list[RunFolder]:
     root = state_home() / "runs"
     folders = [RunFolder(path) for path in root.iterdir() if is_run_id(path.name)] if root.is_dir() else []
     return sorted(folders, key=lambda folder: (note.created if (note := folder.read_note()) else "", folder.path))
+
+
+def sweep_removed() -> None:
+    """Remove what an interrupted removal left behind."""
+    for path in (state_home() / "runs").glob(f"{_REMOVED}*"):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
