@@ -6,6 +6,7 @@ import pytest
 
 from driver import Driver, fail
 from pto_core.decide import decide
+from pto_core.silence import Heard
 from pto_core.transitions import RunPhase, TaskState
 from pto_proto import events as ev
 from pto_proto.ids import LANE_LOCAL, InstanceId, RunId, TaskId
@@ -129,10 +130,10 @@ def test_a_cancelled_run_lists_what_nobody_confirmed_and_a_late_word_changes_not
     run = driver.state.runs[RUN]
     driver.ask(RunCancelRequested(run=RUN))
     driver.tick()
-    silent = {(LANE_LOCAL, InstanceId("local-1")): 29.0}
-    assert [type(decision.entry) for decision in decide(driver.state, driver.now, silent)] == [ev.AttemptUnknown]
-    silent = {(LANE_LOCAL, InstanceId("local-1")): 31.0}
-    (lost,) = decide(driver.state, driver.now, silent)
+    heard = Heard({(LANE_LOCAL, InstanceId("local-1")): 29.0}, ())
+    assert [type(decision.entry) for decision in decide(driver.state, driver.now, heard)] == [ev.AttemptUnknown]
+    heard = Heard({(LANE_LOCAL, InstanceId("local-1")): 31.0}, ())
+    (lost,) = decide(driver.state, driver.now, heard)
     driver.write(*lost)
     assert not run.open
     driver.tick()
@@ -158,14 +159,14 @@ def test_a_cluster_never_loses_by_silence_but_a_cancelled_run_does_not_wait_for_
     while driver.tick() or driver.act():
         pass
     run = driver.state.runs[RUN]
-    silent = {(lane, InstanceId("relay")): 1e6}
-    (unknown,) = decide(driver.state, driver.now, silent)  # type: ignore[arg-type]
+    heard = Heard({(lane, InstanceId("relay")): 1e6}, ())  # type: ignore[dict-item]
+    (unknown,) = decide(driver.state, driver.now, heard)
     assert isinstance(unknown.entry, ev.AttemptUnknown)
     driver.write(*unknown)
-    assert decide(driver.state, driver.now, silent) == []  # type: ignore[arg-type]
+    assert decide(driver.state, driver.now, heard) == []
     driver.ask(RunCancelRequested(run=RUN))
     driver.tick()
-    (finished,) = decide(driver.state, driver.now, silent)  # type: ignore[arg-type]
+    (finished,) = decide(driver.state, driver.now, heard)
     assert isinstance(finished.entry, ev.RunFinished)
     assert finished.entry.unconfirmed == ("a.1",)
     driver.write(*finished)

@@ -64,9 +64,10 @@ class FakeBackend:
         fields = {"outcome": "succeeded", **fields}
         self.report(order, *entries, ev.TaskFinished(**identity, instance=self.instance, **fields))
 
-    async def stop(self, order: Order, reason: str) -> None:
+    async def stop(self, order: Order, reason: str) -> bool:
         self.stopped.append(order.ready.task)
         self.finish(order, outcome="cancelled", failure="cancelled", reason=reason)
+        return True
 
     async def adopt(self, order: Order) -> bool:
         return False

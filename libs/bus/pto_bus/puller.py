@@ -59,6 +59,7 @@ class Puller:
         self._is_contiguous, self._wants, self._on_close = is_contiguous, wants, on_close
         self._position = after
         self._owed = 0
+        self._interruptions = -1
         self._buffer: deque[Recorded] = deque()
         self._wake: asyncio.Future[None] | None = None
         self._subscription: Subscription | None = None
@@ -84,6 +85,11 @@ class Puller:
     def caught_up(self) -> bool:
         """Whether everything that was in the stream when the reader was opened has been yielded."""
         return self._owed <= 0
+
+    @property
+    def interruptions(self) -> int:
+        """How often the consumer had to be started anew."""
+        return max(0, self._interruptions)
 
     async def next(self, max_wait_s: float) -> list[Recorded]:
         """What is new, in order; an empty list after ``max_wait_s`` (or earlier: when a filtered reader caught up)."""
@@ -158,6 +164,7 @@ class Puller:
     async def _start(self) -> int:
         """A fresh inbox first, so that nothing of the old consumer's deliveries can mix with the new one's."""
         self._generation += 1
+        self._interruptions += 1
         if self._subscription is not None:
             await end_subscription(self._subscription)
             self._subscription = None

@@ -14,13 +14,13 @@ from pto_core.limits import BACKOFF_BASE_MS, CAPACITY_PAUSE_MS
 from pto_core.outcome import end_counts, outcome_digest, run_status
 from pto_core.retry import backoff_ms
 from pto_core.reuse import wants_reuse
-from pto_core.silence import Silent, judge, unconfirmed
+from pto_core.silence import Heard, judge, unconfirmed
 from pto_core.state import Run, State, Task
 from pto_core.transitions import RunPhase, TaskState
 from pto_proto import events as ev
 from pto_proto.ids import MERGE_TASK, NO_DIGEST, PLAN_TASK, Lane, RunId
 
-NOBODY: Silent = {}
+ALL_WELL = Heard()
 Reused = Mapping[RunId, Sequence[ev.TaskReused]]
 """Run that asked for reuse -> what it takes over, as far as that was looked up."""
 NOTHING_KNOWN: Reused = {}
@@ -35,21 +35,21 @@ class Decision(NamedTuple):
     entry: ev.Entry
 
 
-def decide(state: State, now: int, silent: Silent = NOBODY, reused: Reused = NOTHING_KNOWN) -> list[Decision]:
+def decide(state: State, now: int, heard: Heard = ALL_WELL, reused: Reused = NOTHING_KNOWN) -> list[Decision]:
     """Everything that should be written now; ``now`` (Unix ms) is never before ``state.now``.
 
-    ``silent`` names the instances that gave no sign of life for long; ``reused`` says what the runs that asked for
-    it take over: until that is known, their plans are not settled.
+    ``heard`` says which instances gave a sign of life, and which not; ``reused`` what the runs that asked for it take
+    over: until that is known, their plans are not settled.
     """
     decisions = [Decision(lane, None, entry) for lane, entry in _lanes(state, now)]
     # A cancelled run also ends by silence, about which there is no news.
-    waiting = {run.id for run in state.active.values() if run.phase is RunPhase.CANCELLING} if silent else set()
+    waiting = {run.id for run in state.active.values() if run.phase is RunPhase.CANCELLING} if heard.silent else set()
     for name in state.touched | waiting:
         run = state.active.get(name)
         if run is not None:
-            decisions += [Decision(lane, name, entry) for lane, entry in _steps(run, now, silent, reused.get(name))]
-    decisions += [Decision(lane, run.id, entry) for lane, run, entry in judge(state, silent, now)]
-    decisions += [Decision(lane, run.id, entry) for lane, run, entry in hand_out(state, now, silent)]
+            decisions += [Decision(lane, name, entry) for lane, entry in _steps(run, now, heard, reused.get(name))]
+    decisions += [Decision(lane, run.id, entry) for lane, run, entry in judge(state, heard, now)]
+    decisions += [Decision(lane, run.id, entry) for lane, run, entry in hand_out(state, now, heard.alive)]
     return decisions
 
 
@@ -70,7 +70,7 @@ def _lanes(state: State, now: int) -> Iterator[tuple[Lane, ev.Entry]]:
 
 
 def _steps(
-    run: Run, now: int, silent: Silent, reused: Sequence[ev.TaskReused] | None
+    run: Run, now: int, heard: Heard, reused: Sequence[ev.TaskReused] | None
 ) -> Iterator[tuple[Lane | None, ev.Entry]]:
     if run.poisoned is not None:
         if run.paused is None or run.paused.kind != "poisoned":
@@ -92,8 +92,8 @@ def _steps(
         yield None, ev.RunExecuted(at=now)
     elif run.unwanted:
         yield from _stop(run, run.unwanted.values(), now)
-    if _is_over(run, silent):
-        yield None, _finish(run, now, silent)
+    if _is_over(run, heard):
+        yield None, _finish(run, now, heard)
 
 
 def _settle(
@@ -140,22 +140,27 @@ def _stop(run: Run, tasks: Iterable[Task], now: int) -> Iterator[tuple[Lane, ev.
             )
 
 
-def _is_over(run: Run, silent: Silent) -> bool:
+def _is_over(run: Run, heard: Heard) -> bool:
     if run.phase is RunPhase.CANCELLING:
-        return unconfirmed(run, silent) is not None
+        return unconfirmed(run, heard) is not None
     if run.open:
         return False
     if run.phase is RunPhase.PLANNING:
-        plan = run.system[PLAN_TASK].state
-        return plan in _GIVEN_UP or (plan is TaskState.SUCCEEDED and run.plan is None)
+        # A plan may come from an attempt that was given up; once it is complete, the run goes on with it.
+        return run.plan is None and run.system[PLAN_TASK].state in (TaskState.SUCCEEDED, *_GIVEN_UP)
     return run.phase is RunPhase.CONSOLIDATING and run.system[MERGE_TASK].state in (TaskState.SUCCEEDED, *_GIVEN_UP)
 
 
-def _finish(run: Run, now: int, silent: Silent) -> ev.RunFinished:
+def _finish(run: Run, now: int, heard: Heard) -> ev.RunFinished:
     if run.phase is RunPhase.PLANNING:
         reason = f"no plan: {run.system[PLAN_TASK].reason or 'the planner ended without one'}"
         return ev.RunFinished(
-            at=now, status="failed", tasks={}, reason=reason, outcome_digest=outcome_digest(run, "failed")
+            at=now,
+            status="failed",
+            tasks={},
+            reason=reason,
+            outcome_digest=outcome_digest(run, "failed"),
+            unconfirmed=unconfirmed(run, heard) or (),
         )
     status, reason = run_status(run)
     merge = run.system[MERGE_TASK]
@@ -170,5 +175,5 @@ def _finish(run: Run, now: int, silent: Silent) -> ev.RunFinished:
         reason=reason,
         outcome_digest=outcome_digest(run, status),
         tree_digest=tree,
-        unconfirmed=unconfirmed(run, silent) or (),
+        unconfirmed=unconfirmed(run, heard) or (),
     )

@@ -235,7 +235,8 @@ def _on_paused(at: _Context, entry: ev.RunPaused) -> None:
     run = at.run
     if not run.ended:
         run.paused = entry
-        run.halt = None
+        if entry.kind in ("config", "budget"):
+            run.halt = None
 
 
 def _on_resumed(at: _Context, entry: ev.RunResumed) -> None:

@@ -16,9 +16,9 @@ from pto_proto.ids import MERGE_TASK, NO_DIGEST, PLAN_TASK, InstanceId, Lane
 
 
 def hand_out(
-    state: State, now: int, silent: Container[tuple[Lane, InstanceId]]
+    state: State, now: int, alive: Container[tuple[Lane, InstanceId]]
 ) -> Iterator[tuple[Lane, Run, TaskReady]]:
-    """The attempts to hand out now, most urgent first, at most ``MAX_HAND_OUT``; nothing to who is ``silent``."""
+    """The attempts to hand out now, most urgent first, at most ``MAX_HAND_OUT``; and only to who is ``alive``."""
     waiting: dict[Lane, list[_Waiting]] = {}
     budgets: dict[str, _Budget] = {}
     for run in state.active.values():
@@ -32,7 +32,7 @@ def hand_out(
         known = state.lanes.get(lane)
         if known is None or known.paused_until is not None or known.short_of:
             continue
-        room = _Room(lane, known, silent)
+        room = _Room(lane, known, alive)
         for run, ready in _serve(lane, room, runs, budgets, now):
             yield lane, run, ready
             total += 1
@@ -78,12 +78,12 @@ class _Waiting:
 class _Room:
     """Free places of the lane's instances by what they can run."""
 
-    def __init__(self, name: Lane, lane: LaneState, silent: Container[tuple[Lane, InstanceId]]) -> None:
+    def __init__(self, name: Lane, lane: LaneState, alive: Container[tuple[Lane, InstanceId]]) -> None:
         self._instances = lane.instances
         self.free = {
             instance: known.capacity - lane.in_use.get(instance, 0)
             for instance, known in lane.instances.items()
-            if not known.draining and (name, instance) not in silent
+            if not known.draining and (name, instance) in alive
         }
 
     def any(self) -> bool:

@@ -175,7 +175,8 @@ def fail(state: State, run: Run, task: Task, failure: FailureClass, reason: str)
         return
     task.burned += failure in ("task", "timeout")
     task.infra += failure == "infra"
-    if task.burned > retries(run, task) or task.infra > INFRA_RETRIES:
+    is_given_up = run.stopped and task.index >= 0
+    if is_given_up or task.burned > retries(run, task) or task.infra > INFRA_RETRIES:
         move(run, task, TaskTrigger.FAILED)
         give_up(run, task)
         return

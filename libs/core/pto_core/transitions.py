@@ -78,7 +78,7 @@ RUN_TRANSITIONS: dict[RunPhase, tuple[RunPhase, ...]] = {
         RunPhase.CANCELLING,
         RunPhase.FAILED,
     ),
-    RunPhase.AWAITING_APPROVAL: (RunPhase.RUNNING, RunPhase.CANCELLING),
+    RunPhase.AWAITING_APPROVAL: (RunPhase.RUNNING, RunPhase.CANCELLING, RunPhase.FAILED),
     RunPhase.RUNNING: (RunPhase.CONSOLIDATING, RunPhase.CANCELLING),
     RunPhase.CONSOLIDATING: (
         RunPhase.RUNNING,

@@ -13,7 +13,7 @@ been given up meanwhile.
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 import structlog
@@ -21,6 +21,7 @@ import structlog
 from pto_core.coalesce import Message, coalesce
 from pto_core.decide import Decision
 from pto_core.failures import HINTS
+from pto_dispatch.hands import Hands
 from pto_dispatch.orders import News, OpenOrders
 from pto_dispatch.pulse import Pulse
 from pto_ports.backend import Backend, LiveLine, Order
@@ -32,6 +33,7 @@ from pto_proto.envelope import ProtocolError, UnknownVersion, decode_event
 from pto_proto.ids import InstanceId, Lane
 from pto_proto.subjects import lane_filter
 from pto_runtime.reading import open_reader
+from pto_runtime.service import CannotServe
 
 READ_WAIT_S = 5.0
 """How long one read waits for news; only bounds how often the loop looks round."""
@@ -74,10 +76,23 @@ class Dispatcher:
         self._version = version
         self._source = f"dispatcher/{lane}/{instance}"
         self._orders = OpenOrders(instance)
+        self._hands = Hands(
+            self._orders,
+            backend,
+            be_current=self._be_current,
+            report_end=self._report_end,
+            say_alive=self._say_alive,
+        )
         self._outbox: list[Decision] = []
         self._wake = asyncio.Event()
         self._writes = 0
         self._read_up_to = 0
+        self._has_read = asyncio.Event()
+        self._interruptions = 0
+        self._was_cut = False
+        """Whether the reader lost touch with the log since anything was started."""
+        self._is_announced = False
+        """Whether this incarnation's own DispatcherUp was read."""
         self._unsettled: set[str] = set()
         """Wire ids that wait to be seen in the log."""
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -85,7 +100,10 @@ class Dispatcher:
         self._logger = structlog.get_logger().bind(lane=lane, instance=instance)
 
     async def run(self, stop: asyncio.Event, *, on_up: Callable[[], None] = lambda: None) -> None:
-        """Work until ``stop`` is set; raises what makes going on pointless (LogCorrupt, UnknownVersion)."""
+        """Work until ``stop`` is set; raises what makes going on pointless.
+
+        That is LogCorrupt, UnknownVersion, and CannotServe when another process took this instance's place.
+        """
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         await self._backend.open(self.report, self._live)
@@ -94,15 +112,15 @@ class Dispatcher:
         beating: asyncio.Task[None] | None = None
         try:
             await self._catch_up(reader)
-            before = list(self._orders.open.values())
+            before = dict(self._orders.open)
             await self._announce(reader)
             on_up()
             beating = asyncio.create_task(self._pulse.beat())
             writer = asyncio.create_task(self._write_reports())
-            for order in before:
-                await self._adopt(order)
+            for order in before.values():
+                await self._hands.adopt(order)
             # Orders that came while ``DispatcherUp`` was being written are for this incarnation.
-            await self._act([order for order in self._orders.open.values() if order not in before], [], [])
+            self._hands.take(News([order for name, order in self._orders.open.items() if name not in before], [], []))
             await self._follow(reader, writer, stop)
         finally:
             if beating is not None:
@@ -139,16 +157,6 @@ class Dispatcher:
         )
         await self._settle(self._render([Decision(self._lane, None, up)]), reader)
         self._logger.info("dispatcher is up", capacity=self._capacity)
-
-    async def _adopt(self, order: Order) -> None:
-        reason = self._orders.stop_reason(order)
-        if await self._backend.adopt(order):
-            if reason is not None:
-                await self._backend.stop(order, reason)
-        elif reason is not None:
-            self._report_end(order, "cancelled", reason)
-        else:
-            self._report_end(order, "infra", "the dispatcher restarted and the attempt did not survive that")
 
     def _report_end(self, order: Order, failure: ev.FailureClass, reason: str) -> None:
         """The attempt does not run; the backend has no part in saying so."""
@@ -188,58 +196,44 @@ class Dispatcher:
 
     async def _follow(self, reader: LogReader, writer: asyncio.Task[None], stop: asyncio.Event) -> None:
         stopped = asyncio.create_task(stop.wait())
-        reading = asyncio.create_task(self._read_and_act(reader))
+        reading = asyncio.create_task(self._read(reader))
+        acting = asyncio.create_task(self._hands.work())
         try:
-            done, _ = await asyncio.wait({stopped, reading, writer}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({stopped, reading, acting, writer}, return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stopped}:
                 task.result()
         finally:
-            stopped.cancel()
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+            for task in (stopped, reading, acting):
+                task.cancel()
+            await asyncio.gather(reading, acting, return_exceptions=True)
 
-    async def _read_and_act(self, reader: LogReader) -> None:
+    async def _read(self, reader: LogReader) -> None:
         while True:
-            start, stop, missed = self._fold_all(await reader.next(READ_WAIT_S))
-            while start and self._pulse.take_nap():
-                for more, news in zip((start, stop, missed), await self._read_to_head(reader), strict=True):
-                    more += news
-            await self._act(start, stop, missed)
+            news = self._fold_all(await reader.next(READ_WAIT_S))
+            self._was_cut |= reader.interruptions != self._interruptions
+            self._interruptions = reader.interruptions
+            self._hands.take(news)
+            self._has_read.set()
 
-    async def _read_to_head(self, reader: LogReader) -> News:
-        """Everything up to what is the end of the lane now."""
-        self._logger.warning("slept; reading to the head before anything starts")
-        news = News([], [], [])
+    async def _be_current(self) -> None:
+        """Whoever slept or lost touch with the log reads to what is the end of its lane now."""
+        if not (self._pulse.take_nap() or self._was_cut):
+            return
+        self._was_cut = False
+        head = await self._head()
+        self._logger.info("reading to the head before anything starts", head=head)
+        while self._read_up_to < head:
+            self._has_read.clear()
+            await self._has_read.wait()
+
+    async def _head(self) -> int:
         while True:
             try:
-                head = await self._log.last_seq(lane_filter(self._lane))
-                break
+                return await self._log.last_seq(lane_filter(self._lane))
             except LogUnavailable:
                 await self._clock.sleep(RETRY_S)
-        while self._read_up_to < head:
-            for more, found in zip(news, self._fold_all(await reader.next(READ_WAIT_S)), strict=True):
-                more += found
-        return news
 
-    async def _act(self, start: list[Order], stop: list[Order], missed: list[Order]) -> None:
-        """Carry out what was read; an order that was stopped before it could start never starts."""
-        for order in start:
-            reason = self._orders.stop_reason(order)
-            if not self._orders.is_open(order):
-                continue
-            if reason is not None:
-                self._report_end(order, "cancelled", reason)
-            else:
-                await self._backend.start(order)
-        for order in stop:
-            reason = self._orders.stop_reason(order)
-            if reason is not None and order not in start:
-                await self._backend.stop(order, reason)
-        for order in missed:
-            if self._orders.is_open(order) and order not in start:
-                self._say_alive(order)
-
-    def _say_alive(self, order: Order) -> None:
+    def _say_alive(self, order: Order, detail: str) -> None:
         ready = order.ready
         self.report(
             order,
@@ -251,7 +245,7 @@ class Dispatcher:
                 round=ready.round,
                 instance=self._instance,
                 state="running",
-                detail="its dispatcher is heard of again",
+                detail=detail,
             ),
         )
 
@@ -273,7 +267,21 @@ class Dispatcher:
             return News([], [], [])
         if event.source == self._source:
             self._unsettled.discard(event.id)
+        if event.kind is ev.DispatcherUp:
+            self._check_succession(event.entries)
         return self._orders.apply(recorded.seq, event)
+
+    def _check_succession(self, entries: Iterable[ev.DispatcherUp]) -> None:
+        for entry in entries:
+            if entry.instance != self._instance:
+                continue
+            if entry.incarnation == self._incarnation:
+                self._is_announced = True
+            elif self._is_announced:
+                raise CannotServe(
+                    f"another process announced itself as {self._instance} and took its place; give each process a "
+                    "name of its own (PTO_INSTANCE)"
+                )
 
     # --- writing ---
 

@@ -3,6 +3,8 @@
 Imports core, ports and proto only. Invariant: after a nap longer than silence is tolerated, ``take_nap`` says so once.
 """
 
+from itertools import chain, repeat
+
 import msgspec
 
 from pto_core.limits import AWAY_S, HEARTBEAT_S
@@ -11,6 +13,9 @@ from pto_ports.live import LiveChannel
 from pto_proto.ids import InstanceId, Lane
 from pto_proto.live import Heartbeat
 from pto_proto.subjects import heartbeat_subject
+
+FIRST_PAUSES_S = (0.05, 0.1, 0.2, 0.4)
+"""Pauses after the first signs of life: work is handed to who was heard of only."""
 
 
 class Pulse:
@@ -25,11 +30,11 @@ class Pulse:
         self._slept = False
 
     async def beat(self) -> None:
-        """Send signs of life until cancelled."""
-        while True:
+        """Send signs of life until cancelled; quicker at first, so that a leader that starts just now hears of it."""
+        for pause_s in chain(FIRST_PAUSES_S, repeat(HEARTBEAT_S)):
             self._look()
             await self._channel.send(self._subject, self._data)
-            await self._clock.sleep(HEARTBEAT_S)
+            await self._clock.sleep(pause_s)
 
     def take_nap(self) -> bool:
         """Whether there was a nap since the last call, so long that others may have concluded something from it."""

@@ -120,6 +120,11 @@ class MemoryReader:
         """Whether everything that was in the log when the reader was opened has been yielded."""
         return self._position >= self._owed_up_to
 
+    @property
+    def interruptions(self) -> int:
+        """None ever."""
+        return 0
+
     async def next(self, max_wait_s: float) -> list[Recorded]:
         """As the port says."""
         deadline = self._log.now_s() + max_wait_s

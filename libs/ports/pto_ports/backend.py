@@ -46,8 +46,11 @@ class Backend(Protocol):
     async def start(self, order: Order) -> None:
         """Start the attempt's effect and return at once; what becomes of it is reported."""
 
-    async def stop(self, order: Order, reason: str) -> None:
-        """End the attempt; its TaskFinished(cancelled) is reported when it has ended. Unknown attempts are ignored."""
+    async def stop(self, order: Order, reason: str) -> bool:
+        """End the attempt; its TaskFinished(cancelled) is reported when it has ended.
+
+        False: no such attempt runs here, and nothing will be reported that was not reported before.
+        """
 
     async def adopt(self, order: Order) -> bool:
         """After a restart: take over an attempt that an earlier incarnation was named for.

@@ -55,6 +55,10 @@ class LogReader(Protocol):
     def caught_up(self) -> bool:
         """Whether everything that was in the log when the reader was opened has been yielded."""
 
+    @property
+    def interruptions(self) -> int:
+        """How often the reader lost touch with the log. When it rises, what it yields may be older than usual."""
+
     async def next(self, max_wait_s: float) -> list[Recorded]:
         """What is new, in order, as soon as there is something; an empty list after ``max_wait_s`` without news.
 

@@ -7,6 +7,8 @@ events.
 import asyncio
 import time
 
+_BOOT_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+
 
 class SystemClock:
     """Real time."""
@@ -16,8 +18,8 @@ class SystemClock:
         return time.time_ns() // 1_000_000
 
     def monotonic_s(self) -> float:
-        """Seconds that never go back; for durations."""
-        return time.monotonic()
+        """Seconds that never go back; for durations. A suspended machine's sleep counts where the system tells it."""
+        return time.monotonic() if _BOOT_CLOCK is None else time.clock_gettime(_BOOT_CLOCK)
 
     async def sleep(self, seconds: float) -> None:
         """Return after this many seconds."""

@@ -67,11 +67,12 @@ class ConsolidatorBackend:
         self._working[name] = (cancel, task)
         task.add_done_callback(lambda _: self._working.pop(name, None))
 
-    async def stop(self, order: Order, reason: str) -> None:
+    async def stop(self, order: Order, reason: str) -> bool:
         """Ask the merge to end; it reports that itself."""
         working = self._working.get(_name(order))
         if working is not None:
             working[0].request(reason)
+        return working is not None
 
     async def adopt(self, order: Order) -> bool:
         """Merging lives in this process only."""

@@ -98,11 +98,12 @@ class LocalBackend:
         self._running[_name(order)] = (cancel, task)
         task.add_done_callback(lambda _: self._running.pop(_name(order), None))
 
-    async def stop(self, order: Order, reason: str) -> None:
+    async def stop(self, order: Order, reason: str) -> bool:
         """Ask the attempt to end; it reports that itself."""
         running = self._running.get(_name(order))
         if running is not None:
             running[0].request(reason)
+        return running is not None
 
     async def adopt(self, order: Order) -> bool:
         """Local processes die with their dispatcher."""

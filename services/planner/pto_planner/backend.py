@@ -87,16 +87,17 @@ class PlannerBackend:
         self._working[name] = task
         task.add_done_callback(lambda _: self._working.pop(name, None))
 
-    async def stop(self, order: Order, reason: str) -> None:
+    async def stop(self, order: Order, reason: str) -> bool:
         """Give up the attempt; nothing of its plan is reported."""
         task = self._working.get((order.run, order.ready.attempt))
         if task is None:
-            return
+            return False
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
         if task.cancelled():
             self._end(order, 0.0, outcome="cancelled", failure="cancelled", reason=reason)
+        return True
 
     async def adopt(self, order: Order) -> bool:
         """Planning lives in this process only."""

@@ -5,12 +5,13 @@ renewed, which proves that this process was awake and the broker was there.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import structlog
 
 from pto_core.limits import HEARTBEAT_S
-from pto_core.silence import Place, Watch
+from pto_core.silence import Heard, Place, Watch
 from pto_core.state import State
 from pto_ports.clock import Clock
 from pto_ports.event_log import LogUnavailable
@@ -23,37 +24,53 @@ from pto_proto.subjects import HEARTBEATS
 
 
 class Leadership:
-    """The lease of this scheduler and its watch over the dispatchers."""
+    """The lease of this scheduler and its watch over the dispatchers, which a standby keeps too."""
 
     def __init__(self, lease: Lease, live: LiveChannel, clock: Clock) -> None:
         self._lease = lease
         self._live = live
         self._clock = clock
         self._watch = Watch()
+        self._wake = asyncio.Event()
+        self._stop_listening: Callable[[], Awaitable[None]] | None = None
         self.is_lost = False
         """Whether another scheduler holds the lease."""
         self._is_told = False
         self._logger = structlog.get_logger()
 
-    async def take(self, *, may_claim: bool) -> bool:
-        """Whether the lease is ours now."""
+    async def open(self, wake: asyncio.Event) -> None:
+        """Listen from now on; ``wake`` is set when somebody is heard of who was not, or not heard of any more."""
+        self._wake = wake
+        self._watch.look(self._clock.monotonic_s(), can_hear=True)
+        self._stop_listening = await self._live.listen(HEARTBEATS, self._on_heartbeat)
+
+    async def close(self) -> None:
+        """Listen no more; harmless when it was never opened."""
+        if self._stop_listening is not None:
+            await self._stop_listening()
+            self._stop_listening = None
+
+    async def take(self, *, may_claim: bool = False) -> bool | None:
+        """Whether the lease is ours now; None: nobody can say. A look round goes with every try."""
         try:
             is_ours = await self._lease.take(may_claim=may_claim)
         except LogUnavailable as away:
             if not self._is_told:
                 self._is_told = True
                 self._logger.warning("the lease cannot be asked for; trying on", reason=str(away))
-            return False
-        self._is_told = False
+            is_ours = None
+        else:
+            self._is_told = False
+        self._watch.look(self._clock.monotonic_s(), can_hear=is_ours is not None)
         return is_ours
 
     async def release(self) -> None:
         """Let a standby lead at once."""
         await self._lease.release()
 
-    def silent(self, state: State) -> dict[Place, float]:
-        """Instances that gave no sign of life for long, with the seconds."""
-        return self._watch.silent(state)
+    def heard(self, state: State) -> Heard:
+        """Which instances are alive, and which have been silent for long."""
+        return self._watch.heard(state)
 
     def hear(self, event: Event) -> None:
         """An event in a lane is a sign of life of its writer; its wire id begins with the writer's incarnation."""
@@ -62,42 +79,31 @@ class Leadership:
             instance = InstanceId(place.rpartition("/")[2])
             self._watch.hear(event.lane, instance, event.id.partition(".")[0])
 
-    async def keep(self, state: State, wake: asyncio.Event) -> None:
+    async def keep(self, state: State) -> None:
         """Renew the lease and look round, until cancelled or until the lease is another's."""
         self.is_lost = False
-        stop_listening = await self._live.listen(HEARTBEATS, self._on_heartbeat)
-        known: set[Place] = set()
-        try:
-            while True:
-                can_hear = await self._renew()
-                self._watch.look(self._clock.monotonic_s(), can_hear=can_hear)
-                silent = self._watch.silent(state)
-                if silent or self.is_lost:
-                    wake.set()  # silence is no news that would wake anybody
-                if self.is_lost:
-                    return
-                known = self._tell(known, set(silent))
-                await self._clock.sleep(HEARTBEAT_S)
-        finally:
-            await stop_listening()
+        known = Heard({}, frozenset())
+        while True:
+            self.is_lost = await self.take() is False
+            now = self._watch.heard(state)
+            if now.silent or self.is_lost or now.alive != known.alive:
+                self._wake.set()  # silence is no news that would wake anybody
+            if self.is_lost:
+                return
+            self._tell(set(known.silent), set(now.silent))
+            known = now
+            await self._clock.sleep(HEARTBEAT_S)
 
-    async def _renew(self) -> bool:
-        try:
-            self.is_lost = not await self._lease.take()
-        except LogUnavailable:
-            return False
-        return True
-
-    def _tell(self, known: set[Place], silent: set[Place]) -> set[Place]:
+    def _tell(self, known: set[Place], silent: set[Place]) -> None:
         for lane, instance in sorted(silent - known):
             self._logger.warning("a dispatcher gives no sign of life", lane=lane, instance=instance)
         for lane, instance in sorted(known - silent):
             self._logger.info("a dispatcher is heard of again", lane=lane, instance=instance)
-        return silent
 
     def _on_heartbeat(self, subject: str, data: bytes) -> None:
         try:
             beat = msgspec.json.decode(data, type=Heartbeat)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             return
-        self._watch.hear(beat.lane, beat.instance, beat.incarnation)
+        if self._watch.hear(beat.lane, beat.instance, beat.incarnation):
+            self._wake.set()

@@ -18,6 +18,7 @@ from pto_ports.clock import Clock
 from pto_ports.event_log import EventLog, LogCorrupt, LogReader, LogUnavailable, Recorded
 from pto_ports.snapshots import SnapshotNotSaved, SnapshotStore
 from pto_proto.envelope import ProtocolError, decode_event
+from pto_proto.ids import digest_of
 from pto_proto.subjects import LOG_STREAM
 from pto_runtime.beginning import begin, last_archived
 from pto_runtime.building import building
@@ -44,8 +45,8 @@ class Memory:
         self._blobs = blobs
         self._saved_seq = 0
         self._saving: asyncio.Task[None] | None = None
-        self.last_id = ""
-        """Id of the event at the state's sequence; empty if that message is none."""
+        self.last: Recorded | None = None
+        """The message at the state's sequence, if it is an event."""
         self._logger = structlog.get_logger()
 
     async def recall(self) -> tuple[State, LogReader, list[Recorded]]:
@@ -60,8 +61,8 @@ class Memory:
             first: list[Recorded] = []
             while not first:
                 first = await reader.next(READ_WAIT_S)
-            if _is_event(first[0], found.seq, found.last_id):
-                self._saved_seq, self.last_id = found.seq, found.last_id
+            if first[0].seq == found.seq and _mark(first[0]) == found.last_id:
+                self._saved_seq, self.last = found.seq, first[0]
                 self._logger.info("starting from a snapshot", sequence=found.seq)
                 return found.state, reader, first[1:]
             self._logger.warning("snapshot dropped", reason="the log holds another event there")
@@ -72,16 +73,17 @@ class Memory:
     def keep(self, state: State) -> None:
         """Write a snapshot in the background if it is time for one."""
         is_due = state.seq - self._saved_seq >= SNAPSHOT_EVERY and (self._saving is None or self._saving.done())
-        if self._store is not None and is_due and self.last_id:
+        if self._store is not None and is_due and self.last is not None:
             self._saved_seq = state.seq
-            self._saving = asyncio.create_task(self._save(self._store, seal(state, LOG_STREAM, self.last_id)))
+            self._saving = asyncio.create_task(self._save(self._store, seal(state, LOG_STREAM, _mark(self.last))))
 
     async def close(self, state: State) -> None:
         """Write a last snapshot if that is worth while."""
         if self._saving is not None:
             await self._saving
-        if self._store is not None and state.seq - self._saved_seq >= SNAPSHOT_AT_END and self.last_id:
-            await self._save(self._store, seal(state, LOG_STREAM, self.last_id))
+        is_due = state.seq - self._saved_seq >= SNAPSHOT_AT_END
+        if self._store is not None and is_due and self.last is not None:
+            await self._save(self._store, seal(state, LOG_STREAM, _mark(self.last)))
 
     async def _save(self, store: SnapshotStore, data: bytes) -> None:
         try:
@@ -115,8 +117,9 @@ class Memory:
                 await self._clock.sleep(RETRY_S)
 
 
-def _is_event(recorded: Recorded, seq: int, event_id: str) -> bool:
+def _mark(recorded: Recorded) -> str:
+    """What tells this event from any other that another log may hold at its sequence; empty for what is no event."""
     try:
-        return recorded.seq == seq and decode_event(recorded.data).id == event_id
+        return f"{decode_event(recorded.data).id} {digest_of(recorded.data)}"
     except ProtocolError:
-        return False
+        return ""

@@ -104,6 +104,7 @@ class Scheduler:
         self._feed = Feed(reader, self._wake)
         stopping = asyncio.create_task(self._wake_on(stop))
         try:
+            await self._leadership.open(self._wake)
             await self._audits.open()
             on_up()
             may_claim = True
@@ -116,6 +117,7 @@ class Scheduler:
         finally:
             stopping.cancel()
             await self._audits.close()
+            await self._leadership.close()
             if stop.is_set():
                 await self._leadership.release()
                 await self._memory.close(self.state)
@@ -149,7 +151,7 @@ class Scheduler:
 
     async def _lead(self) -> None:
         self._deposed = ""
-        keeper = asyncio.create_task(self._leadership.keep(self.state, self._wake))
+        keeper = asyncio.create_task(self._leadership.keep(self.state))
         keeper.add_done_callback(lambda _: self._wake.set())
         try:
             await self._start_epoch()
@@ -217,7 +219,7 @@ class Scheduler:
         decisions = answers
         touched: set[RunId] = set()
         if not decisions:
-            decisions = decide(self.state, now, self._leadership.silent(self.state), self._intake.reused(self.state))
+            decisions = decide(self.state, now, self._leadership.heard(self.state), self._intake.reused(self.state))
             touched, self.state.touched = self.state.touched, touched
         if not decisions and self._has_answered:
             decisions = answers = self._intake.answers(self.state, now)
@@ -279,10 +281,10 @@ class Scheduler:
                 self._quarantine(recorded, error)
                 continue
             evolve(self.state, recorded.seq, event)
-            self._memory.last_id = event.id
+            self._memory.last = recorded
             if event.source == self._source:
                 self._seen.add(event.id)
-            elif self._epoch and event.lane is not None:
+            elif self._feed is not None and event.lane is not None:
                 self._leadership.hear(event)
             if event.kind is ev.SchedulerEpochStarted:
                 self._check_leadership(event.entries[-1])
@@ -295,7 +297,7 @@ class Scheduler:
             _, _, run = parse_event_subject(recorded.subject)
         except ValueError:
             self._logger.warning("message on an unknown subject", sequence=recorded.seq, subject=recorded.subject)
-        self._memory.last_id = ""
+        self._memory.last = None
         self._logger.error("unreadable event", sequence=recorded.seq, run=run, error=str(error))
         poison(self.state, run, recorded.seq, str(error))
 
