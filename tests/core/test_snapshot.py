@@ -1,5 +1,7 @@
 """Snapshots: exact at every event, canonical, complete in their fields, and refused when they do not fit."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -158,6 +160,17 @@ def test_an_ended_run_rests_until_it_is_asked_for() -> None:
     assert dump(state) == dump(driver.state)
     with pytest.raises(AttributeError):
         _ = load(dump(driver.state)).runs[RunId("run-one")].no_such_thing  # type: ignore[attr-defined]
+
+
+def test_threads_that_ask_for_the_same_run_get_the_same_tasks() -> None:
+    driver = history(2, size=200, failures=[], executors=50, cancel_after=None, stop=False)
+    data = dump(driver.state)
+    for _ in range(20):
+        run = load(data).runs[RunId("run-one")]
+        assert type(run) is not Run
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda _, run=run: run.tasks, range(8)))  # type: ignore[misc]
+        assert all(tasks is found[0] for tasks in found)
 
 
 def test_what_a_dict_without_order_was_filled_by_does_not_show() -> None:

@@ -8,6 +8,7 @@ that cannot be trusted whole is no snapshot.
 import hashlib
 from collections.abc import Iterable
 from itertools import count, repeat
+from threading import Lock
 from typing import Any, NamedTuple
 
 import msgspec
@@ -39,6 +40,8 @@ _HEAVY = ("graph", "index", "tasks")
 _HEAD = tuple(name for name in fields_of(Run) if name not in (*_HEAVY, "system"))
 _TASK_FIELDS = tuple(name for name in fields_of(Task) if name not in ("index", "spec"))
 _encoder = msgspec.msgpack.Encoder()
+_waking = Lock()
+"""Whoever looks something up in a thread may ask for the tasks of a run at the same moment as the fold."""
 
 
 class Digests(NamedTuple):
@@ -141,8 +144,8 @@ def _pack_run(run: Run) -> _Stored:
         return task.index if task.index >= 0 else task.spec.id
 
     head = [pack_fields(run, _HEAD, refer), list(run.system), *_pack_tasks(list(run.system.values()))]
-    packed = run.packed if isinstance(run, _Resting) else _encoder.encode(_pack_plan(run))
-    return _Stored(run.id, _encoder.encode(head), packed)
+    packed: bytes | None = vars(run).get("packed")  # another thread may be waking it
+    return _Stored(run.id, _encoder.encode(head), _encoder.encode(_pack_plan(run)) if packed is None else packed)
 
 
 def _pack_plan(run: Run) -> _Plan:
@@ -178,17 +181,20 @@ def _load_run(stored: _Stored) -> Run:
 
 
 def _wake(run: _Resting) -> None:
-    plan = _plan_decoder.decode(run.packed)
-    tasks = _unpack_tasks(plan.specs, plan.columns, count())
-    by_rank = [0] * len(plan.rank)
-    for at, rank in enumerate(plan.rank):
-        by_rank[rank] = at
-    children = ((),) * plan.children if isinstance(plan.children, int) else tuple(plan.children)
-    run.tasks = tasks
-    run.index = {task.spec.id: at for at, task in enumerate(tasks)}
-    run.graph = Graph(children, plan.rank, tuple(by_rank))
-    del run.packed
-    run.__class__ = Run  # type: ignore[assignment]
+    with _waking:
+        packed: bytes | None = vars(run).get("packed")
+        if packed is None:
+            return
+        plan = _plan_decoder.decode(packed)
+        run.tasks = _unpack_tasks(plan.specs, plan.columns, count())
+        run.index = {task.spec.id: at for at, task in enumerate(run.tasks)}
+        by_rank = [0] * len(plan.rank)
+        for at, rank in enumerate(plan.rank):
+            by_rank[rank] = at
+        children = ((),) * plan.children if isinstance(plan.children, int) else tuple(plan.children)
+        run.graph = Graph(children, plan.rank, tuple(by_rank))
+        del run.packed
+        run.__class__ = Run  # type: ignore[assignment]
 
 
 # --- the envelope ----------------------------------------------------------------------------------------------------
