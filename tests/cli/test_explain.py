@@ -179,6 +179,7 @@ tasks:
 """
 
 
+@pytest.mark.slow
 def test_it_works_on_runs_of_this_machine(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "a.in").write_text("1")
     plan = write(tmp_path, PLAN)
