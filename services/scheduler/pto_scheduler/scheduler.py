@@ -250,6 +250,9 @@ class Scheduler:
             except NotSettled as unsettled:
                 self._logger.info("looking in the log for a tick", wire_id=last, reason=str(unsettled))
                 await self._read_back(last, patience_s=CONFIRM_S)
+                if self._stop.is_set() and last not in self._seen:
+                    self._logger.warning("stopped with an unsettled tick", reason=str(unsettled))
+                    return
             except LogUnavailable as away:
                 if self._stop.is_set():
                     self._logger.warning("stopped with an unwritten tick", reason=str(away))
