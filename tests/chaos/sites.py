@@ -196,13 +196,16 @@ class Site:
                 running.process.send_signal(signal.SIGCONT)
                 running.process.terminate()
         until = time.monotonic() + STOP_S
-        for running in self.running.values():
+        deaf = []
+        for name, running in self.running.items():
             try:
                 running.process.wait(max(0.1, until - time.monotonic()))
             except subprocess.TimeoutExpired:
+                deaf.append(name)
                 running.process.kill()
                 running.process.wait()
         self.broker.stop()
+        assert not deaf, f"{', '.join(deaf)} did not end on SIGTERM within {STOP_S:g} s"
         left = self.left_over()
         if left:
             for pid in left:

@@ -31,6 +31,8 @@ class Pace:
     """Between two disturbances."""
     pause_s: tuple[float, float] = (0.0, 1.5)
     """Between a kill and the restart."""
+    long_pause_s: float = 8.0
+    """Every fourth restart may take this long: longer than the lease of a leader."""
     freeze_s: tuple[float, float] = (1.0, 40.0)
 
 
@@ -116,7 +118,8 @@ class Storm:
         low, high = self._pace.freeze_s
         # Short ones are as likely as long ones, by orders of magnitude.
         lasting = math.exp(self._random.uniform(math.log(low), math.log(high)))
-        seconds = lasting if kind == "freeze" else self._random.uniform(*self._pace.pause_s)
+        longest = self._pace.pause_s[1] if self._random.random() < 0.75 else self._pace.long_pause_s
+        seconds = lasting if kind == "freeze" else self._random.uniform(self._pace.pause_s[0], longest)
         self.done.append(Disturbance(time.time_ns() // 10**6, kind, name, seconds, name == self.leader()))
         task = asyncio.create_task(self._freeze(name, seconds) if kind == "freeze" else self._kill(name, seconds))
         self._busy[name] = task
