@@ -9,7 +9,7 @@ from pto_core.decide import decide
 from pto_core.silence import Heard
 from pto_core.transitions import RunPhase, TaskState
 from pto_proto import events as ev
-from pto_proto.ids import LANE_LOCAL, InstanceId, RunId, TaskId
+from pto_proto.ids import LANE_LOCAL, LANE_PLANNER, PLAN_TASK, InstanceId, Lane, RunId, TaskId
 from pto_proto.plans import Plan, TaskSpec
 from pto_proto.requests import RunCancelRequested, RunPauseRequested, RunResumeRequested
 
@@ -187,3 +187,61 @@ def test_pausing_twice_or_what_is_being_cancelled_is_refused_in_words() -> None:
         refused = driver.ask(request)
         assert refused is not None
         assert "being cancelled" in str(refused.entry.reasons[0])  # type: ignore[attr-defined]
+
+
+def test_a_container_is_lost_only_if_somebody_who_is_there_can_take_over() -> None:
+    driver = Driver(PLAN)
+    for name in ("d-1", "d-2"):
+        up = ev.DispatcherUp(at=1, instance=InstanceId(name), incarnation="1", capacity=9, can_run=("noop",))
+        driver.write(Lane("docker"), None, up)
+    driver.start(backend="docker")
+    driver.behaviours["a"] = [lambda ready, now: None] * 1000
+    while driver.tick() or driver.act():
+        pass
+    (task,) = driver.state.runs[RUN].open.values()
+    other = InstanceId("d-2" if task.instance == "d-1" else "d-1")
+    silent = {(Lane("docker"), task.instance or InstanceId("")): 301.0}
+    there = Heard(silent, {(Lane("docker"), other)})
+    assert [type(decision.entry) for decision in decide(driver.state, driver.now, there)] == [ev.AttemptLost]
+    gone = Heard(silent, set())
+    assert [type(decision.entry) for decision in decide(driver.state, driver.now, gone)] == [ev.AttemptUnknown]
+    driver.write(Lane("docker"), None, ev.DispatcherDraining(at=1, instance=other, incarnation="1"))
+    assert [type(decision.entry) for decision in decide(driver.state, driver.now, there)] == [ev.AttemptUnknown]
+
+
+def test_a_plan_from_an_attempt_that_was_given_up_is_a_plan() -> None:
+    driver = planning()
+    run = driver.state.runs[RUN]
+    for attempt in range(1, 7):
+        lost = ev.AttemptLost(at=driver.now, task=PLAN_TASK, attempt=attempt, instance=InstanceId("planner-1"))
+        driver.write(LANE_PLANNER, RUN, lost)
+        driver.tick()
+        driver.now += 60_000
+        driver.tick() if attempt < 6 else None
+    planned = ev.TaskPlanned(at=driver.now, plan_digest="d", part=0, parts=1, tasks=PLAN.tasks)
+    ended = ev.PlanFinished(at=driver.now, task=PLAN_TASK, attempt=1, plan_digest="d", name="p", parts=1, task_count=2)
+    if run.ended:  # the end of planning was decided first
+        assert run.finished is not None
+        assert run.finished.unconfirmed == tuple(f"_plan.{n}" for n in range(1, 7))
+        return
+    driver.write(LANE_PLANNER, RUN, planned)
+    driver.write(LANE_PLANNER, RUN, ended)
+    driver.drain()
+    assert run.poisoned is None
+
+
+def test_nothing_is_tried_again_once_a_failure_stopped_the_run() -> None:
+    plan = Plan(tasks=(TaskSpec(id=TaskId("a"), noop=True, retries=3), TaskSpec(id=TaskId("b"), noop=True, retries=0)))
+    driver = Driver(plan)
+    driver.start(on_failure="stop")
+    driver.behaviours = {"a": [fail()], "b": [fail()]}
+    while len(driver.out) < 2 or driver.out[0][2].task == "_plan":
+        assert driver.tick() or driver.act()
+    for name in ("b", "a"):
+        (at,) = [at for at, (_, _, ready) in enumerate(driver.out) if ready.task == name]
+        lane, run, ready = driver.out.pop(at)
+        finished = driver.behaviours[name][0](ready, driver.now)
+        assert finished is not None
+        driver.finish(lane, run, ready, finished)
+    driver.drain()
+    assert driver.order.count("a") == 1

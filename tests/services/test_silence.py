@@ -5,6 +5,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from pto_memory import VirtualClock
+from pto_ports.backend import Order
+from pto_ports.event_log import Outgoing
 from pto_ports.lease import LEASE_S
 from pto_proto import events as ev
 from pto_proto.envelope import decode_event
@@ -12,6 +14,7 @@ from pto_proto.ids import RunId, TaskId
 from pto_proto.plans import Plan, TaskSpec
 from pto_proto.requests import RunCancelRequested, RunRequested
 from pto_proto.subjects import EPOCH_SUBJECT
+from pto_runtime.service import CannotServe
 from small_system import FakeBackend, SmallSystem
 
 PAIR = Plan(tasks=(TaskSpec(id=TaskId("a"), noop=True), TaskSpec(id=TaskId("b"), noop=True, depends_on=("a",))))
@@ -31,7 +34,7 @@ class Virtual:
         await self.system.ask(RunRequested(run=RunId("run-one"), plan=PAIR, **fields))
 
     async def kinds(self, *wanted: type[ev.Entry]) -> list[ev.Entry]:
-        events = [decode_event(recorded.data) for recorded in await self.system.log.read_run(">")]
+        events = [decode_event(r.data) for r in await self.system.log.read_run(">") if b"garbage" not in r.data]
         return [entry for event in events if event.kind in wanted for entry in event.entries]
 
     async def epochs(self) -> list[str]:
@@ -205,3 +208,80 @@ async def test_an_order_that_was_given_up_while_its_dispatcher_slept_never_start
     finished = (await it.system.view("run-one")).finished
     assert finished is not None
     assert finished.unconfirmed == ()
+
+
+@virtual
+async def test_who_died_long_ago_gets_nothing_from_a_new_leader(it: Virtual) -> None:
+    it.system.start_local(other := FakeBackend("local-2", "noop"))
+    await it.pass_time(1)
+    await it.system.kill("local")
+    await it.pass_time(600)
+    await it.system.kill("scheduler")
+    it.system.start_scheduler("scheduler-3")
+    await it.ask()
+    await it.pass_time(10)
+    assert other.started == [("a", 1), ("b", 1)]
+    assert not await it.kinds(ev.AttemptLost)
+
+
+@virtual
+async def test_who_is_heard_of_again_gets_work_at_once(it: Virtual) -> None:
+    send = it.system.channel.send
+
+    async def lose(subject: str, data: bytes) -> None:
+        """Nobody hears anything."""
+
+    it.system.channel.send = lose  # type: ignore[method-assign]
+    await it.pass_time(20)
+    await it.ask()
+    await it.pass_time(5)
+    assert it.system.local.started == []
+    it.system.channel.send = send  # type: ignore[method-assign]
+    await it.pass_time(2.5)
+    assert (await it.system.view("run-one")).finished is not None
+
+
+@virtual
+async def test_a_second_process_of_an_instance_ends_the_first(it: Virtual) -> None:
+    older, _ = it.system.services.pop("local")
+    it.system.start_local()
+    await it.pass_time(1)
+    assert isinstance(older.exception(), CannotServe)
+    await it.ask()
+    await it.pass_time(2)
+    assert it.system.local.started == [("a", 1), ("b", 1)]
+
+
+@virtual
+async def test_a_cancel_is_honoured_between_the_starts_of_one_batch(it: Virtual) -> None:
+    started: list[str] = []
+
+    async def start_slowly(order: Order) -> None:
+        await it.clock.sleep(2)
+        started.append(order.ready.task)
+
+    it.system.local.start = start_slowly  # type: ignore[method-assign]
+    plan = Plan(tasks=tuple(TaskSpec(id=TaskId(f"t{i}"), noop=True) for i in range(4)))
+    await it.system.ask(RunRequested(run=RunId("run-one"), plan=plan))
+    await it.pass_time(1)
+    await it.system.ask(RunCancelRequested(run=RunId("run-one")))
+    await it.pass_time(20)
+    assert started == ["t0"]
+
+
+@virtual
+async def test_a_cancelled_run_ends_although_the_end_of_an_attempt_cannot_be_read(it: Virtual) -> None:
+    it.system.local.held.add("a")
+
+    async def knows_nothing(order: Order, reason: str) -> bool:
+        return False
+
+    it.system.local.stop = knows_nothing  # type: ignore[method-assign]
+    await it.ask()
+    await it.pass_time(1)
+    await it.system.log.append([Outgoing("pto.task-finished.local.run-one", b"{garbage", "broken")])
+    await it.pass_time(1)
+    await it.system.ask(RunCancelRequested(run=RunId("run-one")))
+    await it.pass_time(5)
+    finished = await it.kinds(ev.RunFinished)
+    assert [entry.status for entry in finished] == ["cancelled"]  # type: ignore[attr-defined]

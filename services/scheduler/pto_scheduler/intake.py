@@ -10,9 +10,10 @@ import msgspec
 import structlog
 
 from pto_core.decide import Decision, Reused
-from pto_core.intake import Asked, answer, bounded
+from pto_core.intake import Asked, answer, bounded, refuse
 from pto_core.limits import MAX_TASKS
 from pto_core.plan_check import check_plan, check_request, count_tasks
+from pto_core.reuse import wants_reuse
 from pto_core.state import State
 from pto_ports.blob_store import BlobDamaged, BlobMissing, BlobStore
 from pto_ports.clock import Clock
@@ -21,13 +22,15 @@ from pto_proto import events as ev
 from pto_proto.envelope import ProtocolError, decode_request
 from pto_proto.ids import Digest
 from pto_proto.plans import Plan, Problem
-from pto_proto.requests import RunRequested
+from pto_proto.requests import PlanApproved, RunRequested
 from pto_proto.reuse import Reusable
 from pto_runtime.reading import open_reader
 from pto_scheduler.reusing import LookUps
 
 READ_WAIT_S = 5.0
 """Longest wait for news; only bounds how often the loop looks round."""
+FETCH_S = 30.0
+"""How long a request waits for the blob store; those behind it wait too, cancels among them."""
 FETCH_RETRY_S = 1.0
 """Pause before a plan is fetched again while the blob store is away."""
 INLINE_TASKS = 500
@@ -86,7 +89,7 @@ class Intake:
             if later or len(decisions) >= MAX_ANSWERS or (isinstance(asked, Asked) and asked.request.run in runs):
                 later.append(asked)
                 continue
-            decision = _refuse_unreadable(asked, now) if isinstance(asked, Unreadable) else answer(state, asked, now)
+            decision = self._answer(state, asked, now)
             if decision is not None:
                 decisions.append(decision)
             if isinstance(asked, Asked) and decision and not isinstance(decision.entry, ev.RequestRefused):
@@ -95,6 +98,16 @@ class Intake:
         if later:
             self._wake.set()
         return decisions
+
+    def _answer(self, state: State, asked: Asked | Unreadable, now: int) -> Decision | None:
+        if isinstance(asked, Unreadable):
+            return _refuse_unreadable(asked, now)
+        run = state.active.get(asked.request.run)
+        is_early = run is not None and wants_reuse(run) and not self._look_ups.is_written(run)
+        if isinstance(asked.request, PlanApproved) and is_early:
+            what = "what earlier runs left behind is still being looked up; approve in a moment"
+            return refuse(asked, now, [Problem(where="run", what=what)])
+        return answer(state, asked, now)
 
     def reused(self, state: State) -> Reused:
         """What the runs that asked for it take over of earlier ones, as far as that was looked up."""
@@ -161,11 +174,16 @@ class Intake:
         return []
 
     async def _fetch(self, digest: Digest) -> bytes:
-        """The blob; while the store is away, the request waits. Raises BlobMissing, BlobDamaged."""
+        """The blob; while the store is away, the request waits for a while. Raises BlobMissing, BlobDamaged."""
+        until = self._clock.monotonic_s() + FETCH_S
         while True:
             try:
                 return await self._blobs.get(digest)
-            except (LogUnavailable, OSError) as error:
+            except OSError as error:
+                raise BlobDamaged(f"{digest}: {error}") from error
+            except LogUnavailable as error:
+                if self._clock.monotonic_s() >= until:
+                    raise BlobMissing(f"{digest}: the blob store is away: {error}") from error
                 self._logger.warning("the blob store is away; trying on", reason=str(error))
                 await self._clock.sleep(FETCH_RETRY_S)
 

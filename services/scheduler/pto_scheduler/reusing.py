@@ -71,6 +71,11 @@ class LookUps:
             state.touched.add(name)
         return self._found
 
+    def is_written(self, run: Run) -> bool:
+        """Whether the log holds all that the run takes over."""
+        found = self._found.get(run.id)
+        return found is not None and all(entry.task in run.reused for entry in found)
+
     def _result(self, run: RunId, looked: asyncio.Task[list[TaskReused]]) -> Sequence[TaskReused]:
         error = looked.exception()
         if error is not None:
@@ -94,8 +99,11 @@ class LookUps:
 
     async def _find(self, state: State, run: Run, *others: Any) -> _Found:
         planned = run.plan.task_count if run.plan is not None else 0
-        if planned + sum(len(known.tasks) for known in state.runs.values()) <= INLINE_TASKS:
+        if planned + sum(sum(known.counts.values()) for known in state.runs.values()) <= INLINE_TASKS:
             return _find(state, run, *others)
+        for known in list(state.runs.values()) if run.request.reuse else ():
+            len(known.tasks)  # a run that came from a snapshot unpacks its tasks when asked: here, not in the thread
+            await asyncio.sleep(0)
         return await asyncio.to_thread(_find, state, run, *others)
 
     async def _listed(self, run: Run) -> list[Reusable]:
@@ -125,15 +133,19 @@ class LookUps:
         while True:
             try:
                 return await self._blobs.get(digest)
-            except (LogUnavailable, OSError) as error:
+            except LogUnavailable as error:
                 await self._wait(error)
+            except OSError as error:
+                raise BlobDamaged(f"{digest}: {error}") from error
 
     async def _has(self, digest: Digest) -> bool:
         while True:
             try:
                 return await self._blobs.has(digest)
-            except (LogUnavailable, OSError) as error:
+            except LogUnavailable as error:
                 await self._wait(error)
+            except OSError:
+                return False
 
     async def _wait(self, error: Exception) -> None:
         self._logger.warning("the blob store is away; trying on", reason=str(error))
