@@ -201,3 +201,18 @@ def test_blobs_that_successes_name_are_listed(driver: Driver) -> None:
     named = audited(log).blobs()
     assert named[Digest("a" * 64)] == "run run-one, manifest of a"
     assert named[Digest("m")] == "run run-one, list of the merged files"
+
+
+def test_what_is_taken_over_names_its_blobs_and_needs_what_is_before_it(driver: Driver) -> None:
+    log = list(driver.log)
+    entry = ev.TaskReused(at=1, plan_digest=Digest("d"), task=TaskId("b"), key=Digest("k"), manifest=Digest("f" * 64))
+    settled = place(log, ev.PlanSettled)
+    log.insert(settled, message(entry))
+    del log[settled + 2 :]
+    audit = audited(log)
+    assert audit.blobs()[Digest("f" * 64)] == "run run-one, manifest of b"
+    assert [finding.what for finding in audit.findings] == [
+        "task b was taken over, but a, which it depends on, was not"
+    ]
+    log.insert(settled, message(msgspec.structs.replace(entry, task=TaskId("a"), manifest=Digest(""))))
+    assert audited(log).findings == []

@@ -113,6 +113,12 @@ class Audit:
                     self._find("results", self.seq, name, what)
                 elif applied is not None and applied != task.manifest:
                     self._find("results", self.seq, name, f"task {task.spec.id} has another manifest than its result")
+            for task in run.tasks:
+                before = task.spec.depends_on if task.state is TaskState.REUSED else ()
+                for other in before:
+                    if run.tasks[run.index[other]].state is not TaskState.REUSED:
+                        what = f"task {task.spec.id} was taken over, but {other}, which it depends on, was not"
+                        self._find("dependencies", self.seq, name, what)
 
     def blobs(self) -> dict[Digest, str]:
         """Every blob that a success names -> the first that did."""
@@ -219,6 +225,12 @@ def _check_dependencies(audit: Audit, seq: int, run: Run, book: Book, entry: ev.
             audit._find("dependencies", seq, run.id, what)
 
 
+def _on_reused(audit: Audit, seq: int, event: Event, book: Book, entry: ev.TaskReused) -> None:
+    for what, digest in (("manifest", entry.manifest), ("tree", entry.tree)):
+        if digest:
+            book.named.setdefault(digest, f"{what} of {entry.task}")
+
+
 def _on_lost(audit: Audit, seq: int, event: Event, book: Book, entry: ev.AttemptLost) -> None:
     book.out.discard((entry.task, entry.round, entry.attempt))
 
@@ -274,6 +286,7 @@ def _on_run_finished(audit: Audit, seq: int, event: Event, book: Book, entry: ev
 _NOTES: dict[type[ev.Entry], Callable[[Audit, int, Event, Book, Any], None]] = {
     ev.BudgetChanged: _on_budget,
     ev.TaskReady: _on_ready,
+    ev.TaskReused: _on_reused,
     ev.AttemptLost: _on_lost,
     ev.TaskFinished: _on_finished,
     ev.TaskReopened: _on_reopened,
