@@ -100,7 +100,7 @@ def earlier(*tasks: TaskSpec) -> list[Reusable]:
 
 def test_why_it_ran_is_one_clause() -> None:
     before = earlier(FETCH, LOAD)
-    assert "did not ask for earlier work" in str(Story(FETCH).settle().why("fetch"))
+    assert "did not ask to take over earlier work" in str(Story(FETCH).settle().why("fetch"))
     assert Story(FETCH, reuse=True).settle().why("fetch") == "no earlier run has finished a task with this id"
     assert Story(FETCH, resumes="run-one").settle().why("fetch") == "it had not succeeded in run run-one"
     changed = Story(task("fetch", command="new"), LOAD, reuse=True).settle().hand_out("fetch").end("fetch", tree="new")
@@ -135,7 +135,7 @@ def test_the_state_is_one_sentence() -> None:
     assert story.why("fetch") is None
     assert story.what("other") == "has not been started yet"
     story.hand_out("load")
-    assert story.what("load") == "attempt 1 is about to start since 10 s in slot 0 at local-1"
+    assert story.what("load") == "attempt 1 was handed out 10 s ago and has not started, in slot 0 at local-1"
     story.end("load", outcome="failed", failure="task", reason="no", exit_code=3, duration_s=1.5)
     assert story.what("load") == "attempt 1 failed (task): no; it is tried again"
     (attempt,) = story.view.attempts[TaskId("load")]

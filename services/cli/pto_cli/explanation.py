@@ -56,10 +56,10 @@ def state_sentence(view: RunView, task: Task, known: Known) -> str:
         return f"attempt {number} was out when the run was interrupted"
     if task.is_open and last is not None:
         since = duration((known.now - (last.started_at or last.ready_at or known.now)) / 1000)
-        word = "runs" if last.is_running else "is about to start"
+        word = f"has been running for {since}" if last.is_running else f"was handed out {since} ago and has not started"
         news = ", and nobody has heard of it for too long" if last.unknown else ""
         stop = ", and is asked to stop" if task.stopping else ""
-        return f"attempt {number} {word} since {since} in slot {last.slot} at {last.instance}{news}{stop}"
+        return f"attempt {number} {word}, in slot {last.slot} at {last.instance}{news}{stop}"
     if task.state is TaskState.WAITING_RETRY:
         return f"attempt {number} failed ({task.failure}): {clean(task.reason)}; it is tried again"
     return "has not been started yet"
@@ -70,7 +70,7 @@ def why_it_runs(run: Run, task: Task, known: Known) -> str | None:
     if task.index < 0 or task.state is TaskState.REUSED:
         return None
     if not wants_reuse(run):
-        return "the run did not ask for earlier work (--reuse does, and `orchestrator resume` of a finished run)"
+        return "the run did not ask to take over earlier work (`--reuse` does, and `resume` of a finished run)"
     if not run.request.resumes and not may_cross(task.spec, run.plan.inputs if run.plan is not None else ()):
         if task.spec.env:
             return "what passes environment variables through is not taken over from other runs"

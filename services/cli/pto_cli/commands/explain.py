@@ -76,13 +76,14 @@ def _without_plan(view: "RunView", typed: Namespace) -> str:
 
 def _about(view: "RunView", task: "Task", known: "Known") -> dict[str, Any]:
     from pto_cli.explanation import attempt_line, state_sentence, waits_for, why_it_runs
+    from pto_core.reuse import wants_reuse
     from pto_core.transitions import TaskState
 
     run, name = view.run, task.spec.id
     assert run is not None  # noqa: S101 - its caller has just looked
     reused = run.reused.get(name)
     attempts = view.attempts.get(name, [])
-    is_asked = bool(attempts) or task.state is TaskState.PLANNED
+    is_asked = bool(attempts) or (task.state is TaskState.PLANNED and wants_reuse(run))
     return {
         "run": run.id,
         "task": name,
@@ -112,7 +113,7 @@ def _about(view: "RunView", task: "Task", known: "Known") -> dict[str, Any]:
 def _lines(about: dict[str, Any]) -> list[str]:
     lines = [f"{about['task']} of run {about['run']}: {about['what']}"]
     if about["because"]:
-        lines.append(f"{'ran' if about['attempts'] else 'runs'} because {about['because']}")
+        lines.append(f"{'ran' if about['attempts'] else 'will run'} because {about['because']}")
     lines += [f"waits for {what}" for what in about["waits_for"]]
     lines += [attempt["text"] for attempt in about["attempts"]]
     return lines
