@@ -163,6 +163,41 @@ async def test_wrong_use_of_a_broker_is_told(archive: Archive) -> None:
 # --- runs of this machine --------------------------------------------------------------------------------------------
 
 
+def test_blobs_that_no_kept_run_names_are_removed(tmp_path: Path, own_environment: dict[str, str]) -> None:
+    def call(*words: str, code: int = 0) -> str:
+        done = subprocess.run(
+            [ORCHESTRATOR, *words], cwd=tmp_path, env=own_environment, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == code, (done.stdout, done.stderr)
+        return done.stdout
+
+    for name in ("one", "two"):
+        plan = f"name: {name}\ntasks:\n- {{id: a, command: 'echo {name} > {name}.txt'}}\n"
+        (tmp_path / "plan.yaml").write_text(plan)
+        call("--plan", "plan.yaml", "-q")
+    home = tmp_path / "state" / "parallel-orchestrator"
+    one, two = sorted(path.name for path in (home / "runs").iterdir())
+
+    def blobs() -> list[Path]:
+        return [path for path in (home / "blobs").rglob("*") if path.is_file()]
+
+    assert "0 blobs that nobody names" in call("archive", "--before", "1", "--blobs", "--yes")
+    for path in blobs():
+        os.utime(path, (1, 1))
+    count = len(blobs())
+    assert "0 blobs that nobody names" in call("archive", "--before", "1", "--blobs", "--yes")
+    for path in blobs():
+        os.utime(path, (1, 1))
+    os.utime(home / "runs" / one / "run.json", (1, 1))
+    assert "0 blobs that nobody names" not in call("archive", "--before", "1", "--blobs")
+    assert len(blobs()) == count
+    call("archive", "--before", "1", "--blobs", "--yes")
+    assert 0 < len(blobs()) < count
+    call("audit", two, "--blobs")
+    call("fetch", two, "-o", "again")
+    assert (tmp_path / "again" / "data" / "two.txt").exists() or list((tmp_path / "again").rglob("two.txt"))
+
+
 def test_old_runs_of_this_machine_are_removed_when_asked_for_twice(
     tmp_path: Path, own_environment: dict[str, str]
 ) -> None:

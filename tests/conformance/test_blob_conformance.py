@@ -78,3 +78,19 @@ async def test_missing_blob_is_said_to_be_missing(store: BlobStore, tmp_path: Pa
     with pytest.raises(BlobMissing):
         await store.get_file(nobody, tmp_path / "target")
     assert not (tmp_path / "target").exists()
+
+
+async def test_a_folder_tells_when_a_blob_was_stored_last_and_lets_go_of_it(tmp_path: Path) -> None:
+    store = DirectoryBlobStore(tmp_path / "blobs")
+    assert list(store.stored()) == []
+    digest = await store.put(b"data")
+    (tmp_path / "source").write_bytes(b"data")
+    for again in (lambda: store.put(b"data"), lambda: store.put_file(tmp_path / "source")):
+        os.utime(store.path_of(digest), (1, 1))
+        assert list(store.stored()) == [(digest, 1.0)]
+        assert await again() == digest
+        ((_, at),) = store.stored()
+        assert at > 1
+    assert store.discard(digest) == 4
+    assert store.discard(digest) == 0
+    assert not await store.has(digest)

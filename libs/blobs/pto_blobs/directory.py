@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from pto_ports.blob_store import BlobDamaged, BlobMissing, StoreFull
-from pto_proto.ids import Digest, digest_of
+from pto_proto.ids import Digest, digest_of, is_digest
 
 COPY_BYTES = 1 << 20
 """Bytes read at once, so that a big blob does not fill the memory."""
@@ -36,7 +36,7 @@ class DirectoryBlobStore:
     async def put(self, data: bytes) -> Digest:
         """As the port says."""
         digest = digest_of(data)
-        if self.path_of(digest).exists():
+        if self._is_stored_anew(digest):
             return digest
         if len(data) <= INLINE_BYTES:
             self._write(digest, data)
@@ -63,6 +63,31 @@ class DirectoryBlobStore:
         """As the port says."""
         return self.path_of(digest).exists()
 
+    def stored(self) -> Iterator[tuple[Digest, float]]:
+        """Each blob with the moment (Unix seconds) when somebody stored it last."""
+        for path in self._folder.glob("??/*"):
+            if is_digest(path.name):
+                with suppress(FileNotFoundError):
+                    yield Digest(path.name), path.stat().st_mtime
+
+    def discard(self, digest: Digest) -> int:
+        """Remove a blob that nobody needs; returns its bytes, 0 if it is not there."""
+        path = self.path_of(digest)
+        try:
+            size = path.stat().st_size
+            path.unlink()
+        except FileNotFoundError:
+            return 0
+        return size
+
+    def _is_stored_anew(self, digest: Digest) -> bool:
+        """Whether it is there already; then it counts as stored just now, so that nobody takes it for forgotten."""
+        try:
+            os.utime(self.path_of(digest))
+        except FileNotFoundError:
+            return False
+        return True
+
     def _write(self, digest: Digest, data: bytes) -> None:
         with replacing(self.path_of(digest)) as file:
             file.write(data)
@@ -84,7 +109,7 @@ class DirectoryBlobStore:
                         hasher.update(block)
                         copy.write(block)
                 target = self.path_of(Digest(hasher.hexdigest()))
-                if target.exists():
+                if self._is_stored_anew(Digest(hasher.hexdigest())):
                     Path(copy.name).unlink()
                     return Digest(hasher.hexdigest())
                 copy.flush()

@@ -21,6 +21,7 @@ from pto_proto.ids import LANE_LOCAL
 from pto_runtime.settings import read_settings
 
 if TYPE_CHECKING:
+    from pto_blobs.directory import DirectoryBlobStore
     from pto_client.archiver import Archiver
 
 BROKER_ERRORS: tuple[type[Exception], ...] = (BusError,)
@@ -59,14 +60,7 @@ def blob_cache() -> Path:
     return state_home() / "blobs"
 
 
-def cached_blobs() -> BlobStore:
-    """The blobs that all embedded runs share."""
-    from pto_blobs.directory import DirectoryBlobStore
-
-    return DirectoryBlobStore(blob_cache())
-
-
-def open_blob_cache() -> BlobStore:
+def open_blob_cache() -> "DirectoryBlobStore":
     """The store in that folder."""
     from pto_blobs.directory import DirectoryBlobStore
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pto_cli.arguments import command_parser, parse
 from pto_cli.problems import EXIT_NOT_SUCCEEDED, EXIT_OK, Unavailable, WrongUse
+from pto_cli.registry import RunFolder, all_runs, sweep_removed
 
 
 def main(words: list[str]) -> int:
@@ -23,6 +24,9 @@ def main(words: list[str]) -> int:
     )
     parser.add_argument("--before", metavar="WHEN", default=None, help="days ago (30), or a date (2026-01-31)")
     parser.add_argument("-o", "--output-dir", metavar="FOLDER", default=None, help="where a log's segments are kept")
+    parser.add_argument(
+        "--blobs", action="store_true", help="also remove what no kept run of this machine names; reads all their logs"
+    )
     parser.add_argument("--yes", action="store_true", help="do it; without, only say what would be done")
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done, as without --yes")
     typed = parse(parser, words)
@@ -33,6 +37,8 @@ def main(words: list[str]) -> int:
     before = _moment(typed.before, datetime.now(UTC))
     if not typed.nats_url:
         return _embedded(typed, before)
+    if typed.blobs:
+        raise WrongUse("archive: --blobs is for runs of this machine; a broker keeps its blobs")
     if not typed.output_dir:
         raise WrongUse("archive: needs -o FOLDER, where the segments of this log are kept")
     return asyncio.run(_remote(typed, before))
@@ -58,34 +64,58 @@ def _moment(text: str | None, now: datetime) -> datetime | None:
 
 def _embedded(typed: Namespace, before: datetime | None) -> int:
     from pto_cli.progress import write_lines
-    from pto_cli.registry import all_runs, sweep_removed
 
     if before is None:
         raise WrongUse("archive: needs --before WHEN for runs of this machine, such as --before 30 (days)")
     if typed.output_dir:
         raise WrongUse("archive: -o is for a broker's log (--nats-url); runs of this machine are removed")
-    old = []
+    old, kept = [], []
     for folder in all_runs():
         ended = folder.ended_at()
         if ended is not None and ended < before.timestamp():
             old.append((folder, folder.size()))
+        else:
+            kept.append(folder)
     lines, code = [], EXIT_OK
     if typed.yes:
         sweep_removed()
     for folder, size in old:
         what = f"{folder.path.name}  {_size(size)}"
         if typed.yes and not folder.remove():
+            kept.append(folder)
             what, code = f"{what}  kept: another command uses it", EXIT_NOT_SUCCEEDED
         lines.append(what)
     verb = "removed" if typed.yes else "would be removed"
-    total = sum(size for _, size in old)
-    lines.append(
-        f"{len(old)} ended runs {verb}, {_size(total)}; their output folders stay" if old else "nothing is old enough"
-    )
-    if old and not typed.yes:
-        lines.append("--yes does it")
-    write_lines(lines)
+    if not old:
+        lines.append("nothing is old enough")
+    else:
+        total = sum(size for _, size in old)
+        lines.append(f"{len(old)} ended runs {verb}, {_size(total)}; their output folders stay")
+    if typed.blobs:
+        lines.append(f"{asyncio.run(_sweep(kept, may_remove=typed.yes))} {verb}")
+    write_lines(lines if typed.yes else [*lines, "--yes does it"])
     return code
+
+
+async def _sweep(kept: list[RunFolder], *, may_remove: bool) -> str:
+    from pto_cli.access import open_blob_cache
+    from pto_cli.blob_sweep import unnamed
+
+    _refuse_hosted(kept)
+    found = await unnamed(kept, datetime.now(UTC).timestamp())
+    store = open_blob_cache()
+    sizes = [store.path_of(digest).stat().st_size for digest in found]
+    _refuse_hosted(all_runs())
+    if may_remove:
+        for digest in found:
+            store.discard(digest)
+    return f"{len(found):,} blobs that nobody names, {_size(sum(sizes))},"
+
+
+def _refuse_hosted(folders: list[RunFolder]) -> None:
+    for folder in folders:
+        if folder.is_hosted():
+            raise Unavailable(f"run {folder.path.name} is being hosted: blobs are removed when no run is")
 
 
 def _size(count: int) -> str:
