@@ -8,11 +8,13 @@ from hypothesis import given, settings
 
 from driver import Driver
 from pto_core.audit import CHECKS, Audit
+from pto_core.outcome import outcome_digest
 from pto_core.snapshot import digests
 from pto_proto import events as ev
 from pto_proto.envelope import Event, decode_event, encode_event
 from pto_proto.ids import Digest, InstanceId, Lane, RunId, TaskId
 from pto_proto.plans import Plan, TaskSpec
+from pto_proto.requests import RunCancelRequested
 from test_snapshot import HISTORIES
 
 RUN = RunId("run-one")
@@ -216,3 +218,22 @@ def test_what_is_taken_over_names_its_blobs_and_needs_what_is_before_it(driver: 
     ]
     log.insert(settled, message(msgspec.structs.replace(entry, task=TaskId("a"), manifest=Digest(""))))
     assert audited(log).findings == []
+
+
+@pytest.mark.parametrize(("unconfirmed", "is_fine"), [(("a.1",), True), ((), False)])
+def test_an_end_that_comes_while_the_run_gives_up_waiting_for_it_is_fine(
+    unconfirmed: tuple[str, ...], is_fine: bool
+) -> None:
+    driver = Driver(Plan(name="plan", tasks=(TaskSpec(id=TaskId("a"), noop=True),)))
+    driver.start()
+    while not any(ready.task == "a" for _, _, ready in driver.out):
+        if not driver.tick():
+            driver.act()
+    driver.ask(RunCancelRequested(run=RUN))
+    decided = outcome_digest(driver.state.runs[RUN], "cancelled")
+    driver.write(LOCAL, RUN, ended("a", 1, "f" * 64))
+    end = ev.RunFinished(
+        at=driver.now, status="cancelled", tasks={"cancelled": 1}, outcome_digest=decided, unconfirmed=unconfirmed
+    )
+    driver.write(None, RUN, end)
+    assert (found(driver.log) == []) == is_fine

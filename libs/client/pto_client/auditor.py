@@ -1,7 +1,7 @@
 """Audits a log: folds it from zero, and compares with what the schedulers that are there show of their state.
 
-Imports core, ports and proto only. Invariant: it changes nothing; a state is compared at exactly the sequence at which
-it was shown.
+Imports core, ports, proto and runtime. Invariant: it changes nothing; a state is compared at exactly the sequence at
+which it was shown.
 """
 
 from collections.abc import Mapping
@@ -19,6 +19,7 @@ from pto_proto.ids import Digest, RunId
 from pto_proto.live import StateAsked, StateShown
 from pto_proto.manifests import Manifest
 from pto_proto.subjects import AUDIT_SUBJECT, STATE_SUBJECT
+from pto_runtime.building import building
 
 ANSWER_S = 3.0
 """How long to wait for the first scheduler to answer: one that is there does at once, unless its state is very big."""
@@ -82,7 +83,8 @@ class Auditor:
         """Fold the whole log, compare on the way, and finish the audit. Raises LogUnavailable, UnknownVersion."""
         reader = await self._log.read()
         try:
-            await self._read(reader)
+            with building():
+                await self._read(reader)
         except LogCorrupt as corrupt:
             self.audit.findings.append(Finding("sequences", self.audit.seq, None, str(corrupt)))
         finally:

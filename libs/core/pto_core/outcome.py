@@ -5,11 +5,12 @@ end state, key and manifest, so that an undisturbed and a disturbed run of one p
 """
 
 import hashlib
+from collections.abc import Container
 
 from pto_core.state import Run, Task
 from pto_core.transitions import DONE_STATES, OPEN_STATES, RunPhase, TaskState
 from pto_proto.events import RunStatus
-from pto_proto.ids import Digest
+from pto_proto.ids import NO_DIGEST, Digest
 
 
 def run_status(run: Run) -> tuple[RunStatus, str]:
@@ -47,9 +48,15 @@ def end_counts(run: Run) -> dict[str, int]:
     return {state.value: count for state, count in sorted(counts.items())}
 
 
-def outcome_digest(run: Run, status: RunStatus) -> Digest:
-    """Digest of the status and of each task's end state, key and manifest, in plan order."""
+def outcome_digest(run: Run, status: RunStatus, unconfirmed: Container[str] = ()) -> Digest:
+    """Digest of the status and of each task's end state, key and manifest, in plan order.
+
+    ``unconfirmed`` names attempts (``task.attempt``) that count as out, whatever is known of their ends by now.
+    """
     digest = hashlib.sha256(status.encode())
     for task in run.tasks:
-        digest.update(f"\n{task.spec.id} {end_state(task).value} {task.key} {task.manifest}".encode())
+        state, manifest = end_state(task), task.manifest
+        if unconfirmed and f"{task.spec.id}.{task.attempt}" in unconfirmed:
+            state, manifest = TaskState.CANCELLED, NO_DIGEST
+        digest.update(f"\n{task.spec.id} {state.value} {task.key} {manifest}".encode())
     return Digest(digest.hexdigest())
