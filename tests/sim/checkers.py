@@ -46,7 +46,9 @@ def requests_are_answered(world: World) -> Iterator[str]:
 
 def runs_end(world: World) -> Iterator[str]:
     """Promise 1: every accepted run ends."""
-    for run in world.asks:
+    for run, ask in world.asks.items():
+        if ask.by == "again" and run in world.judge.refused:
+            continue
         story = world.judge.runs.get(run)
         if story is None or not story.finished_seq:
             yield f"promise 1: {run} does not end{_whereabouts(story)}"
@@ -133,7 +135,7 @@ def _depends_on_chance(run: RunStory) -> bool:
     """Whether bad luck may have ended a task, or decided which tasks a failure still stopped."""
     if any(story.failures("infra") > INFRA_BOUND for story in run.tasks.values()):
         return True
-    return run.is_stopped
+    return run.is_stopped or bool(run.request.reuse or run.request.resumes)
 
 
 CHECKERS: tuple[Callable[[World], Iterator[str]], ...] = (

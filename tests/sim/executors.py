@@ -99,10 +99,10 @@ class FakeBackend:
         context = world.outside if world.profile.survivors else self._life.context
         work.timer = world.loop.call_later(took, self._end, work, False, context=context)
 
-    async def stop(self, order: Order, reason: str) -> None:
+    async def stop(self, order: Order, reason: str) -> bool:
         work = self._host.running.get(name_of(order))
         if work is None or work.is_stopping:
-            return
+            return work is not None
         work.is_stopping = True
         assert work.timer is not None
         work.timer.cancel()
@@ -110,6 +110,7 @@ class FakeBackend:
         took = self._random.choice((2.0, 15.0)) if slow else 0.01
         context = self._world.outside if self._world.profile.survivors else self._life.context
         work.timer = self._world.loop.call_later(took, self._end, work, True, context=context)
+        return True
 
     async def adopt(self, order: Order) -> bool:
         name = name_of(order)

@@ -26,6 +26,8 @@ class Judge:
         self.lanes_paused: dict[Lane, int] = {}
         self.attempts: dict[Name, Attempt] = {}
         self.answers: dict[int, ev.AnswerEntry] = {}
+        self.refused: set[RunId] = set()
+        """Runs that were asked for and refused."""
         self.seen: set[str] = set()
 
     def apply(self, seq: int, event: Event, writer_read: int) -> None:
@@ -82,6 +84,23 @@ class Judge:
         if run is not None and len(run.planned.get(entry.plan_digest, ())) == entry.parts:
             run.plans.append(entry.plan_digest)
 
+    def on_reused(self, seq: int, event: Event, entry: ev.TaskReused, writer_read: int) -> None:
+        run = self.run_of(seq, event)
+        if run is None:
+            return
+        self._must_go_on(run, seq, event)
+        source = self.runs.get(RunId(entry.source_run))
+        story = source.tasks.get(entry.source_task) if source is not None else None
+        if story is None or story.state != "succeeded":
+            what = f"{entry.task} of {run.run} takes over {entry.source_task} of {entry.source_run} at {seq}"
+            self.complain(f"promise 9: {what}, which did not succeed")
+        if not run.settled_seq:
+            run.reused.add((entry.plan_digest, entry.task))
+
+    def on_refused(self, seq: int, event: Event, entry: ev.RequestRefused, writer_read: int) -> None:
+        if event.run is not None and entry.kind == "run-requested":
+            self.refused.add(event.run)
+
     def on_settled(self, seq: int, event: Event, entry: ev.PlanSettled, writer_read: int) -> None:
         run = self.run_of(seq, event)
         if run is None or entry.decision == "rejected":
@@ -95,7 +114,8 @@ class Judge:
         run.settled_seq = seq
         for part in sorted(run.planned.get(entry.plan_digest, {})):
             for spec in run.planned[entry.plan_digest][part]:
-                run.tasks[spec.id] = TaskStory(spec)
+                is_reused = (entry.plan_digest, spec.id) in run.reused
+                run.tasks[spec.id] = TaskStory(spec, state="reused" if is_reused else "")
                 run.order.append(spec.id)
 
     def on_paused(self, seq: int, event: Event, entry: ev.RunPaused, writer_read: int) -> None:
@@ -201,13 +221,13 @@ class Judge:
         spec = story.spec
         if spec is not None:
             for dependency in spec.depends_on:
-                if run.story(dependency).state != "succeeded":
+                if run.story(dependency).state not in ("succeeded", "reused"):
                     self.complain(f"promise 5: {what} before {dependency} succeeded")
         elif entry.task not in ("_plan", "_merge"):
             self.complain(f"promise 5: {what}, which the plan does not have")
         elif entry.task == "_merge" and not run.executed_seq:
             self.complain(f"promise 5: {what} before all tasks ended")
-        if story.state in ("succeeded", "failed", "cancelled"):
+        if story.state in ("succeeded", "failed", "cancelled", "reused"):
             self.complain(f"promise 6: {what}, although the task has ended as {story.state}")
         if last is None:
             if entry.attempt != 1:
@@ -276,8 +296,10 @@ class Judge:
         if run.cancelling_seq or failure == "cancelled" or was_skipped:
             story.state = "cancelled"
         elif (
-            story.failures("task", "timeout") > run.retries(task) or story.failures("infra") > INFRA_BOUND
-        ):  # fmt: skip
+            (run.is_stopped and story.spec is not None)
+            or story.failures("task", "timeout") > run.retries(task)
+            or story.failures("infra") > INFRA_BOUND
+        ):
             story.state = "failed"
         if story.state and story.spec is not None and not run.cancelling_seq:
             self._skip(run, task)
@@ -305,6 +327,8 @@ _HANDLERS: dict[type[ev.Entry], Callable[[Judge, int, Event, Any, int], None]] =
     ev.RunAccepted: Judge.on_accepted,
     ev.TaskPlanned: Judge.on_planned,
     ev.PlanFinished: Judge.on_plan_finished,
+    ev.TaskReused: Judge.on_reused,
+    ev.RequestRefused: Judge.on_refused,
     ev.PlanSettled: Judge.on_settled,
     ev.RunPaused: Judge.on_paused,
     ev.RunResumed: Judge.on_resumed,

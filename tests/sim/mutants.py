@@ -9,7 +9,7 @@ from typing import Any
 from pto_core import fold, hand_out, movements, silence
 from pto_core.state import Task
 from pto_core.transitions import TaskState
-from pto_dispatch import dispatcher, orders, pulse
+from pto_dispatch import dispatcher, hands, orders, pulse
 from pto_dispatch.orders import News, identity_of
 from pto_ports.backend import Order
 from pto_proto import events as ev
@@ -183,7 +183,7 @@ def standby_acts_without_an_epoch() -> None:
     async def start_epoch(self: Any) -> None:
         self._epoch = self.state.epoch or 1
 
-    async def take(self: Any, *, may_claim: bool) -> bool:
+    async def take(self: Any, *, may_claim: bool = False) -> bool:
         return True
 
     put(scheduler.Scheduler, "_start_epoch", start_epoch)
@@ -250,7 +250,7 @@ def orders_from_before_are_started_again() -> None:
         if not await self._backend.adopt(order):
             await self._backend.start(order)
 
-    put(dispatcher.Dispatcher, "_adopt", adopt)
+    put(hands.Hands, "adopt", adopt)
 
 
 @mutant
@@ -258,7 +258,7 @@ def orders_from_before_are_forgotten() -> None:
     async def adopt(self: Any, order: Order) -> None:
         await self._backend.adopt(order)
 
-    put(dispatcher.Dispatcher, "_adopt", adopt)
+    put(hands.Hands, "adopt", adopt)
 
 
 @mutant

@@ -89,6 +89,8 @@ class Profile:
     """Chance per run, the same for the next ones."""
     pauses: float
     budgets: float
+    again: float
+    """Chance per run that its plan is asked for once more, as a run that takes over what is done."""
     repeated_requests: float
     skew_ms: int
     survivors: bool
@@ -138,6 +140,7 @@ def draw_profile(random: Random) -> Profile:
         cancels=random.choice((0.0, 0.0, 0.0, 0.5)),
         pauses=random.choice((0.0, 0.0, 0.3)),
         budgets=random.choice((0.0, 0.0, 0.4)),
+        again=random.choice((0.0, 0.0, 0.3)),
         repeated_requests=random.choice((0.0, 0.2)),
         skew_ms=random.choice((0, 0, 50, 3_000)),
         survivors=random.random() < 0.3,

@@ -80,8 +80,10 @@ def _run(seeds: list[int], jobs: int, most: int) -> int:
         if len(failed) >= most:
             break
     took = time.monotonic() - began
+    used = sum(os.times()[:4])
     print(
         f"{done} seeds, {len(failed)} failed; {events} events, {virtual_s / 3600:.1f} h of virtual time in {took:.0f} s;"
-        f" {done * 60 / took:.0f} seeds per minute with {jobs} {'process' if jobs == 1 else 'processes'}"
+        f" {done * 60 / took:.0f} seeds per minute with {jobs} {'process' if jobs == 1 else 'processes'},"
+        f" {done * 60 / used:.0f} per minute of processor time"
     )
     return 1 if failed else 0

@@ -62,6 +62,8 @@ class RunStory:
     is_poisoned: bool = False
     plans: list[Digest] = field(default_factory=list)
     """Complete plans, the first one first."""
+    reused: set[tuple[str, TaskId]] = field(default_factory=set)
+    """(plan digest, task) of what is taken over from earlier runs."""
     settled_seq: int = 0
     cancelling_seq: int = 0
     executed_seq: int = 0

@@ -21,12 +21,15 @@ from pto_proto.requests import (
     RunResumeRequested,
 )
 
+from .plans import Ask
 from .stories import RunStory
 from .wires import Wire, at_once
 from .world import Process, World
 
 LOOK_S = 2.0
 """How often the person looks at the runs."""
+NOTICED_S = 3.0
+"""A connection that is cut for this long is made anew."""
 REPEAT_S = 12.0
 """How long the person waits for an answer before asking again."""
 
@@ -73,6 +76,8 @@ class Storm:
         end = max(world.profile.rage_s, at_s + 1.0)
         if random.random() < world.profile.cancels:
             self._at(random.uniform(at_s, end), world.ask, RunCancelRequested(run=run, reason="enough"))
+        if random.random() < world.profile.again:
+            self._at(random.uniform(at_s, end), self._ask_again, world.asks[run])
         while random.random() < world.profile.pauses:
             moment = random.uniform(at_s, end)
             self._at(moment, world.ask, RunPauseRequested(run=run))
@@ -80,6 +85,19 @@ class Storm:
         while random.random() < world.profile.budgets:
             change = BudgetChangeRequested(run=run, max_executors=random.choice((0, 1, 1, 2, 4)))
             self._at(random.uniform(at_s, end), world.ask, change)
+
+    def _ask_again(self, first: Ask) -> None:
+        """The same plan as a new run that takes over what the first one, or any other, has done already."""
+        world, story = self._world, self._world.judge.runs.get(first.run)
+        run = RunId(f"again-{len(world.asks):03d}")
+        is_over = story is not None and story.finished_seq > 0
+        request = msgspec.structs.replace(
+            first.request,
+            run=run, plan=first.plan, requirement="", on_failure="continue",
+            resumes=first.run if is_over and self._random.random() < 0.6 else "", reuse=self._random.random() < 0.6,
+        )  # fmt: skip
+        world.asks[run] = Ask(request, first.plan, world.loop.time(), "again", first.behaviours)
+        world.ask(request)
 
     def _at(self, moment: float, act: object, *args: object) -> None:
         self._world.loop.call_at(moment, act, *args, context=self._world.outside)  # type: ignore[arg-type]
@@ -144,22 +162,21 @@ class Storm:
         if not wire.is_cut and not self._is_over:
             length = self._length((0.5, 3.0, 8.0), (20.0, 40.0))
             self._world.trace(f"{name}: cut off for {length} s")
-            wire.is_cut = True
-            self._deafen(wire, length)
-            self._world.loop.call_later(length, setattr, wire, "is_cut", False, context=self._world.outside)
+            self._deafen(wire, "is_cut", length)
 
-    def _deafen(self, wire: Wire, length: float) -> None:
+    def _deafen(self, wire: Wire, flag: str, length: float) -> None:
         now = self._world.loop.time()
-        wire.life.hearing.disturb(now, now + length, slept=False)
+        setattr(wire, flag, True)
+        wire.life.hearing.disturb(now, now + length, slept=True)
+        wire.interruptions += length >= NOTICED_S
+        self._world.loop.call_later(length, setattr, wire, flag, False, context=self._world.outside)
 
     def _choke(self, name: str) -> None:
         wire = self._world.processes[name].wire
         if not wire.is_choked and not self._is_over:
             length = self._length((1.0, 3.0, 8.0), (20.0, 40.0))
             self._world.trace(f"{name}: hears nothing for {length} s")
-            wire.is_choked = True
-            self._deafen(wire, length)
-            self._world.loop.call_later(length, setattr, wire, "is_choked", False, context=self._world.outside)
+            self._deafen(wire, "is_choked", length)
 
     def _mute(self, name: str) -> None:
         wire = self._world.processes[name].wire
@@ -195,7 +212,7 @@ class Storm:
 
     def _has_ended(self, run: RunId) -> bool:
         story = self._world.judge.runs.get(run)
-        return story is not None and story.finished_seq > 0
+        return run in self._world.judge.refused or (story is not None and story.finished_seq > 0)
 
     def _look_at(self, run: RunStory) -> None:
         world = self._world

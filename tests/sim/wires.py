@@ -112,6 +112,8 @@ class Wire:
         """Whether what it sends arrives, and nothing comes back."""
         self.is_mute = False
         """Whether its signs of life vanish."""
+        self.interruptions = 0
+        """How often the connection was lost for so long that both ends noticed."""
         self.read_up_to: dict[str, int] = {}
         """Sequence up to which the process was given the messages of these subjects ("": the whole log)."""
         self._outside = Context()
@@ -243,6 +245,10 @@ class FaultyReader:
     @property
     def caught_up(self) -> bool:
         return self._position >= self._owed_up_to
+
+    @property
+    def interruptions(self) -> int:
+        return self._wire.interruptions
 
     async def next(self, max_wait_s: float) -> list[Recorded]:
         wire, end = self._wire, self._wire.loop.time() + max_wait_s

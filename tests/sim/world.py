@@ -25,6 +25,7 @@ from pto_proto.events import AttemptLost, AttemptUnknown
 from pto_proto.ids import LANE_CONSOLIDATOR, LANE_LOCAL, LANE_PLANNER, InstanceId, Lane, RunId
 from pto_proto.requests import Request
 from pto_proto.subjects import request_subject
+from pto_runtime.service import CannotServe
 from pto_scheduler import memory
 from pto_scheduler.intake import Intake
 from pto_scheduler.scheduler import Scheduler
@@ -42,6 +43,9 @@ structlog.configure(
 )
 
 memory.SNAPSHOT_EVERY = 16  # what the product does once in 100,000 messages has to happen in small worlds too
+
+MAX_GONE = 3
+"""How often a service may give up and be started again: announcements of an old incarnation can come late."""
 
 
 class FixedEngine:
@@ -67,6 +71,8 @@ class Process:
     capacity: int = 4
     host: Host = field(default_factory=Host)
     service: Any = None
+    gone: int = 0
+    """How often it ended by itself."""
     snapshots: MemorySnapshotStore = field(default_factory=MemorySnapshotStore)
     skew_ms: int = 0
 
@@ -154,8 +160,12 @@ class World:
     def _on_end(self, process: Process, life: Life, task: Any) -> None:
         if not life.is_dead:
             error = None if task.cancelled() else task.exception()
-            self.complain(f"a service failed: {process.name} ended by itself: {error!r}")
+            self.trace(f"{process.name}: ends by itself: {error!r}")
             self.loop.kill(life)
+            process.gone += 1
+            if not isinstance(error, CannotServe) or process.gone > MAX_GONE:
+                self.complain(f"a service failed: {process.name} ended by itself: {error!r}")
+            self.loop.call_later(1.0, self.start, process, context=self.outside)
 
     # --- what is stored ---
 
