@@ -34,7 +34,9 @@ async def test_of_two_resumes_one_wins(site: Site, requester: Requester, watcher
 
 @pytest.mark.slow
 async def test_a_cancel_beside_a_resume_wins_in_the_end(site: Site, requester: Requester, watcher: Watcher) -> None:
-    """In whatever order they are answered, the run ends as cancelled; a resume that was too late says so."""
+    """In whatever order they are answered, the run ends as cancelled; a resume that was too late says so, or goes on
+    in a new run with what had succeeded.
+    """
     site.start_all(SERVICES)
     await requester.run("both-at-once", command_plan(40, sleep_s=0.2), executors=4)
     await watcher.wait(lambda: watcher.started["both-at-once"] > 4, 60, "the start of the run")
@@ -44,7 +46,8 @@ async def test_a_cancel_beside_a_resume_wins_in_the_end(site: Site, requester: R
     (resume_code, resume_said), (cancel_code, cancel_said) = ended(resuming), ended(cancelling)
     assert cancel_code == 0, cancel_said
     assert resume_code in (0, 2), resume_said
-    assert len(resume_said.strip().splitlines()) == 1, resume_said
+    is_new = "goes on where both-at-once ended" in resume_said
+    assert is_new or len(resume_said.strip().splitlines()) == 1, resume_said
     await watcher.until_finished("both-at-once")
     assert watcher.finished["both-at-once"] == "cancelled"
     assert not (await check_log(site)).verdict()

@@ -16,7 +16,7 @@ from pto_proto.subjects import request_subject
 from .asking import Requester, Watcher
 from .checker import check_log, read_log
 from .plans import command_plan, noop_plan
-from .sites import PASSWORD, Site
+from .sites import PASSWORD, Site, until
 
 HOSTILE = "hostile"
 FLOOD = 20_000
@@ -137,8 +137,7 @@ async def test_a_requester_can_reach_nothing_but_the_front_door(
     ):  # fmt: skip
         connection = await connect(site.url, user=HOSTILE, password=PASSWORD)
         await connection.publish(subject, b"{}")
-        await connection.client.flush(10)
-        assert connection.fatal is not None, subject
+        await until(lambda at=connection: at.fatal is not None, 20, what=f"the refusal of {subject}")
         await connection.close()
     await requester.run("undisturbed", noop_plan(50, 5), executors=10)
     await watcher.until_finished("undisturbed")
