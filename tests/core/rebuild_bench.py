@@ -108,10 +108,10 @@ def resident_mib() -> float:
 
 
 def timed(what: str, count: int, work: Callable[[], T]) -> T:
-    before, start = resident_mib(), time.perf_counter()
+    before, start, cpu = resident_mib(), time.perf_counter(), time.process_time()
     result = work()
-    took = time.perf_counter() - start
-    print(f"{what:<28} {took:7.2f} s {count / took:12,.0f} /s {resident_mib() - before:+8.0f} MiB")
+    took, cpu = time.perf_counter() - start, time.process_time() - cpu
+    print(f"{what:<28} {took:7.2f} s {cpu:7.2f} s CPU {count / took:12,.0f} /s {resident_mib() - before:+8.0f} MiB")
     return result
 
 
