@@ -37,7 +37,7 @@ def main() -> int:
     typed = parser.parse_args()
     scale = Scale(
         pace=Pace(kills=typed.kills, freezes=typed.stops), noop_runs=max(1, typed.noops // NOOPS), noops=NOOPS, layers=4,
-        executors=1000, command_runs=max(1, typed.commands // COMMANDS), commands=COMMANDS, sleep_s=0.2,
+        executors=1000, command_runs=max(1, typed.commands // COMMANDS), commands=COMMANDS, sleep_s=0.2, outlasts=True,
     )  # fmt: skip
     folder = Path(tempfile.mkdtemp(prefix="pto-chaos-"))
     print(f"seed {typed.seed}, folder {folder}", flush=True)

@@ -37,6 +37,8 @@ class Scale:
     command_executors: tuple[int, ...] = (8, 12, 16)
     sleep_s: float = 0.0
     """How long a command takes, besides its start."""
+    outlasts: bool = False
+    """Whether work must be left at the last kill; too little of it for that on a fast machine is no fault."""
 
 
 @dataclass
@@ -68,7 +70,6 @@ class Campaign:
         self._asked: list[str] = []
         self._began = time.monotonic()
         self._raged_s = 0.0
-        self._unfinished = 0
         self._say = print
 
     def _schedule(self) -> list[tuple[str, str, int]]:
@@ -91,6 +92,7 @@ class Campaign:
         watcher.begin()
         storm = Storm(self._site, self._services, self._scale.pace, self._seed)
         storm.leader = lambda: watcher.leader
+        storm.unfinished = lambda: sum(run not in watcher.finished for run, _, _ in self._runs)
         try:
             await self._run_undisturbed(requester, watcher)
             telling = asyncio.create_task(self._tell(watcher, storm, progress_s))
@@ -122,7 +124,6 @@ class Campaign:
         await raging
         self._raged_s = time.monotonic() - self._began
         await asking
-        self._unfinished = sum(run not in watcher.finished for run, _, _ in self._runs)
         known, since = -1, time.monotonic()
         while any(run not in watcher.finished for run, _, _ in self._runs):
             storm.supervise()
@@ -166,7 +167,7 @@ class Campaign:
         report.problems += [text for text in [checker.verdict()] if text]
         report.problems += storm.surprises
         report.problems += [f"a traceback: {text}" for text in self._site.tracebacks()]
-        if not self._unfinished:
+        if self._scale.outlasts and not storm.left:
             report.problems.append("nothing was left to do when the storm ended: the kills came too slowly")
         report.lines = [*self._figures(checker, storm), *takeovers(storm.done, watcher.epochs)]
         return report
@@ -177,7 +178,7 @@ class Campaign:
         return [
             f"seed {self._seed}",
             f"kills {storm.kills}, stops {storm.freezes}, in {self._raged_s:.0f} s; "
-            f"{self._unfinished} runs unfinished then; all ended after {time.monotonic() - self._began:.0f} s",
+            f"{storm.left} runs unfinished at the last kill; all ended after {time.monotonic() - self._began:.0f} s",
             *(f"  {kind}: {count}" for kind, count in sorted(storm.by_kind().items())),
             f"tasks: {scale.noop_runs * scale.noops} noops in {scale.noop_runs} runs, "
             f"{scale.command_runs * scale.commands} commands in {scale.command_runs} runs",

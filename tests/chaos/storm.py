@@ -61,6 +61,9 @@ class Storm:
         self.surprises: list[str] = []
         """Services that ended by themselves, with what they said."""
         self.leader: Callable[[], str] = lambda: ""
+        self.unfinished: Callable[[], int] = lambda: 0
+        self.left = 0
+        """Runs that were unfinished at the last kill."""
 
     @property
     def kills(self) -> int:
@@ -85,6 +88,7 @@ class Storm:
                 self._begin("freeze", self._target(with_broker=False))
             else:
                 self._begin("kill", self._target(with_broker=True))
+        self.left = self.unfinished()
         await asyncio.gather(*self._busy.values())
         self.supervise()
 

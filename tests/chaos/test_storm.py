@@ -6,13 +6,16 @@ from pathlib import Path
 import pytest
 
 from .campaign import Campaign, Scale
-from .sites import CONSOLIDATOR, DISPATCHER, PLANNER, SCHEDULER, Site
+from .sites import CONSOLIDATOR, DISPATCHER, PLANNER, SCHEDULER, SECOND_DISPATCHER, STANDBY, Site
 from .storm import Pace
 
-ENSEMBLE = (SCHEDULER, PLANNER, replace(DISPATCHER, capacity=256), CONSOLIDATOR)
+ENSEMBLE = (
+    SCHEDULER, STANDBY, PLANNER, replace(DISPATCHER, capacity=256), replace(SECOND_DISPATCHER, capacity=256),
+    CONSOLIDATOR,
+)  # fmt: skip
 SMALL = Scale(
     pace=Pace(kills=12, freezes=2, freeze_s=(1.0, 8.0)),
-    noop_runs=4, noops=500, layers=10, executors=256, command_runs=4, commands=25,
+    noop_runs=4, noops=500, layers=10, executors=256, command_runs=4, commands=25, sleep_s=0.1,
 )  # fmt: skip
 
 
