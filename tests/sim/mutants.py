@@ -270,8 +270,18 @@ def report_without_an_answer_is_dropped() -> None:
 
 
 @mutant
-def stop_is_not_read_before_a_start() -> None:
-    put(orders.OpenOrders, "stop_reason", lambda self, order: None)
+def order_that_was_given_up_in_hand_still_starts() -> None:
+    def take(self: Any, news: News) -> None:
+        for order in news.start:
+            self._waiting[identity_of(order.run, order.ready)] = order
+        self._stops.extend(news.stop)
+        self._wake.set()
+
+    async def start(self: Any, order: Order) -> None:
+        await self._backend.start(order)
+
+    put(hands.Hands, "take", take)
+    put(hands.Hands, "_start", start)
 
 
 @mutant

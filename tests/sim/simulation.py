@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from .checkers import CHECKERS
 from .loop import BusyWaiting, Stalled
 from .storm import Storm
-from .world import World
+from .world import EndlessLog, World
 
 PATIENCE_S = 3_600.0
 """Virtual time after the faults in which every run has to end: more than all backoffs of the longest chain."""
@@ -44,7 +44,7 @@ def simulate(seed: int, trace: Callable[[str], None] | None = None) -> Verdict:
     gc.disable()
     try:
         world.loop.run_until_complete(world.outside.run(live))
-    except (BusyWaiting, Stalled) as error:
+    except (BusyWaiting, Stalled, EndlessLog) as error:
         world.complain(f"the world stands still: {error}")
     for error in world.loop.errors:
         world.complain(f"a callback failed: {error}")

@@ -44,8 +44,14 @@ structlog.configure(
 
 memory.SNAPSHOT_EVERY = 16  # what the product does once in 100,000 messages has to happen in small worlds too
 
+MAX_EVENTS = 3_000
+"""Ten times what the biggest world needs."""
 MAX_GONE = 3
 """How often a service may give up and be started again: announcements of an old incarnation can come late."""
+
+
+class EndlessLog(BaseException):
+    """Somebody writes the same again and again; nothing in the world may catch this."""
 
 
 class FixedEngine:
@@ -180,6 +186,8 @@ class World:
         self.stored_at.append(self.loop.time())
         if wire is not None and event.kind in (AttemptUnknown, AttemptLost):
             self._check_silence(recorded.seq, event, wire.life)
+        if recorded.seq > MAX_EVENTS:
+            raise EndlessLog(f"{MAX_EVENTS} events are in the log, and it goes on")
         self.judge.apply(recorded.seq, event, read)
         if self.on_event is not None:
             self.on_event(event)

@@ -1,0 +1,45 @@
+"""Every deliberate bug is noticed within a small range of seeds, by the promise that it breaks.
+
+The number beside each is about twice that of the first seed that noticed it.
+"""
+
+import subprocess
+
+import pytest
+
+from .mutants import MUTANTS
+from .test_simulation import sim
+
+QUICK = {
+    "capacity-is-not-looked-at": 10,
+    "dependents-are-released-too-early": 10,
+    "no-fence": 20,
+    "one-executor-too-many": 10,
+    "one-retry-more-than-allowed": 10,
+    "order-that-comes-again-starts-again": 20,
+    "retry-does-not-wait": 20,
+    "standby-acts-without-an-epoch": 10,
+    "tick-is-not-read-back": 10,
+    "unsettled-write-counts-as-written": 20,
+}
+SLOW_SEEDS = 400
+"""For those that take a rarer world."""
+
+
+def noticed(name: str, seeds: int) -> subprocess.CompletedProcess[str]:
+    return sim("--mutant", name, "--seeds", f"0:{seeds}", "--most", "1")
+
+
+@pytest.mark.parametrize("name", sorted(QUICK))
+def test_a_bug_is_noticed_at_once(name: str) -> None:
+    done = noticed(name, QUICK[name])
+    assert done.returncode == 1, done.stderr
+    assert "promise" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted({*MUTANTS} - {*QUICK}))
+def test_a_bug_is_noticed(name: str) -> None:
+    done = noticed(name, SLOW_SEEDS)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "promise" in done.stdout or "stands still" in done.stdout
