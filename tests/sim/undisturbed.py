@@ -26,8 +26,8 @@ class Undisturbed:
         self._requests = 0
         self._failed: dict[str, int] = {}
 
-    def outcome(self) -> tuple[str, Digest]:
-        """(status, outcome digest) of the run."""
+    def end(self) -> ev.RunFinished:
+        """Play it to its end."""
         for lane, can_run in ABILITIES.items():
             up = ev.DispatcherUp(at=1, instance=InstanceId(lane), incarnation="i", capacity=4, can_run=can_run)
             self._write(Decision(lane, None, up))
@@ -42,7 +42,7 @@ class Undisturbed:
                     self._execute(decision, decision.entry)
             run = self._state.runs[self._ask.run]
             if run.finished is not None:
-                return run.finished.status, run.finished.outcome_digest
+                return run.finished
             if run.plan is not None and not run.settled and self._ask.request.approve:
                 self._answer(PlanApproved(run=run.id, plan_digest=run.plan.plan_digest))
             elif run.paused is not None:
@@ -93,6 +93,12 @@ class Undisturbed:
             self._write(Decision(decision.lane, decision.run, entry))
 
 
+def end_of(ask: Ask) -> ev.RunFinished:
+    """How this run ends without any fault."""
+    return Undisturbed(ask).end()
+
+
 def outcome_of(ask: Ask) -> tuple[str, Digest]:
     """(status, outcome digest) of this run without any fault."""
-    return Undisturbed(ask).outcome()
+    end = end_of(ask)
+    return end.status, end.outcome_digest
