@@ -51,7 +51,6 @@ _WORDS: dict[type[ev.Entry], Callable[[Any], str]] = {
         f", complexity {e.complexity} of 100. {e.rationale}" if e.complexity is not None else ""
     ),
     ev.TaskPlanned: lambda e: f"plan part {e.part + 1} of {e.parts}: {len(e.tasks)} tasks",
-    ev.TaskReused: lambda e: f"{e.task} is taken over from run {e.source_run}",
     ev.PlanSettled: lambda e: f"plan settled: {e.decision}",
     ev.TaskReady: lambda e: f"{_attempt(e)} handed out to {e.instance}, slot {e.slot}",
     ev.TaskStarted: lambda e: f"{_attempt(e)} started on {e.instance}",
