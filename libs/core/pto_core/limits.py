@@ -21,7 +21,7 @@ UNCONFIRMED_S = 60.0
 MAX_NAP_S = 3.0
 """A judge that did not look round for this long was asleep: what it did not hear meanwhile proves nothing."""
 HEARTBEAT_S = 1.0
-"""Between two signs of life of a dispatcher, and two looks of the judge."""
+"""Between two signs of life of a dispatcher."""
 DEFAULT_ESTIMATE_S = 1.0
 """Duration assumed for a task without an estimate: with all equal, hand-out follows the number of tasks behind one."""
 MAX_TASKS = 100_000
@@ -34,8 +34,6 @@ MAX_REQUIREMENT_BYTES = 65_536
 """A requirement travels in the log with every agent task."""
 MAX_HAND_OUT = 10_000
 """Attempts handed out in one tick: what 100 entries in each of 100 events carry; the rest follows in the next tick."""
-MAX_DECISIONS = 20_000
-"""Entries of one tick, so that its events fit one atomic batch."""
 MAX_DEPENDENCIES = 2_000_000
 """Dependencies of one plan, after expansion: what the graph of 100,000 tasks may cost in memory (about 100 MB)."""
 MAX_TASK_BYTES = 96 * 1024

@@ -10,12 +10,11 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import structlog
 
-from pto_core.limits import HEARTBEAT_S
 from pto_core.silence import Heard, Place, Watch
 from pto_core.state import State
 from pto_ports.clock import Clock
 from pto_ports.event_log import LogUnavailable
-from pto_ports.lease import Lease
+from pto_ports.lease import RENEW_S, Lease
 from pto_ports.live import LiveChannel
 from pto_proto.envelope import Event
 from pto_proto.ids import InstanceId
@@ -92,7 +91,7 @@ class Leadership:
                 return
             self._tell(set(known.silent), set(now.silent))
             known = now
-            await self._clock.sleep(HEARTBEAT_S)
+            await self._clock.sleep(RENEW_S)
 
     def _tell(self, known: set[Place], silent: set[Place]) -> None:
         for lane, instance in sorted(silent - known):
