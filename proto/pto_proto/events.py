@@ -350,16 +350,6 @@ class RunConsolidated(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
     checks: tuple[CheckResult, ...] = ()
 
 
-AnyEvent = (
-    SchedulerEpochStarted | RunAccepted | RequestRefused | PlanSettled | RunCancelling | TaskReady
-    | AttemptStopRequested | AttemptUnknown | AttemptLost | TaskRetryScheduled | TaskReused | TaskReopened | LanePaused
-    | LaneResumed
-    | RunPaused | RunResumed | BudgetChanged | RunExecuted | RunFinished | LogArchived
-    | TaskPlanned | PlanFinished
-    | DispatcherUp | DispatcherDraining | JobStateChanged | TaskStarted | TaskFinished
-    | RunConsolidated
-)  # fmt: skip
-
 WRITERS: dict[str, tuple[type[Entry], ...]] = {
     "scheduler": (
         SchedulerEpochStarted, RunAccepted, RequestRefused, PlanSettled, RunCancelling, TaskReady, AttemptStopRequested,

@@ -54,9 +54,5 @@ class NotAllowed(BusError):
     """This user did what its account may not do. A fault of the program or of its account; it must stop."""
 
 
-class NotBootstrapped(BusError):
-    """A stream or consumer is missing on a broker that was never set up. Run the bootstrap step."""
-
-
 class TopologyDrift(BusError):
     """A stream exists with settings other than this version's. Nothing was changed; a person must decide."""

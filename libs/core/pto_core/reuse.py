@@ -43,9 +43,6 @@ class Index(NamedTuple):
         return Index(*({key: known for key, known in part.items() if key not in keys} for part in self))
 
 
-NOTHING = Index({}, {})
-
-
 def wants_reuse(run: Run) -> bool:
     """Whether the run asked for anything to be taken over."""
     request = run.request
