@@ -44,7 +44,7 @@ def decide(state: State, now: int, heard: Heard = ALL_WELL, reused: Reused = NOT
     decisions = [Decision(lane, None, entry) for lane, entry in _lanes(state, now)]
     # A cancelled run also ends by silence, about which there is no news.
     waiting = {run.id for run in state.active.values() if run.phase is RunPhase.CANCELLING} if heard.silent else set()
-    for name in state.touched | waiting:
+    for name in sorted(state.touched | waiting):
         run = state.active.get(name)
         if run is not None:
             decisions += [Decision(lane, name, entry) for lane, entry in _steps(run, now, heard, reused.get(name))]

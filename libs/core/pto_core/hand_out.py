@@ -25,7 +25,7 @@ def hand_out(
         budget = _Budget(run)
         if run.paused is None and run.poisoned is None and run.halt is None and budget.left > 0:
             budgets[run.id] = budget
-            for lane in _lanes(run, now):
+            for lane in sorted(_lanes(run, now)):
                 waiting.setdefault(lane, []).append(_Waiting(run, lane, now))
     total = 0
     for lane, runs in waiting.items():
