@@ -57,3 +57,16 @@ def test_ends_beside_an_entry_that_does_not_fit_still_count() -> None:
     log.write(ended("a", outcome="cancelled"), ended("a", 2), ended("b", outcome="cancelled"), lane=LANE_LOCAL)
     assert not log.state.runs[RUN].open
     assert any(isinstance(decision.entry, ev.RunFinished) for decision in decide(log.state, 3))
+
+
+def test_decisions_come_in_the_same_order_in_every_process() -> None:
+    """Seed 30: the order of one tick's entries depended on how Python hashes names, so that the same state gave
+    another tick in another process.
+    """
+    log = Log().running("a")
+    names = [RunId(f"run-{number:03d}") for number in range(100, 120)]
+    for name in names:
+        log.write(ev.RunAccepted(at=2, content_digest="c", request=RunRequested(run=name)), run=name)
+        log.write(ev.RunCancelling(at=2), run=name)
+    found = [decision.run for decision in decide(log.state, 3) if isinstance(decision.entry, ev.RunFinished)]
+    assert found == sorted(names)
