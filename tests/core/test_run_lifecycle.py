@@ -10,7 +10,7 @@ from pto_core.fold import evolve
 from pto_core.state import State
 from pto_proto import events as ev
 from pto_proto.envelope import decode_event
-from pto_proto.ids import RunId, TaskId
+from pto_proto.ids import Lane, RunId, TaskId
 from pto_proto.plans import Plan, TaskSpec
 from pto_proto.requests import (
     BudgetChangeRequested,
@@ -364,3 +364,21 @@ def test_a_due_retry_that_has_no_room_waits_for_news_and_not_for_time() -> None:
     driver.now += 10**6
     assert driver.tick() == 0
     assert next_due(driver.state, driver.now) is None
+
+
+def test_an_archived_run_is_forgotten_but_for_its_id() -> None:
+    driver = Driver(DIAMOND)
+    driver.start("run-one")
+    driver.drain()
+    driver.start("run-two")
+    end = driver.state.runs[RunId("run-one")].finished_seq
+    driver.write(None, None, ev.LogArchived(at=driver.now, sequence=end, segment="s"))
+    driver.drain()
+    assert list(driver.state.runs) == ["run-two"]
+    assert driver.start("run-one") not in driver.state.runs, "the same request is still the same run"
+    refused = driver.ask(RunCancelRequested(run=RunId("run-one")))
+    assert refused is not None
+    assert "was archived" in str(refused.entry.reasons[0])  # type: ignore[attr-defined]
+    late = ev.TaskFinished(at=1, task=TaskId("a"), attempt=1, instance="local-1", outcome="succeeded")
+    driver.write(Lane("local"), RunId("run-one"), late)
+    assert list(driver.state.runs) == ["run-two"]

@@ -56,7 +56,11 @@ async def test_a_scheduler_starts_behind_the_archive_and_knows_the_same(
     await system.stop_all()
     everything = [*whole, *system.log.stored(after=len(whole))]
     assert digest(folded(everything)) == digest(scheduler.state)
-    assert [str(run.phase) for run in scheduler.state.runs.values()] == ["succeeded"] * 3
+    assert [(run.id, str(run.phase)) for run in scheduler.state.runs.values()] == [
+        ("run-two", "succeeded"),
+        ("run-three", "succeeded"),
+    ], "the end of run-two is behind the leader's epoch and stayed"
+    assert set(scheduler.state.archived) == {"run-one"}
 
 
 async def test_a_snapshot_from_before_the_archives_end_is_dropped(

@@ -39,7 +39,7 @@ def evolve(state: State, seq: int, event: Event) -> None:
                 _answered(_Context(state, run, event, seq), entry)
         return
     handler = _HANDLERS.get(event.kind)
-    if handler is None:
+    if handler is None or event.run in state.archived:
         return
     if event.run is not None:
         state.touched.add(event.run)
@@ -266,6 +266,13 @@ def _on_finished_run(at: _Context, entry: ev.RunFinished) -> None:
         move(run, task, TaskTrigger.CANCELLED)
     enter(at.state, run, RunPhase(entry.status))
     run.finished = entry
+    run.finished_seq = at.seq
+
+
+def _on_archived(at: _Context, entry: ev.LogArchived) -> None:
+    runs = at.state.runs
+    for run in [run for run in runs.values() if 0 < run.finished_seq <= entry.sequence]:
+        at.state.archived[run.id] = runs.pop(run.id).content_digest
 
 
 # --- planner, dispatchers, consolidator ------------------------------------------------------------------------------
@@ -375,6 +382,7 @@ _HANDLERS: dict[type[ev.Entry], Callable[[_Context, Any], None]] = {
     ev.BudgetChanged: _on_budget,
     ev.RunExecuted: _on_executed,
     ev.RunFinished: _on_finished_run,
+    ev.LogArchived: _on_archived,
     ev.TaskPlanned: _on_planned,
     ev.PlanFinished: _on_plan_finished,
     ev.DispatcherUp: _on_dispatcher_up,

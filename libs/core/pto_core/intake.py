@@ -46,7 +46,8 @@ def answer(state: State, asked: Asked, now: int) -> Decision | None:
         return _answer_run(state, asked, request, now)
     run = state.runs.get(request.run)
     if run is None:
-        return refuse(asked, now, [Problem(where="run", what=f"there is no run {request.run[:MAX_SHOWN]!r}")])
+        gone = "run {!r} was archived" if request.run in state.archived else "there is no run {!r}"
+        return refuse(asked, now, [Problem(where="run", what=gone.format(request.run[:MAX_SHOWN]))])
     if run.ended:
         return refuse(asked, now, [Problem(where="run", what=f"run {run.id} has ended as {run.phase.value}")])
     change = _change(state, asked, now)
@@ -69,8 +70,9 @@ def refuse(asked: Asked, now: int, problems: list[Problem]) -> Decision:
 def _answer_run(state: State, asked: Asked, request: rq.RunRequested, now: int) -> Decision | None:
     digest = content_digest(request)
     known = state.runs.get(request.run)
-    if known is not None:
-        if known.content_digest == digest:
+    taken = known.content_digest if known is not None else state.archived.get(request.run)
+    if taken is not None:
+        if taken == digest:
             return None
         what = "this run id is taken by a run with other content; ask with a new id"
         return refuse(asked, now, [Problem(where="run", what=what)])
@@ -94,7 +96,8 @@ def _check_resumed(state: State, request: rq.RunRequested) -> Iterator[Problem]:
         return
     earlier = state.runs.get(RunId(request.resumes))
     if earlier is None and not request.reuse_digest:
-        what = f"there is no run {request.resumes!r} in this log; leave it out, or store a list of what it left behind"
+        gone = "run {!r} was archived" if request.resumes in state.archived else "there is no run {!r} in this log"
+        what = f"{gone.format(request.resumes)}; leave it out, or store a list of what it left behind"
         yield Problem(where="resumes", what=what)
     elif earlier is not None and not earlier.ended:
         what = f"run {earlier.id} has not ended, it is {earlier.phase.value}; ask to resume it as it is"

@@ -1,4 +1,4 @@
-"""Takes stored messages, readable or not, into a state, as every reader of the whole log does.
+"""Takes stored messages, readable or not, into a state: what a reader of the whole log does that looks at nothing else.
 
 Imports pto_proto and siblings only. Invariant: two readers of the same messages have the same state.
 """

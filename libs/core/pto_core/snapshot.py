@@ -166,16 +166,16 @@ def _unpack_tasks(specs: list[Any], columns: list[Any], at: Iterable[int]) -> li
 
 
 def _load_run(stored: _Stored) -> Run:
-    run: Run = _Resting.__new__(_Resting)
+    run = _Resting.__new__(_Resting)
 
     def refer(name: Any) -> object:
         return run.tasks[name] if isinstance(name, int) else run.system[name]
 
     fields, names, specs, columns = _head_decoder.decode(stored.head)
-    vars(run)["packed"] = stored.plan
+    run.packed = stored.plan
     run.system = dict(zip(names, _unpack_tasks(specs, columns, repeat(-1)), strict=True))
     unpack_fields(run, _HEAD, fields, refer)
-    if isinstance(run, _Resting) and not run.ended:
+    if not run.ended:
         _wake(run)
     return run
 

@@ -155,6 +155,8 @@ class Run:
         """Sequence of the last TaskReady, for fairness between runs."""
         self.consolidated: RunConsolidated | None = None
         self.finished: RunFinished | None = None
+        self.finished_seq = 0
+        """Sequence of RunFinished; 0: it goes on."""
 
     @property
     def ended(self) -> bool:
@@ -212,6 +214,8 @@ class State:
         self.runs: dict[RunId, Run] = {}
         self.active: dict[RunId, Run] = {}
         """Runs that have not ended."""
+        self.archived: dict[RunId, Digest] = {}
+        """Runs that left with the archived part of the log -> their content digest; nothing else of them is kept."""
         self.lanes: dict[Lane, LaneState] = {}
         self.touched: set[RunId] = set()
         """Runs about which there was news since the scheduler last decided; it empties this before it folds on."""

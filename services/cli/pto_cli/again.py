@@ -43,8 +43,8 @@ async def prepare_again(typed: Namespace, access: Access, view: RunView) -> Prep
         max_retries=options.max_retries,
         resumes=run.id,
         reuse=False,
-        # An embedded run has a log of its own, which does not know the earlier run.
-        reuse_digest=await store_list(access.blobs, left_behind(run)) if access.folder is not None else NO_DIGEST,
+        # The log of the new run may not know the earlier one: another store, or archived.
+        reuse_digest=await store_list(access.blobs, left_behind(run)),
         approve=request.approve and not run.settled,
         traceparent="",
     )

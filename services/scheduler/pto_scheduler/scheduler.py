@@ -18,6 +18,7 @@ import structlog
 from pto_core.coalesce import Message, coalesce
 from pto_core.decide import Decision, decide, next_due
 from pto_core.fold import evolve, poison
+from pto_core.reading import run_of
 from pto_core.state import State
 from pto_ports.blob_store import BlobStore
 from pto_ports.clock import Clock
@@ -28,7 +29,7 @@ from pto_ports.snapshots import SnapshotStore
 from pto_proto import events as ev
 from pto_proto.envelope import ProtocolError, UnknownVersion, decode_event
 from pto_proto.ids import InstanceId, RunId
-from pto_proto.subjects import EPOCH_SUBJECT, parse_event_subject
+from pto_proto.subjects import EPOCH_SUBJECT
 from pto_runtime.audit_answers import AuditAnswers, Look
 from pto_runtime.building import building
 from pto_scheduler.feed import Feed
@@ -295,13 +296,11 @@ class Scheduler:
             raise Deposed(self._deposed)
 
     def _quarantine(self, recorded: Recorded, error: ProtocolError) -> None:
-        run: RunId | None = None
-        try:
-            _, _, run = parse_event_subject(recorded.subject)
-        except ValueError:
-            self._logger.warning("message on an unknown subject", sequence=recorded.seq, subject=recorded.subject)
+        run = run_of(recorded.subject)
         self._memory.last = None
-        self._logger.error("unreadable event", sequence=recorded.seq, run=run, error=str(error))
+        self._logger.error(
+            "unreadable event", sequence=recorded.seq, subject=recorded.subject, run=run, error=str(error)
+        )
         poison(self.state, run, recorded.seq, str(error))
 
     def _check_leadership(self, entry: ev.SchedulerEpochStarted) -> None:

@@ -135,33 +135,33 @@ async def _remote(typed: Namespace, before: datetime | None) -> int:
     now = round(datetime.now(UTC).timestamp() * 1000)
     at = round(before.timestamp() * 1000) if before is not None else None
 
-    async def look(archiver: Archiver) -> tuple[int, str]:
-        """(messages archived or archivable, what to say about it)."""
+    async def attempt(archiver: Archiver) -> str:
+        """What can leave the log, or has left it if that was asked for."""
         found = await archiver.look(at)
         rest = f"; {found.cut.held_by}" if found.cut.held_by else ""
         if not found.messages:
-            return EXIT_OK, f"nothing can leave the log, which ends at sequence {found.head:,}{rest}"
+            return f"nothing can leave the log, which ends at sequence {found.head:,}{rest}"
         place = f"sequences {found.first:,} to {found.cut.seq:,} of {found.head:,}"
         if not typed.yes:
-            return EXIT_OK, f"{place} can leave the log{rest}\n--yes does it"
+            return f"{place} can leave the log{rest}\n--yes does it"
         entry = await archiver.archive(found)
-        return EXIT_OK, f"{place} left the log{rest}\nsegment {entry.segment}\nsnapshot {entry.snapshot}"
+        return f"{place} left the log{rest}\nsegment {entry.segment}\nsnapshot {entry.snapshot}"
 
     async with open_archive(typed.nats_url, os.environ, Path(typed.output_dir), now) as (archiver, is_mirrored):
         if typed.yes and not is_mirrored:
             raise Unavailable("the mirror PTO_VIEW lacks the end of the log: nothing is purged before it has all")
         try:
             try:
-                code, said = await look(archiver)
+                said = await attempt(archiver)
             except LogCorrupt:
                 if not typed.yes:
                     raise
                 # A snapshot that this version cannot use is made anew; if that is not the trouble, this says so.
                 await archiver.renew()
-                code, said = await look(archiver)
+                said = await attempt(archiver)
             if typed.yes:
                 await archiver.finish()
         except SegmentDamaged as error:
             raise Unavailable(f"the archive in {typed.output_dir} is damaged: {error}") from error
     write_lines(said.splitlines())
-    return code
+    return EXIT_OK

@@ -56,7 +56,7 @@ async def _audit(typed: Namespace) -> int:
     async with reach(typed) as access:
         auditor = Auditor(access.session.view, SystemClock())
         if access.host is None:  # else the broker was started just now, and nothing on it
-            await auditor.ask(access.session.live, "orchestrator")
+            await auditor.ask(access.session.live)
         await auditor.fold()
         if typed.run is not None and typed.run not in auditor.audit.books:
             raise WrongUse(f"the log knows no run {typed.run!r}")
