@@ -18,12 +18,6 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     incarnation: str
 
 
-class StateAsked(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The payload of ``pto-live.audit._._``: somebody wants to compare the schedulers' states with the log."""
-
-    asker: str = ""
-
-
 class StateShown(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The payload of ``pto-live.state._._``: what a scheduler's state is after the event stored at ``seq``."""
 

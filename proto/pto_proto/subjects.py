@@ -74,7 +74,7 @@ SCHEDULER_LEASE = "pto-lease.scheduler"
 HEARTBEATS = "pto-live.heartbeat.*._"
 """Signs of life of all dispatcher instances."""
 AUDIT_SUBJECT = f"pto-live.audit.{NONE}.{NONE}"
-"""Where somebody asks the schedulers for the digest of their state."""
+"""Where somebody asks the schedulers for the digest of their state; nothing in the message is read."""
 STATE_SUBJECT = f"pto-live.state.{NONE}.{NONE}"
 """Where schedulers answer that."""
 

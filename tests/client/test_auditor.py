@@ -61,7 +61,7 @@ class Place:
         auditor = Auditor(self.log, self.clock)
 
         async def work() -> None:
-            await auditor.ask(self.channel, "test")
+            await auditor.ask(self.channel)
             await auditor.fold()
 
         await self.clock.run(work())
@@ -127,7 +127,7 @@ async def test_nobody_there_is_no_error(place: Place) -> None:
 async def test_nonsense_for_an_answer_is_ignored(place: Place) -> None:
     async def work() -> Auditor:
         auditor = Auditor(place.log, place.clock)
-        await auditor.ask(place.channel, "test")
+        await auditor.ask(place.channel)
         return auditor
 
     await place.channel.listen(AUDIT_SUBJECT, lambda subject, data: None)
