@@ -197,6 +197,9 @@ class RunFinished(Entry, frozen=True, kw_only=True, omit_defaults=True):
     unconfirmed: tuple[str, ...] = ()
 
 
+# --- archiver ---------------------------------------------------------------------------------------------------------
+
+
 class LogArchived(Entry, frozen=True, kw_only=True, omit_defaults=True):
     """The log up to ``sequence`` was exported as the named segment and may be purged from here on.
 
@@ -354,8 +357,9 @@ WRITERS: dict[str, tuple[type[Entry], ...]] = {
     "scheduler": (
         SchedulerEpochStarted, RunAccepted, RequestRefused, PlanSettled, RunCancelling, TaskReady, AttemptStopRequested,
         AttemptUnknown, AttemptLost, TaskRetryScheduled, TaskReused, TaskReopened, LanePaused, LaneResumed, RunPaused,
-        RunResumed, BudgetChanged, RunExecuted, RunFinished, LogArchived,
+        RunResumed, BudgetChanged, RunExecuted, RunFinished,
     ),
+    "archiver": (LogArchived,),
     "planner": (TaskPlanned, PlanFinished),
     "dispatcher": (DispatcherUp, DispatcherDraining, JobStateChanged, TaskStarted, TaskFinished),
     "consolidator": (RunConsolidated,),
