@@ -62,7 +62,7 @@ def _path(text: str) -> Path | None:
 
 SETTINGS: dict[str, Setting] = {
     "url": Setting(name="NATS_URL", default="nats://127.0.0.1:4222", meaning="Where the broker listens."),
-    "user": Setting(name="PTO_USER", default="", meaning="Account at the broker; default: the service's own name."),
+    "user": Setting(name="PTO_USER", default="", meaning="Account at the broker; default: the instance's name."),
     "password": Setting(name="PTO_PASSWORD", default="", meaning="Password of the account.", is_secret=True),
     "credentials": Setting(
         name="PTO_CREDS", default="", meaning="Credentials file, instead of a password.", parse=_path
@@ -107,7 +107,7 @@ SETTINGS: dict[str, Setting] = {
         parse=_one_of("debug", "info", "warning", "error"),
     ),
 }
-"""Field of ``Settings`` -> the variable it comes from. The reference page is made from this table."""
+"""Field of ``Settings`` -> the variable it comes from. docs/howto/separate-services.md names them all."""
 
 
 @dataclass(frozen=True, kw_only=True)
