@@ -237,3 +237,10 @@ def test_an_end_that_comes_while_the_run_gives_up_waiting_for_it_is_fine(
     )
     driver.write(None, RUN, end)
     assert (found(driver.log) == []) == is_fine
+
+
+def test_an_end_that_comes_after_its_run_was_archived_is_no_finding(driver: Driver) -> None:
+    driver.write(None, None, ev.LogArchived(at=1, sequence=len(driver.log), segment=Digest("0" * 64)))
+    assert RUN in driver.state.archived
+    driver.write(LOCAL, RUN, ev.TaskFinished(at=1, task=TaskId("a"), attempt=1, instance=HOST, outcome="succeeded"))
+    assert found(driver.log) == []

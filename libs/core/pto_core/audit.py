@@ -167,7 +167,8 @@ class Audit:
     def _after(self, seq: int, event: Event) -> None:
         run = self.state.runs.get(event.run) if event.run is not None else None
         if run is None:
-            if event.kind in _ABOUT_ACCEPTED and event.run is not None:
+            is_known = event.run is None or event.run in self.books  # the fold forgets archived runs
+            if event.kind in _ABOUT_ACCEPTED and not is_known:
                 self._find("events", seq, event.run, f"{event.kind.__name__} for a run that was never accepted")
             return
         if run.poisoned is not None and run.id not in self._poisoned:
