@@ -57,6 +57,10 @@ class NatsLease:
             await self._publisher.append(
                 [Outgoing(SCHEDULER_LEASE, msgspec.json.encode(holder), "")], Fence(SCHEDULER_LEASE, seq)
             )
-        except NotSettled:
-            return False
+        except NotSettled as unsettled:
+            # Somebody was quicker, or the broker took it without saying so, or it cannot write just now.
+            _, found = await self._look()
+            if found is None or (found != holder and found.is_released):
+                raise LogUnavailable(f"the lease cannot be written: {unsettled}") from unsettled
+            return found == holder
         return True
