@@ -32,7 +32,7 @@ from pto_proto import events as ev
 from pto_proto.envelope import ProtocolError, UnknownVersion, decode_event
 from pto_proto.ids import InstanceId, Lane
 from pto_proto.subjects import lane_filter
-from pto_runtime.reading import open_reader
+from pto_runtime.reading import open_reader, patiently
 from pto_runtime.service import CannotServe
 
 READ_WAIT_S = 5.0
@@ -220,18 +220,11 @@ class Dispatcher:
         if not (self._pulse.take_nap() or self._was_cut):
             return
         self._was_cut = False
-        head = await self._head()
+        head = await patiently(lambda: self._log.last_seq(lane_filter(self._lane)), self._clock)
         self._logger.info("reading to the head before anything starts", head=head)
         while self._read_up_to < head:
             self._has_read.clear()
             await self._has_read.wait()
-
-    async def _head(self) -> int:
-        while True:
-            try:
-                return await self._log.last_seq(lane_filter(self._lane))
-            except LogUnavailable:
-                await self._clock.sleep(RETRY_S)
 
     def _say_alive(self, order: Order, detail: str) -> None:
         ready = order.ready

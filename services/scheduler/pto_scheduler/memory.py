@@ -6,8 +6,6 @@ snapshot stops the service: it has lost events.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
 import structlog
 
@@ -15,16 +13,15 @@ from pto_core.snapshot import Sealed, seal, unseal
 from pto_core.state import State
 from pto_ports.blob_store import BlobStore
 from pto_ports.clock import Clock
-from pto_ports.event_log import EventLog, LogCorrupt, LogReader, LogUnavailable, Recorded
+from pto_ports.event_log import EventLog, LogCorrupt, LogReader, Recorded
 from pto_ports.snapshots import SnapshotNotSaved, SnapshotStore
 from pto_proto.envelope import ProtocolError, decode_event
 from pto_proto.ids import digest_of
 from pto_proto.subjects import LOG_STREAM
 from pto_runtime.beginning import begin, last_archived
 from pto_runtime.building import building
-from pto_runtime.reading import RETRY_S, open_reader
+from pto_runtime.reading import open_reader, patiently
 
-T = TypeVar("T")
 SNAPSHOT_EVERY = 100_000
 """Messages between two snapshots: folding that many takes a few seconds, writing a big snapshot about one."""
 SNAPSHOT_AT_END = 2_000
@@ -51,7 +48,7 @@ class Memory:
 
     async def recall(self) -> tuple[State, LogReader, list[Recorded]]:
         """(state, reader of what is behind it, what was read of that already). Raises LogCorrupt."""
-        archived = await self._patiently(lambda: last_archived(self._log))
+        archived = await patiently(lambda: last_archived(self._log), self._clock)
         found = await self._unseal()
         if found is not None and archived is not None and found.seq <= archived.sequence:
             self._logger.info("snapshot dropped", reason=f"the log was archived up to sequence {archived.sequence}")
@@ -67,7 +64,7 @@ class Memory:
                 return found.state, reader, first[1:]
             self._logger.warning("snapshot dropped", reason="the log holds another event there")
             await reader.close()
-        start = await self._patiently(lambda: begin(self._log, self._blobs, archived))
+        start = await patiently(lambda: begin(self._log, self._blobs, archived), self._clock)
         return start.state, await open_reader(self._log, self._clock, after=start.seq), []
 
     def keep(self, state: State) -> None:
@@ -100,21 +97,13 @@ class Memory:
         if isinstance(found, str):
             self._logger.warning("snapshot dropped", reason=found)
             return None
-        last = await self._patiently(self._log.last_seq)
+        last = await patiently(self._log.last_seq, self._clock)
         if last < found.seq:
             raise LogCorrupt(
                 f"the stream {LOG_STREAM} ends at sequence {last}, but a snapshot knows {found.seq}: the broker lost "
                 "the end of its log. If an older copy of its store was put back on purpose, remove the snapshot"
             )
         return found
-
-    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """The answer, as soon as the broker gives one."""
-        while True:
-            try:
-                return await ask()
-            except LogUnavailable:
-                await self._clock.sleep(RETRY_S)
 
 
 def _mark(recorded: Recorded) -> str:
