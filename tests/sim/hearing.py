@@ -10,7 +10,8 @@ LOST_S = 30.0
 TOLERANCE_S = 5.0
 """Naps and deafness shorter than this need not be noticed."""
 
-Place = tuple[Lane, InstanceId]
+Place = tuple[Lane, InstanceId, str]
+"""Lane, instance and incarnation."""
 
 
 @dataclass
@@ -25,6 +26,8 @@ class Hearing:
     """The end of its last long sleep."""
     sent_at: dict[str, float] = field(default_factory=dict)
     """Wire id -> when it was first sent."""
+    had_read: dict[str, int] = field(default_factory=dict)
+    """Wire id -> how far the log had been read then."""
 
     def hear(self, place: Place, now: float) -> None:
         """A sign of life was taken in."""

@@ -41,6 +41,7 @@ class Storm:
         self._world = world
         self._random = Random(f"{world.seed}/storm")
         self._asked_at: dict[RunId, float] = {}
+        self._asks_until = 0.0
         self._is_over = False
         profile = world.profile
         self._acts: list[tuple[float, Callable[[str], None]]] = [
@@ -74,6 +75,7 @@ class Storm:
     def _plan_requests(self, run: RunId, at_s: float) -> None:
         world, random = self._world, self._random
         end = max(world.profile.rage_s, at_s + 1.0)
+        self._asks_until = max(self._asks_until, end)
         if random.random() < world.profile.cancels:
             self._at(random.uniform(at_s, end), world.ask, RunCancelRequested(run=run, reason="enough"))
         if random.random() < world.profile.again:
@@ -200,7 +202,8 @@ class Storm:
         world = self._world
         while world.loop.time() < until_s:
             await asyncio.sleep(LOOK_S)
-            if self._is_over and self._is_everybody_well() and all(map(self._has_ended, world.asks)):
+            is_asked = world.loop.time() > self._asks_until + LOOK_S
+            if self._is_over and is_asked and self._is_everybody_well() and all(map(self._has_ended, world.asks)):
                 return True
             for run in world.judge.runs.values():
                 self._look_at(run)

@@ -145,7 +145,9 @@ class Wire:
 
     async def send(self, stream: Stream, messages: Sequence[Outgoing], fence: Fence | None) -> int:
         """Append through the network. What is on its way arrives in the order in which it was sent."""
-        self.life.hearing.sent_at.setdefault(messages[0].wire_id, self.loop.time())
+        for message in messages:
+            self.life.hearing.sent_at.setdefault(message.wire_id, self.loop.time())
+            self.life.hearing.had_read.setdefault(message.wire_id, self.read_up_to.get("", 0))
         await self.check()
         network, self._last_sent = self.network, messages[0].wire_id
         answer: asyncio.Future[int] = self.loop.create_future()
@@ -315,7 +317,7 @@ class FaultyChannel:
 
         def take_in(subject: str, data: bytes) -> None:
             beat = _beats.decode(data)
-            wire.life.hearing.hear((beat.lane, beat.instance), wire.loop.time())
+            wire.life.hearing.hear((beat.lane, beat.instance, beat.incarnation), wire.loop.time())
             on_line(subject, data)
 
         def deliver(subject: str, data: bytes) -> None:

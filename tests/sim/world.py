@@ -177,7 +177,7 @@ class World:
 
     def _on_event(self, recorded: Recorded, wire: Wire | None) -> None:
         event = decode_event(recorded.data)
-        read = wire.read_up_to.get("", 0) if wire is not None else 0
+        read = wire.life.hearing.had_read.get(event.id, 0) if wire is not None else 0
         read = self._first_read.setdefault(f"{event.source} {event.id}", read)
         if self._trace is not None:
             where = "/".join(part for part in (event.lane, event.run) if part)
@@ -185,18 +185,20 @@ class World:
             self.trace(f"  #{recorded.seq} {event.kind.__name__} {where} [{event.source} {event.id}] {shown}")
         self.stored_at.append(self.loop.time())
         if wire is not None and event.kind in (AttemptUnknown, AttemptLost):
-            self._check_silence(recorded.seq, event, wire.life)
+            self._check_silence(recorded.seq, event, wire.life, read)
         if recorded.seq > MAX_EVENTS:
             raise EndlessLog(f"{MAX_EVENTS} events are in the log, and it goes on")
         self.judge.apply(recorded.seq, event, read)
         if self.on_event is not None:
             self.on_event(event)
 
-    def _check_silence(self, seq: int, event: Event, life: Life) -> None:
+    def _check_silence(self, seq: int, event: Event, life: Life, read: int) -> None:
         if event.lane is None or event.id not in life.hearing.sent_at:
             return
         for entry in event.entries:
-            silence = life.hearing.silence((event.lane, entry.instance), event.id)
+            announced = self.judge.instances[event.lane, entry.instance]
+            incarnation = next((name for at, name, _ in reversed(announced) if at <= read), "")
+            silence = life.hearing.silence((event.lane, entry.instance, incarnation), event.id)
             if silence < least_silence(entry):
                 what = f"{event.kind.__name__} of {entry.task}.{entry.attempt} at {seq}"
                 self.complain(f"promise 12: {what}, {silence:.1f} s after {life.name} heard of {entry.instance}")
