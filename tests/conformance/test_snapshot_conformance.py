@@ -10,7 +10,7 @@ from pto_blobs.snapshots import DirectorySnapshotStore
 from pto_memory import MemorySnapshotStore
 from pto_ports.snapshots import SnapshotNotSaved, SnapshotStore
 from pto_proto.ids import InstanceId
-from pto_runtime.building import building
+from pto_runtime.gc_pause import gc_paused
 
 ME = InstanceId("scheduler")
 
@@ -63,7 +63,7 @@ async def test_a_folder_that_cannot_be_used_is_no_snapshot(tmp_path: Path) -> No
 
 
 def test_building_pauses_the_search_for_garbage() -> None:
-    with building():
+    with gc_paused():
         assert not gc.isenabled()
     assert gc.isenabled()
     gc.unfreeze()

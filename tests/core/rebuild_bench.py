@@ -25,7 +25,7 @@ from pto_proto.envelope import Event, decode_event, encode_event
 from pto_proto.ids import Digest, InstanceId, Lane, RunId, TaskId
 from pto_proto.plans import TaskSpec
 from pto_proto.requests import RunRequested
-from pto_runtime.building import building
+from pto_runtime.gc_pause import gc_paused
 
 Batch = tuple[Lane | None, RunId | None, Sequence[ev.Entry]]
 T = TypeVar("T")
@@ -133,14 +133,14 @@ def main() -> None:
         pstats.Stats(profile).sort_stats("tottime").print_stats(25)
         return
     timed("decode alone", entries, lambda: [None for data in log if not decode_event(data)])
-    with building():
+    with gc_paused():
         state = timed("fold from zero", entries, lambda: fold(log))
     data = timed("write the snapshot", entries, lambda: seal(state, "PTO", "1.1"))
     print(f"{'snapshot':<28} {len(data) / 2**20:7.1f} MiB")
     before = timed("digest", entries, lambda: digest(state))
     state = State()
     gc.collect()
-    with building():
+    with gc_paused():
         loaded = timed("load the snapshot", entries, lambda: unseal(data, "PTO"))
         assert isinstance(loaded, Sealed)
         timed("ask every run for its tasks", entries, lambda: [len(run.tasks) for run in loaded.state.runs.values()])

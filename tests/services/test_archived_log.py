@@ -13,7 +13,7 @@ from pto_ports.event_log import Recorded
 from pto_proto.ids import RunId, TaskId
 from pto_proto.plans import Plan, TaskSpec
 from pto_proto.requests import RunRequested
-from pto_scheduler import memory
+from pto_scheduler import snapshots
 from small_system import SmallSystem
 
 PLAN = Plan(tasks=tuple(TaskSpec(id=TaskId(f"t{at}"), noop=True) for at in range(5)))
@@ -40,7 +40,7 @@ async def test_a_scheduler_starts_behind_the_archive_and_knows_the_same(
 ) -> None:
     system = SmallSystem()
     if with_old_snapshot:
-        monkeypatch.setattr(memory, "SNAPSHOT_AT_END", 1)
+        monkeypatch.setattr(snapshots, "SNAPSHOT_AT_END", 1)
         system.snapshots = MemorySnapshotStore()
     await finish(system, "run-one")
     await finish(system, "run-two")
@@ -66,7 +66,7 @@ async def test_a_scheduler_starts_behind_the_archive_and_knows_the_same(
 async def test_a_snapshot_from_before_the_archives_end_is_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "SNAPSHOT_AT_END", 1)
+    monkeypatch.setattr(snapshots, "SNAPSHOT_AT_END", 1)
     system, store = SmallSystem(), MemorySnapshotStore()
     system.snapshots = store
     await finish(system, "run-one")
@@ -76,6 +76,6 @@ async def test_a_snapshot_from_before_the_archives_end_is_dropped(
     archiver = Archiver(system.log, system.blobs, tmp_path, instance="archiver", now=1)
     entry = await archiver.archive(await archiver.look())
     await store.save(old)
-    state, reader, _ = await memory.Memory(store, system.log, system.clock, system.blobs).recall()
+    state, reader, _ = await snapshots.Snapshots(store, system.log, system.clock, system.blobs).recall()
     assert state.seq == entry.sequence
     assert (await reader.next(1))[0].seq == entry.sequence + 1

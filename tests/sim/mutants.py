@@ -9,7 +9,7 @@ from typing import Any
 from pto_core import fold, hand_out, movements, silence
 from pto_core.state import Task
 from pto_core.transitions import TaskState
-from pto_dispatch import dispatcher, hands, orders, pulse
+from pto_dispatch import dispatcher, heartbeat, orders, worker
 from pto_dispatch.orders import News, identity_of
 from pto_ports.backend import Order
 from pto_proto import events as ev
@@ -250,7 +250,7 @@ def orders_from_before_are_started_again() -> None:
         if not await self._backend.adopt(order):
             await self._backend.start(order)
 
-    put(hands.Hands, "adopt", adopt)
+    put(worker.OrderWorker, "adopt", adopt)
 
 
 @mutant
@@ -258,7 +258,7 @@ def orders_from_before_are_forgotten() -> None:
     async def adopt(self: Any, order: Order) -> None:
         await self._backend.adopt(order)
 
-    put(hands.Hands, "adopt", adopt)
+    put(worker.OrderWorker, "adopt", adopt)
 
 
 @mutant
@@ -280,10 +280,10 @@ def order_that_was_given_up_in_hand_still_starts() -> None:
     async def start(self: Any, order: Order) -> None:
         await self._backend.start(order)
 
-    put(hands.Hands, "take", take)
-    put(hands.Hands, "_start", start)
+    put(worker.OrderWorker, "take", take)
+    put(worker.OrderWorker, "_start", start)
 
 
 @mutant
 def sleeper_starts_what_it_has_in_hand() -> None:
-    put(pulse.Pulse, "take_nap", lambda self: False)
+    put(heartbeat.HeartbeatSender, "take_nap", lambda self: False)

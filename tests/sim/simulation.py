@@ -13,6 +13,8 @@ PATIENCE_S = 3_600.0
 """Virtual time after the faults in which every run has to end: more than all backoffs of the longest chain."""
 REST_S = 12.0
 """How long a world is left alone before it is judged: long enough for everybody to read everything."""
+READ_S = 2.0
+"""Longer than any reader is late once the faults are over."""
 
 
 @dataclass
@@ -39,6 +41,10 @@ def simulate(seed: int, trace: Callable[[str], None] | None = None) -> Verdict:
         storm.begin()
         await storm.look_after(world.profile.rage_s + PATIENCE_S)
         await world.clock.sleep(REST_S)
+        seen = -1
+        while seen != world.log.size:  # a liar may still speak up; what it says has to be read too
+            seen = world.log.size
+            await world.clock.sleep(READ_S)
         is_judged = True
 
     gc.disable()

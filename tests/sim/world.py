@@ -26,7 +26,7 @@ from pto_proto.ids import LANE_CONSOLIDATOR, LANE_LOCAL, LANE_PLANNER, InstanceI
 from pto_proto.requests import Request
 from pto_proto.subjects import request_subject
 from pto_runtime.service import CannotServe
-from pto_scheduler import memory
+from pto_scheduler import snapshots
 from pto_scheduler.intake import Intake
 from pto_scheduler.scheduler import Scheduler
 
@@ -42,7 +42,7 @@ structlog.configure(
     wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL), cache_logger_on_first_use=True
 )
 
-memory.SNAPSHOT_EVERY = 16  # what the product does once in 100,000 messages has to happen in small worlds too
+snapshots.SNAPSHOT_EVERY = 16  # what the product does once in 100,000 messages has to happen in small worlds too
 
 MAX_EVENTS = 3_000
 """Ten times what the biggest world needs."""

@@ -19,7 +19,7 @@ from pto_proto.ids import Digest, RunId
 from pto_proto.live import StateShown
 from pto_proto.manifests import Manifest
 from pto_proto.subjects import AUDIT_SUBJECT, STATE_SUBJECT
-from pto_runtime.building import building
+from pto_runtime.gc_pause import gc_paused
 
 ANSWER_S = 3.0
 """How long to wait for the first scheduler to answer: one that is there does at once, unless its state is very big."""
@@ -83,7 +83,7 @@ class Auditor:
         """Fold the whole log, compare on the way, and finish the audit. Raises LogUnavailable, UnknownVersion."""
         reader = await self._log.read()
         try:
-            with building():
+            with gc_paused():
                 await self._read(reader)
         except LogCorrupt as corrupt:
             self.audit.findings.append(Finding("sequences", self.audit.seq, None, str(corrupt)))

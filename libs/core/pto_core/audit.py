@@ -97,28 +97,39 @@ class Audit:
         self.entries += len(event.entries)
         self._check_epoch(seq, event)
         self._note(seq, event)
+        if event.kind is ev.LogArchived:
+            self._compare_archived(event.entries[-1].sequence)
         evolve(self.state, seq, event)
         self._after(seq, event)
 
     def finish(self) -> None:
         """Compare the books with the state that the fold came to."""
-        for name, book in self.books.items():
-            run = self.state.runs.get(name)
-            if run is None or run.poisoned is not None:
-                continue
-            for task in (*run.tasks, *run.system.values()):
-                applied = book.done.get(task.spec.id)
-                if (task.state is TaskState.SUCCEEDED) != (applied is not None):
-                    what = f"task {task.spec.id} is {task.state.value}, its results say otherwise"
-                    self._find("results", self.seq, name, what)
-                elif applied is not None and applied != task.manifest:
-                    self._find("results", self.seq, name, f"task {task.spec.id} has another manifest than its result")
-            for task in run.tasks:
-                before = task.spec.depends_on if task.state is TaskState.REUSED else ()
-                for other in before:
-                    if run.tasks[run.index[other]].state is not TaskState.REUSED:
-                        what = f"task {task.spec.id} was taken over, but {other}, which it depends on, was not"
-                        self._find("dependencies", self.seq, name, what)
+        for run in self.state.runs.values():
+            self._compare(run)
+
+    def _compare_archived(self, sequence: int) -> None:
+        """The fold is about to forget these runs."""
+        for run in self.state.runs.values():
+            if 0 < run.finished_seq <= sequence:
+                self._compare(run)
+
+    def _compare(self, run: Run) -> None:
+        book = self.books.get(run.id)
+        if book is None or run.poisoned is not None:
+            return
+        for task in (*run.tasks, *run.system.values()):
+            applied = book.done.get(task.spec.id)
+            if (task.state is TaskState.SUCCEEDED) != (applied is not None):
+                what = f"task {task.spec.id} is {task.state.value}, its results say otherwise"
+                self._find("results", self.seq, run.id, what)
+            elif applied is not None and applied != task.manifest:
+                self._find("results", self.seq, run.id, f"task {task.spec.id} has another manifest than its result")
+        for task in run.tasks:
+            before = task.spec.depends_on if task.state is TaskState.REUSED else ()
+            for other in before:
+                if run.tasks[run.index[other]].state is not TaskState.REUSED:
+                    what = f"task {task.spec.id} was taken over, but {other}, which it depends on, was not"
+                    self._find("dependencies", self.seq, run.id, what)
 
     def blobs(self) -> dict[Digest, str]:
         """Every blob that a success names -> the first that did."""

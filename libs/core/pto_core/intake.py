@@ -46,8 +46,9 @@ def answer(state: State, asked: Asked, now: int) -> Decision | None:
         return _answer_run(state, asked, request, now)
     run = state.runs.get(request.run)
     if run is None:
-        gone = "run {!r} was archived" if request.run in state.archived else "there is no run {!r}"
-        return refuse(asked, now, [Problem(where="run", what=gone.format(request.run[:MAX_SHOWN]))])
+        shown = repr(request.run[:MAX_SHOWN])
+        what = f"run {shown} was archived" if request.run in state.archived else f"there is no run {shown}"
+        return refuse(asked, now, [Problem(where="run", what=what)])
     if run.ended:
         return refuse(asked, now, [Problem(where="run", what=f"run {run.id} has ended as {run.phase.value}")])
     change = _change(state, asked, now)
@@ -96,8 +97,9 @@ def _check_resumed(state: State, request: rq.RunRequested) -> Iterator[Problem]:
         return
     earlier = state.runs.get(RunId(request.resumes))
     if earlier is None and not request.reuse_digest:
-        gone = "run {!r} was archived" if request.resumes in state.archived else "there is no run {!r} in this log"
-        what = f"{gone.format(request.resumes)}; leave it out, or store a list of what it left behind"
+        name = request.resumes
+        gone = f"run {name!r} was archived" if name in state.archived else f"there is no run {name!r} in this log"
+        what = f"{gone}; leave it out, or store a list of what it left behind"
         yield Problem(where="resumes", what=what)
     elif earlier is not None and not earlier.ended:
         what = f"run {earlier.id} has not ended, it is {earlier.phase.value}; ask to resume it as it is"

@@ -21,9 +21,9 @@ import structlog
 from pto_core.coalesce import Message, coalesce
 from pto_core.decide import Decision
 from pto_core.failures import HINTS
-from pto_dispatch.hands import Hands
+from pto_dispatch.heartbeat import HeartbeatSender
 from pto_dispatch.orders import News, OpenOrders
-from pto_dispatch.pulse import Pulse
+from pto_dispatch.worker import OrderWorker
 from pto_ports.backend import Backend, LiveLine, Order
 from pto_ports.clock import Clock
 from pto_ports.event_log import MAX_BATCH, EventLog, LogReader, LogUnavailable, NotSettled, Outgoing, Recorded
@@ -68,7 +68,7 @@ class Dispatcher:
         self._backend = backend
         self._clock = clock
         self._live = live
-        self._pulse = Pulse(channel, clock, lane, instance, incarnation)
+        self._heartbeat = HeartbeatSender(channel, clock, lane, instance, incarnation)
         self._lane = lane
         self._instance = instance
         self._incarnation = incarnation
@@ -76,7 +76,7 @@ class Dispatcher:
         self._version = version
         self._source = f"dispatcher/{lane}/{instance}"
         self._orders = OpenOrders(instance)
-        self._hands = Hands(
+        self._worker = OrderWorker(
             self._orders,
             backend,
             be_current=self._be_current,
@@ -115,12 +115,12 @@ class Dispatcher:
             before = dict(self._orders.open)
             await self._announce(reader)
             on_up()
-            beating = asyncio.create_task(self._pulse.beat())
+            beating = asyncio.create_task(self._heartbeat.beat())
             writer = asyncio.create_task(self._write_reports())
             for order in before.values():
-                await self._hands.adopt(order)
+                await self._worker.adopt(order)
             # Orders that came while ``DispatcherUp`` was being written are for this incarnation.
-            self._hands.take(News([order for name, order in self._orders.open.items() if name not in before], [], []))
+            self._worker.take(News([order for name, order in self._orders.open.items() if name not in before], [], []))
             await self._follow(reader, writer, stop)
         finally:
             if beating is not None:
@@ -197,7 +197,7 @@ class Dispatcher:
     async def _follow(self, reader: LogReader, writer: asyncio.Task[None], stop: asyncio.Event) -> None:
         stopped = asyncio.create_task(stop.wait())
         reading = asyncio.create_task(self._read(reader))
-        acting = asyncio.create_task(self._hands.work())
+        acting = asyncio.create_task(self._worker.work())
         try:
             done, _ = await asyncio.wait({stopped, reading, acting, writer}, return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stopped}:
@@ -212,12 +212,12 @@ class Dispatcher:
             news = self._fold_all(await reader.next(READ_WAIT_S))
             self._was_cut |= reader.interruptions != self._interruptions
             self._interruptions = reader.interruptions
-            self._hands.take(news)
+            self._worker.take(news)
             self._has_read.set()
 
     async def _be_current(self) -> None:
         """Whoever slept or lost touch with the log reads to what is the end of its lane now."""
-        if not (self._pulse.take_nap() or self._was_cut):
+        if not (self._heartbeat.take_nap() or self._was_cut):
             return
         self._was_cut = False
         head = await patiently(lambda: self._log.last_seq(lane_filter(self._lane)), self._clock)

@@ -31,11 +31,11 @@ from pto_proto.envelope import ProtocolError, UnknownVersion, decode_event
 from pto_proto.ids import InstanceId, RunId
 from pto_proto.subjects import EPOCH_SUBJECT
 from pto_runtime.audit_answers import AuditAnswers, Look
-from pto_runtime.building import building
+from pto_runtime.gc_pause import gc_paused
 from pto_scheduler.feed import Feed
 from pto_scheduler.intake import Intake
 from pto_scheduler.leadership import Leadership
-from pto_scheduler.memory import Memory
+from pto_scheduler.snapshots import Snapshots
 
 CATCH_UP_WAIT_S = 5.0
 """Longest wait of one read while catching up."""
@@ -71,7 +71,7 @@ class Scheduler:
         self._intake = intake
         self._clock = clock
         self._leadership = Leadership(lease, live, clock)
-        self._memory = Memory(snapshots, log, clock, blobs)
+        self._snapshots = Snapshots(snapshots, log, clock, blobs)
         self._audits = AuditAnswers(live, clock, self._look, instance=instance, incarnation=incarnation)
         self._instance = instance
         self._incarnation = incarnation
@@ -97,8 +97,8 @@ class Scheduler:
         Raises LogCorrupt, UnknownVersion.
         """
         self._stop = stop
-        self.state, reader, news = await self._memory.recall()
-        with building():
+        self.state, reader, news = await self._snapshots.recall()
+        with gc_paused():
             self._fold(news)
             while not reader.caught_up:
                 self._fold(await reader.next(CATCH_UP_WAIT_S))
@@ -121,7 +121,7 @@ class Scheduler:
             await self._leadership.close()
             if stop.is_set():
                 await self._leadership.release()
-                await self._memory.close(self.state)
+                await self._snapshots.close(self.state)
             await self._feed.close()
 
     def _look(self) -> Look:
@@ -140,7 +140,7 @@ class Scheduler:
         while not self._stop.is_set():
             self._wake.clear()
             self._fold(self._take())
-            self._memory.keep(self.state)
+            self._snapshots.keep(self.state)
             self.state.touched.clear()
             now = self._clock.monotonic_s()
             if now >= claim_at:
@@ -187,7 +187,7 @@ class Scheduler:
     async def _step(self) -> None:
         self._wake.clear()
         self._fold(self._take())
-        self._memory.keep(self.state)
+        self._snapshots.keep(self.state)
         now = self._now()
         messages = self._tick(now)
         if messages:
@@ -285,7 +285,7 @@ class Scheduler:
                 self._quarantine(recorded, error)
                 continue
             evolve(self.state, recorded.seq, event)
-            self._memory.last = recorded
+            self._snapshots.last = recorded
             if event.source == self._source:
                 self._seen.add(event.id)
             elif self._feed is not None and event.lane is not None:
@@ -297,7 +297,7 @@ class Scheduler:
 
     def _quarantine(self, recorded: Recorded, error: ProtocolError) -> None:
         run = run_of(recorded.subject)
-        self._memory.last = None
+        self._snapshots.last = None
         self._logger.error(
             "unreadable event", sequence=recorded.seq, subject=recorded.subject, run=run, error=str(error)
         )

@@ -28,12 +28,9 @@ def main(words: list[str]) -> int:
         "--blobs", action="store_true", help="also remove what no kept run of this machine names; reads all their logs"
     )
     parser.add_argument("--yes", action="store_true", help="do it; without, only say what would be done")
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be done, as without --yes")
     typed = parse(parser, words)
     if typed is None:
         return EXIT_OK
-    if typed.yes and typed.dry_run:
-        raise WrongUse("archive: --yes and --dry-run: choose one")
     before = _moment(typed.before, datetime.now(UTC))
     if not typed.nats_url:
         return _embedded(typed, before)

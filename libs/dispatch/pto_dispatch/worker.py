@@ -18,7 +18,7 @@ SayAlive = Callable[[Order, str], None]
 """Says that the attempt runs, with a detail."""
 
 
-class Hands:
+class OrderWorker:
     """What has to be done, and the doing of it. ``be_current`` returns when the lane was read to its head."""
 
     def __init__(

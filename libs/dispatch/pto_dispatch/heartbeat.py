@@ -18,7 +18,7 @@ FIRST_PAUSES_S = (0.05, 0.1, 0.2, 0.4)
 """Pauses after the first signs of life: work is handed to who was heard of only."""
 
 
-class Pulse:
+class HeartbeatSender:
     """Beats while the process is awake."""
 
     def __init__(self, channel: LiveChannel, clock: Clock, lane: Lane, instance: InstanceId, incarnation: str) -> None:

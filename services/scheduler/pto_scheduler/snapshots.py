@@ -19,7 +19,7 @@ from pto_proto.envelope import ProtocolError, decode_event
 from pto_proto.ids import digest_of
 from pto_proto.subjects import LOG_STREAM
 from pto_runtime.beginning import begin, last_archived
-from pto_runtime.building import building
+from pto_runtime.gc_pause import gc_paused
 from pto_runtime.reading import open_reader, patiently
 
 SNAPSHOT_EVERY = 100_000
@@ -30,7 +30,7 @@ READ_WAIT_S = 5.0
 """Longest wait of one read; only bounds how often the loop looks round."""
 
 
-class Memory:
+class Snapshots:
     """The snapshots of one scheduler instance; without a store it remembers nothing. ``blobs`` has the archive's."""
 
     def __init__(
@@ -92,7 +92,7 @@ class Memory:
         data = await self._store.load() if self._store is not None else None
         if data is None:
             return None
-        with building():
+        with gc_paused():
             found = unseal(data, LOG_STREAM)
         if isinstance(found, str):
             self._logger.warning("snapshot dropped", reason=found)

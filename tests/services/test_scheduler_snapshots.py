@@ -11,8 +11,8 @@ from pto_proto.ids import RunId, TaskId
 from pto_proto.plans import Plan, TaskSpec
 from pto_proto.requests import RunRequested
 from pto_runtime.clock import SystemClock
-from pto_scheduler import memory
-from pto_scheduler.memory import Memory
+from pto_scheduler import snapshots
+from pto_scheduler.snapshots import Snapshots
 from small_system import SmallSystem
 
 PLAN = Plan(tasks=tuple(TaskSpec(id=TaskId(f"t{i}"), noop=True) for i in range(30)))
@@ -20,7 +20,7 @@ PLAN = Plan(tasks=tuple(TaskSpec(id=TaskId(f"t{i}"), noop=True) for i in range(3
 
 async def finished_log(store: MemorySnapshotStore, monkeypatch: pytest.MonkeyPatch) -> SmallSystem:
     """A log with one finished run, and the snapshot that its scheduler left in the end."""
-    monkeypatch.setattr(memory, "SNAPSHOT_AT_END", 1)
+    monkeypatch.setattr(snapshots, "SNAPSHOT_AT_END", 1)
     system = SmallSystem()
     system.snapshots = store
     system.start_all()
@@ -33,10 +33,10 @@ async def finished_log(store: MemorySnapshotStore, monkeypatch: pytest.MonkeyPat
 async def test_a_start_from_a_snapshot_reads_only_what_is_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
     store = MemorySnapshotStore()
     system = await finished_log(store, monkeypatch)
-    state, reader, news = await Memory(store, system.log, SystemClock()).recall()
+    state, reader, news = await Snapshots(store, system.log, SystemClock()).recall()
     assert state.seq > 0
     assert len(news) + len(await reader.next(0.01)) == len(await system.log.read_run(">")) - state.seq
-    zero, _, _ = await Memory(None, system.log, SystemClock()).recall()
+    zero, _, _ = await Snapshots(None, system.log, SystemClock()).recall()
     assert zero.seq == 0
     system.services.clear()
     again = system.start_scheduler()
@@ -60,7 +60,7 @@ async def test_a_snapshot_of_another_log_is_dropped(monkeypatch: pytest.MonkeyPa
     other = MemoryEventLog()
     for number, recorded in enumerate([system.log.stored()[0], *system.log.stored()]):
         await other.append([Outgoing(recorded.subject, recorded.data, str(number))])
-    state, _, news = await Memory(store, other, SystemClock()).recall()
+    state, _, news = await Snapshots(store, other, SystemClock()).recall()
     assert (state.seq, news) == (0, [])
 
 
@@ -70,7 +70,7 @@ async def test_a_damaged_snapshot_is_dropped(monkeypatch: pytest.MonkeyPatch) ->
     data = await store.load()
     assert data is not None
     await store.save(data[:-1] + bytes([data[-1] ^ 1]))
-    state, _, _ = await Memory(store, system.log, SystemClock()).recall()
+    state, _, _ = await Snapshots(store, system.log, SystemClock()).recall()
     assert state.seq == 0
 
 
@@ -78,4 +78,4 @@ async def test_a_log_that_ends_before_its_snapshot_has_lost_events(monkeypatch: 
     store = MemorySnapshotStore()
     await finished_log(store, monkeypatch)
     with pytest.raises(LogCorrupt, match="lost the end"):
-        await Memory(store, MemoryEventLog(), SystemClock()).recall()
+        await Snapshots(store, MemoryEventLog(), SystemClock()).recall()
