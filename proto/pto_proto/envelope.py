@@ -27,7 +27,7 @@ class UnknownVersion(ProtocolError):
     """This version does not know the event's type or version: upgrade the reader; nothing is wrong with the event."""
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One message of the log: entries of one type, about one run, in one lane."""
 
     id: str
@@ -43,13 +43,13 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         return event_subject(self.kind, self.lane, self.run)
 
 
-class _EventData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class _EventData(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     run: RunId | None = None
     lane: Lane | None = None
     entries: msgspec.Raw = msgspec.Raw()
 
 
-class _Wire(msgspec.Struct, frozen=True, kw_only=True):
+class _Wire(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     specversion: str
     id: str
     type: str

@@ -86,17 +86,17 @@ class _Room:
             if not known.draining and (name, instance) in alive
         }
 
-    def any(self) -> bool:
-        return any(count > 0 for count in self.free.values())
+        self.left = sum(count for count in self.free.values() if count > 0)
 
     def take(self, ability: str) -> InstanceId | None:
         """A place in the emptiest instance that has this ability."""
-        best: InstanceId | None = None
+        best, most = None, 0
         for name, count in self.free.items():
-            if count > 0 and ability in self._instances[name].can_run and (best is None or count > self.free[best]):
-                best = name
+            if count > most and ability in self._instances[name].can_run:
+                best, most = name, count
         if best is not None:
             self.free[best] -= 1
+            self.left -= 1
         return best
 
 
@@ -104,7 +104,7 @@ def _serve(
     lane: Lane, room: _Room, runs: list[_Waiting], budgets: dict[str, _Budget], now: int
 ) -> Iterator[tuple[Run, TaskReady]]:
     heapify(runs)
-    while runs and room.any():
+    while runs and room.left:
         waiting = runs[0]
         budget = budgets[waiting.run.id]
         task = next(waiting.tasks, None) if budget.left > 0 else None
@@ -116,7 +116,8 @@ def _serve(
             continue
         yield waiting.run, _ready(waiting.run, task, instance, budget.take_slot(), now)
         waiting.out += 1
-        heapreplace(runs, waiting)
+        if len(runs) > 1:
+            heapreplace(runs, waiting)
 
 
 def ability_for(run: Run, task: Task) -> str:

@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 
 
-class Recorded(msgspec.Struct, frozen=True):
+class Recorded(msgspec.Struct, frozen=True, gc=False):
     """One stored message."""
 
     seq: int
@@ -18,7 +18,7 @@ class Recorded(msgspec.Struct, frozen=True):
     data: bytes
 
 
-class Outgoing(msgspec.Struct, frozen=True):
+class Outgoing(msgspec.Struct, frozen=True, gc=False):
     """One message to store. ``wire_id`` is the same on every retry of the same bytes."""
 
     subject: str
