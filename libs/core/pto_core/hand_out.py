@@ -11,6 +11,7 @@ from pto_core.keys import task_key
 from pto_core.limits import MAX_HAND_OUT
 from pto_core.state import LaneState, Run, State, Task
 from pto_core.transitions import RunPhase, TaskState
+from pto_proto.envelope import MAX_ENTRIES
 from pto_proto.events import TaskReady
 from pto_proto.ids import MERGE_TASK, NO_DIGEST, PLAN_TASK, InstanceId, Lane
 
@@ -18,7 +19,11 @@ from pto_proto.ids import MERGE_TASK, NO_DIGEST, PLAN_TASK, InstanceId, Lane
 def hand_out(
     state: State, now: int, alive: Container[tuple[Lane, InstanceId]]
 ) -> Iterator[tuple[Lane, Run, TaskReady]]:
-    """The attempts to hand out now, most urgent first, at most ``MAX_HAND_OUT``; and only to who is ``alive``."""
+    """The attempts to hand out now, most urgent first, at most ``MAX_HAND_OUT``; and only to who is ``alive``.
+
+    If a single run waits, they are as many as one message takes: that is stored for a fifth of what a batch costs, and
+    the dispatcher starts them while the next ones are handed out.
+    """
     waiting: dict[Lane, list[_Waiting]] = {}
     budgets: dict[str, _Budget] = {}
     for run in state.active.values():
@@ -28,6 +33,7 @@ def hand_out(
             for lane in sorted(_lanes(run, now)):
                 waiting.setdefault(lane, []).append(_Waiting(run, lane, now))
     total = 0
+    most = MAX_HAND_OUT if len({run.run.id for runs in waiting.values() for run in runs}) > 1 else MAX_ENTRIES
     for lane, runs in waiting.items():
         known = state.lanes.get(lane)
         if known is None or known.paused_until is not None or known.short_of:
@@ -36,7 +42,7 @@ def hand_out(
         for run, ready in _serve(lane, room, runs, budgets, now):
             yield lane, run, ready
             total += 1
-            if total >= MAX_HAND_OUT:
+            if total >= most:
                 return
 
 

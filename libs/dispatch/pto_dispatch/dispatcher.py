@@ -135,7 +135,8 @@ class Dispatcher:
 
     def report(self, order: Order, *entries: ev.Entry) -> None:
         """Queue entries about the order's run; the ``Report`` of the backend port."""
-        decisions = [Decision(self._lane, order.run, self._complete(order, entry)) for entry in entries]
+        lane, run = self._lane, order.run
+        decisions = [Decision(lane, run, self._complete(order, entry)) for entry in entries]
         if threading.get_ident() == self._thread:
             self._queue(decisions)
         elif self._loop is not None and not self._loop.is_closed():
