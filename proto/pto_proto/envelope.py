@@ -4,6 +4,7 @@ Imports msgspec only. Invariant: the same event always encodes to the same bytes
 """
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -80,8 +81,12 @@ def type_name(kind: type[Entry] | type[Request]) -> str:
 
 def rfc3339(unix_ms: int) -> str:
     """``2026-01-31T10:20:30.123Z``."""
-    moment = datetime.fromtimestamp(unix_ms / 1000, UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{unix_ms % 1000:03d}Z"
+    return f"{_to_the_second(unix_ms // 1000)}.{unix_ms % 1000:03d}Z"
+
+
+@lru_cache(16)
+def _to_the_second(unix_s: int) -> str:
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def encode_event(event: Event) -> bytes:

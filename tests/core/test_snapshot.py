@@ -101,7 +101,7 @@ def test_folding_the_rest_from_one_snapshot_gives_the_same(driver: Driver, data:
 
 def test_every_field_of_the_state_is_kept() -> None:
     """A field that is new in the state is in the snapshot without anybody's doing; if it cannot be, this says so."""
-    stored = {*snapshot._STATE_FIELDS, "active", "runs", "touched"}
+    stored = {*snapshot._STATE_FIELDS, "active", "hungry", "runs", "touched"}
     assert set(vars(State())) == stored
     driver = history(1, size=4, failures=["task"], executors=2, cancel_after=None, stop=False)
     run = driver.state.runs[RunId("run-one")]

@@ -1,8 +1,8 @@
 """The state as bytes and back, so that a start need not fold from zero, and digests of it to compare.
 
 Imports pto_proto and siblings only. Invariants: ``load(dump(state))`` is the same state, so that folding on from either
-gives the same; equal states have equal bytes. ``State.touched`` is no part of it: it belongs to who decides. A snapshot
-that cannot be trusted whole is no snapshot.
+gives the same; equal states have equal bytes. ``State.touched`` is no part of it: it belongs to who decides; what
+follows from the rest is worked out anew. A snapshot that cannot be trusted whole is no snapshot.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ _MAGIC = b"pto-snapshot\n"
 _MARK = 64
 """Bytes of a digest in hex."""
 _LAYOUT = digest_of(layout().encode())
-_STATE_FIELDS = tuple(name for name in fields_of(State) if name not in ("active", "runs", "touched"))
+_STATE_FIELDS = tuple(name for name in fields_of(State) if name not in ("active", "hungry", "runs", "touched"))
 _HEAVY = ("graph", "index", "tasks")
 """Fields of a run that grow with its plan; the others are its head."""
 _HEAD = tuple(name for name in fields_of(Run) if name not in (*_HEAVY, "system"))
@@ -109,6 +109,7 @@ def load(data: bytes | memoryview) -> State:
     for stored in packed.runs:
         state.runs[stored.id] = _load_run(stored)
     state.active = {run: state.runs[run] for run in packed.active}
+    state.hungry = {run.id for run in state.active.values() if run.may_be_handed_out}
     return state
 
 

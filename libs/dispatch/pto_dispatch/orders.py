@@ -10,7 +10,6 @@ from pto_proto import events as ev
 from pto_proto.envelope import Event
 from pto_proto.ids import InstanceId, RunId, TaskId
 
-
 Identity = tuple[RunId, int, TaskId, int]
 """An attempt's run, round, task and number."""
 
@@ -58,8 +57,7 @@ class OpenOrders:
             for entry in event.entries:
                 identity = identity_of(event.run, entry)
                 self.open.pop(identity, None)
-                if self.stopping:
-                    self.stopping.pop(identity, None)
+                self.stopping.pop(identity, None)
         elif event.kind in (ev.AttemptStopRequested, ev.AttemptLost, ev.AttemptUnknown):
             for entry in event.entries:
                 identity = identity_of(event.run, entry)

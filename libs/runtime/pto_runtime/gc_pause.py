@@ -7,7 +7,6 @@ import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-
 NEW_OBJECTS = 50_000
 """Containers made and kept between two searches among the young ones; Python's own 700 costs a tenth of the time."""
 YOUNG_SEARCHES = 20
