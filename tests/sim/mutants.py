@@ -264,8 +264,8 @@ def orders_from_before_are_forgotten() -> None:
 
 @mutant
 def report_without_an_answer_is_dropped() -> None:
-    async def look_for(self: Any, wire_id: str, reader: Any) -> None:
-        self._unsettled.discard(wire_id)
+    async def look_for(self: Any, wanted: set[str], reader: Any) -> None:
+        self._unsettled -= wanted
 
     put(dispatcher.Dispatcher, "_look_for", look_for)
 
