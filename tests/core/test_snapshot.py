@@ -162,6 +162,20 @@ def test_an_ended_run_rests_until_it_is_asked_for() -> None:
         _ = load(dump(driver.state)).runs[RunId("run-one")].no_such_thing  # type: ignore[attr-defined]
 
 
+def test_a_run_that_ended_is_packed_once_and_goes_on_to_be_asked_for() -> None:
+    driver = Driver(plan_of(9))
+    run = driver.start()
+    driver.drain()
+    tasks = {task.spec.id: task.state for task in driver.state.runs[run].tasks}
+    first = dump(driver.state)
+    ended = driver.state.runs[run]
+    assert "tasks" not in vars(ended)
+    assert dump(driver.state) == first
+    assert "tasks" not in vars(ended)
+    assert {task.spec.id: task.state for task in ended.tasks} == tasks
+    assert dump(driver.state) == first
+
+
 def test_threads_that_ask_for_the_same_run_get_the_same_tasks() -> None:
     driver = history(2, size=200, failures=[], executors=50, cancel_after=None, stop=False)
     data = dump(driver.state)

@@ -82,7 +82,10 @@ _head_decoder = msgspec.msgpack.Decoder(list[Any])
 
 
 class _Resting(Run):
-    """An ended run whose tasks are still packed: nobody asked for them. It turns into a ``Run`` when somebody does."""
+    """An ended run whose tasks are packed: nobody asks for them. It turns into a ``Run`` when somebody does.
+
+    So each run is packed once, when it has ended, however many snapshots follow.
+    """
 
     packed: bytes
 
@@ -146,7 +149,19 @@ def _pack_run(run: Run) -> _Stored:
 
     head = [pack_fields(run, _HEAD, refer), list(run.system), *_pack_tasks(list(run.system.values()))]
     packed: bytes | None = vars(run).get("packed")  # another thread may be waking it
-    return _Stored(run.id, _encoder.encode(head), _encoder.encode(_pack_plan(run)) if packed is None else packed)
+    if packed is None:
+        packed = _encoder.encode(_pack_plan(run))
+        if run.ended:
+            _rest(run, packed)
+    return _Stored(run.id, _encoder.encode(head), packed)
+
+
+def _rest(run: Run, packed: bytes) -> None:
+    with _waking:
+        run.packed = packed  # type: ignore[attr-defined]
+        run.__class__ = _Resting
+        for name in _HEAVY:
+            vars(run).pop(name, None)
 
 
 def _pack_plan(run: Run) -> _Plan:
