@@ -53,15 +53,7 @@ def evolve(state: State, seq: int, event: Event) -> None:
             poison(state, event.run, seq, str(error))
             if event.kind not in _WHILE_POISONED:
                 break
-    _note_hunger(state, event.run)
-
-
-def _note_hunger(state: State, name: RunId | None) -> None:
-    run = state.active.get(name) if name is not None else None
-    if run is not None and run.may_be_handed_out:
-        state.hungry.add(run.id)
-    elif name is not None:
-        state.hungry.discard(name)
+    state.note_hunger(event.run)
 
 
 def poison(state: State, run: RunId | None, seq: int, reason: str) -> None:
@@ -71,7 +63,7 @@ def poison(state: State, run: RunId | None, seq: int, reason: str) -> None:
     if known is not None and known.poisoned is None and not known.ended:
         known.poisoned = (seq, reason)
         state.touched.add(known.id)
-        _note_hunger(state, known.id)
+        state.note_hunger(known.id)
 
 
 class _Context:

@@ -258,3 +258,11 @@ class State:
         if known is None:
             known = self.lanes[lane] = LaneState()
         return known
+
+    def note_hunger(self, name: RunId | None) -> None:
+        """Keep ``hungry`` right after news about this run."""
+        run = self.active.get(name) if name is not None else None
+        if run is not None and run.may_be_handed_out:
+            self.hungry.add(run.id)
+        elif name is not None:
+            self.hungry.discard(name)
