@@ -4,6 +4,7 @@ Invariant: a result counts when this client has decoded the TaskFinished that sa
 (``_plan``, ``_merge``) never count.
 """
 
+import asyncio
 import secrets
 import time
 from collections import Counter
@@ -24,6 +25,9 @@ from .meter import Meter
 
 PATIENCE_S = 600.0
 """Longest time without any news of a run before the measurement is given up."""
+
+ASKING_AT_ONCE = 32
+"""Requests under way at once, when many runs are asked for."""
 
 
 class _Entry(msgspec.Struct, frozen=True):
@@ -110,6 +114,48 @@ class Client:
             await reader.close()
         story.check()
         return story
+
+    async def measure_many(self, plan: Plan, *, runs: int, executors: int, meter: Meter) -> list[Story]:
+        """Run the plan many times at once; the meter stops when the last result of all is known."""
+        stories = {(run := new_run()): Story(run, len(plan.tasks)) for _ in range(runs)}
+        mark = await self._session.view.last_seq()
+        reader = await self._session.view.read(after=mark)
+        waiting, unknown = set(stories), set(stories)
+        try:
+            meter.start()
+            asking = asyncio.create_task(self._ask_many(stories, plan, executors, meter))
+            while waiting:
+                news = await reader.next(PATIENCE_S)
+                if not news:
+                    raise NotAsExpected(f"no news of {len(waiting)} runs for {PATIENCE_S:g} s")
+                for recorded in news:
+                    story = stories.get(RunId(recorded.subject.rpartition(".")[2]))
+                    if story is None:
+                        continue
+                    story.take(recorded, meter.since_start())
+                    if story.status:
+                        waiting.discard(story.run)
+                    if story.all_known and story.run in unknown:
+                        unknown.remove(story.run)
+                        if not unknown:
+                            meter.stop()
+            await asking
+        finally:
+            await reader.close()
+        for story in stories.values():
+            story.check()
+        return list(stories.values())
+
+    async def _ask_many(self, stories: dict[RunId, Story], plan: Plan, executors: int, meter: Meter) -> None:
+        """Ask for all these runs, some at once."""
+        left = iter(stories.values())
+
+        async def ask_on() -> None:
+            for story in left:
+                await self.ask(story.run, plan, executors=executors)
+                story.submitted_s = meter.since_start()
+
+        await asyncio.gather(*(ask_on() for _ in range(ASKING_AT_ONCE)))
 
     async def ask(self, run: RunId, plan: Plan, *, executors: int) -> None:
         """Store the plan and the request."""

@@ -93,3 +93,19 @@ def _first_line(name: str) -> str:
 def _stat(pid: int) -> list[str]:
     """Fields of the process from its state (0) and parent (1) on; 11 to 14 are its own and its children's time."""
     return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+
+
+def mentioning(text: str) -> list[int]:
+    """Processes whose command line holds this text, this one and its parent aside."""
+    found = []
+    for entry in PROC.iterdir():
+        if entry.name.isdigit() and int(entry.name) not in (os.getpid(), os.getppid()):
+            with suppress(OSError):
+                if text.encode() in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+    return found
+
+
+def age_s() -> float:
+    """Seconds since this process was made, to a hundredth."""
+    return float(_first_line("uptime").split()[0]) - int(_stat(os.getpid())[19]) / TICKS_PER_S

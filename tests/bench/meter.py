@@ -20,12 +20,13 @@ class Meter:
         self._roots = (os.getpid(), *others)
         """``others``: processes that belong to it although they are nobody's children here."""
         self._calib_s = calibrate()
-        self._began = self._ended = 0.0
+        self.began = self._ended = 0.0
+        """By ``time.perf_counter``."""
         self._used = self._used_before = self._busy = self._busy_before = 0.0
 
     def start(self) -> None:
         self._used_before, self._busy_before = used_s(family(*self._roots)), busy_s()
-        self._began = time.perf_counter()
+        self.began = time.perf_counter()
 
     def stop(self) -> None:
         self._ended = time.perf_counter()
@@ -33,11 +34,11 @@ class Meter:
 
     @property
     def seconds(self) -> float:
-        return self._ended - self._began
+        return self._ended - self.began
 
     def since_start(self) -> float:
         """Seconds from ``start`` to now."""
-        return time.perf_counter() - self._began
+        return time.perf_counter() - self.began
 
     def record(self, n: int) -> Record:
         """The figures of ``n`` tasks."""
