@@ -26,7 +26,7 @@ class Spread:
     def shown(self) -> str:
         if number(self.low) == number(self.high):
             return number(self.median)
-        return f"{number(self.median)} ({number(self.low)}–{number(self.high)})"
+        return f"{number(self.median)} ({number(self.low)}-{number(self.high)})"
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ class Meter:
         self._calib_s = calibrate()
         self.began = self._ended = 0.0
         """By ``time.perf_counter``."""
-        self._used = self._used_before = self._busy = self._busy_before = 0.0
+        self._used = self.used_before_s = self._busy = self._busy_before = 0.0
 
     def start(self) -> None:
-        self._used_before, self._busy_before = used_s(family(*self._roots)), busy_s()
+        self.used_before_s, self._busy_before = used_s(family(*self._roots)), busy_s()
         self.began = time.perf_counter()
 
     def stop(self) -> None:
@@ -42,7 +42,7 @@ class Meter:
 
     def record(self, n: int) -> Record:
         """The figures of ``n`` tasks."""
-        seconds, used = self.seconds, self._used - self._used_before
+        seconds, used = self.seconds, self._used - self.used_before_s
         held = memory(family(*self._roots))
         return {
             "n": n,

@@ -9,6 +9,9 @@ from rich.console import Console
 from .meter import Record
 from .tables import Table, tables
 
+LEAST_WIDTH = 170
+"""Columns of the widest table; a narrower terminal wraps its lines."""
+
 
 def line_of(record: Record) -> str:
     """One record in one line."""
@@ -34,10 +37,11 @@ def line_of(record: Record) -> str:
 
 
 def show(records: Sequence[Record], console: Console) -> None:
-    """All tables."""
+    """All tables, as wide as they are."""
+    wide = Console(width=max(console.width, LEAST_WIDTH))
     for table in tables(records):
-        console.print()
-        console.print(as_rich(table))
+        wide.print()
+        wide.print(as_rich(table))
 
 
 def as_rich(table: Table) -> rich.table.Table:

@@ -7,7 +7,7 @@ from .figures import Figure, Spread, figures, first
 from .meter import Record
 from .warm import PEER
 
-NOTHING = "–"
+NOTHING = "-"
 DISTURBED = " ~"
 """Behind a figure whose repeats were all disturbed by others."""
 

@@ -13,7 +13,7 @@ from .running import running
 from .shapes import LAYERS, bag, chain, layered, lower_bound, straggler
 
 PEER = "orchestrator"
-DURABLE = "yes, each task's start and end, and the whole DAG"
+DURABLE = "all of it"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from .peer import NULL
 class Dbos:
     """Each step is committed before the next one."""
 
-    durable = "yes, each step"
+    durable = "each step"
 
     def start(self, workers: int, state: Path) -> None:
         config = {
