@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pto_proto import events as ev
 from pto_proto.envelope import Event, encode_event
@@ -50,7 +50,8 @@ def history(entries: int, runs: int) -> Iterator[Written]:
 
 def _run(run: RunId, tasks: int) -> Iterator[tuple[str, Lane | None, Sequence[ev.Entry]]]:
     specs = [TaskSpec(id=TaskId(f"task-{at:06d}"), title=f"Task number {at}", noop=True) for at in range(tasks)]
-    plan, merge = {"at": AT, "task": TaskId("_plan"), "attempt": 1}, {"at": AT, "task": TaskId("_merge"), "attempt": 1}
+    plan: dict[str, Any] = {"at": AT, "task": TaskId("_plan"), "attempt": 1}
+    merge: dict[str, Any] = {"at": AT, "task": TaskId("_merge"), "attempt": 1}
     planner, consolidator = InstanceId("planner-1"), InstanceId("consolidator-1")
     request = RunRequested(run=run, name="history", max_executors=1000)
     yield "scheduler", None, [ev.RunAccepted(at=AT, content_digest=Digest("c"), request=request)]
@@ -80,7 +81,9 @@ def _run(run: RunId, tasks: int) -> Iterator[tuple[str, Lane | None, Sequence[ev
 
 def _tasks(specs: Sequence[TaskSpec]) -> Iterator[tuple[str, Lane | None, Sequence[ev.Entry]]]:
     """From the hand-out to the end of some tasks."""
-    who = [{"at": AT, "cause": 17, "task": spec.id, "attempt": 1, "instance": HOST} for spec in specs]
+    who: list[dict[str, Any]] = [
+        {"at": AT, "cause": 17, "task": spec.id, "attempt": 1, "instance": HOST} for spec in specs
+    ]
     keys = [Digest(sha256(spec.id.encode()).hexdigest()) for spec in specs]
     yield (
         "scheduler",

@@ -165,7 +165,7 @@ async def _start_of_scheduler(site: Site, epochs: LogReader, variant: str, entri
     if not await epochs.next(PATIENCE_S):
         raise NotAsExpected(f"the scheduler did not lead within {PATIENCE_S:g} s")
     meter.stop()
-    record = described("S5", 1, options) | meter.record(entries) | {"variant": f"start {variant}"}
+    record = described("S5", 1, options) | meter.record(entries) | {"variant": f"start {variant}", "rep": 0}
     running_service.process.terminate()
     site.wait_exit(SCHEDULER.name)
     return record
