@@ -19,6 +19,7 @@ from .documents import write_documents
 from .meter import Record
 from .options import SYNC, Options
 from .origin import machine, product_version
+from .peers.crashing import peer_restarts
 from .peers.running import available, peer_records
 from .report import line_of, show
 from .warm import PEER, WORKLOADS, measure_all
@@ -40,6 +41,9 @@ async def measured(names: Sequence[str], peers: Sequence[str], folder: Path, opt
     for peer in peers:
         for record in peer_records(peer, names, folder, options):
             yield record
+        if any(name.startswith("W7") for name in names):
+            async for record in peer_restarts(peer, folder, options):
+                yield record
 
 
 async def measure(typed: argparse.Namespace, console: Console) -> int:

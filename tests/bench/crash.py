@@ -7,7 +7,7 @@ says how often every task was executed, by that file, and how every task ended, 
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 
 from tests.chaos.asking import Requester, Watcher
@@ -40,26 +40,33 @@ VICTIMS: dict[str, tuple[str, ...]] = {
 
 
 class Trace:
-    """The file to which the tasks append."""
+    """The file to which the tasks append: a line has the task as its second word."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
         path.touch()
-        self._file = path.open("rb")
-        self._lines = 0
+        self._file = path.open()
+        self._rest = ""
+        self._executed: Counter[str] = Counter()
 
     def executed(self) -> Counter[str]:
-        """Task -> how often."""
-        return Counter(line.split()[1] for line in self._path.read_text().splitlines())
+        """Task -> how often, up to now."""
+        *lines, self._rest = (self._rest + self._file.read()).split("\n")
+        self._executed.update(line.split()[1] for line in lines)
+        return self._executed
 
-    async def wait(self, lines: int) -> None:
-        """Until so many executions are in it."""
-        until = time.monotonic() + LIMIT_S
-        while self._lines < lines:
-            self._lines += self._file.read().count(b"\n")
+    async def wait(self, is_enough: Callable[[Counter[str]], bool], limit_s: float = LIMIT_S) -> bool:
+        """Until what was executed is enough; False if it is not within the limit."""
+        until = time.monotonic() + limit_s
+        while not is_enough(self.executed()):
             if time.monotonic() > until:
-                raise NotAsExpected(f"{lines} executions did not come within {LIMIT_S:g} s: {self.executed().total()}")
+                return False
             await asyncio.sleep(LOOK_S)
+        return True
+
+    async def wait_for(self, lines: int) -> None:
+        """Until there are so many executions. Raises NotAsExpected."""
+        if not await self.wait(lambda executed: executed.total() >= lines):
+            raise NotAsExpected(f"{lines} executions did not come within {LIMIT_S:g} s: {self.executed().total()}")
 
 
 async def restarts(name: str, options: Options) -> AsyncIterator[Record]:
@@ -100,13 +107,13 @@ async def _story(
     meter = Meter()
     meter.start()
     await requester.run(run, plan, executors=EXECUTORS)
-    await trace.wait(n // 2)
+    await trace.wait_for(n // 2)
     half_s = meter.since_start()
     _kill(site, victims)
     await asyncio.sleep(AWAY_S)
-    before, restarted = trace.executed(), time.perf_counter()
+    before, restarted = trace.executed().total(), time.perf_counter()
     _start(site, victims)
-    await trace.wait(before.total() + 1)
+    await trace.wait_for(before + 1)
     first_new_s = time.perf_counter() - restarted
     await watcher.until_finished(run, timeout_s=LIMIT_S)
     meter.stop()
@@ -115,7 +122,7 @@ async def _story(
     if watcher.finished[run] != "succeeded":
         raise NotAsExpected(f"after a kill -9 of {name} the run {watcher.finished[run]}")
     return described("W7", EXECUTORS, options) | meter.record(n) | {
-        "variant": f"kill -9 {name}", "half_s": round(half_s, 3), "at_kill": before.total(),
+        "variant": f"kill -9 {name}", "half_s": round(half_s, 3), "at_kill": before,
         "first_new_s": round(first_new_s, 3), "done_after_restart_s": round(time.perf_counter() - restarted, 3),
         "lost": n - min(len(executed), known), "repeated": executed.total() - len(executed),
     }  # fmt: skip

@@ -25,22 +25,27 @@ class Table:
 class Measure:
     """What a column says about a system."""
 
-    head: str
+    name: str
+    unit: str
     workload: str
     field: str
     is_more_better: bool = False
 
+    @property
+    def head(self) -> str:
+        return f"{self.name} {self.unit}".strip()
+
 
 COMPARED = (
-    Measure("W1 tasks/s", "W1", "rate", is_more_better=True),
-    Measure("W2 ms per hop", "W2", "ms_per_task"),
-    Measure("W3 tasks/s", "W3", "rate", is_more_better=True),
-    Measure("W4 processes/s", "W4", "rate", is_more_better=True),
-    Measure("W5a / bound", "W5a", "over_lower"),
-    Measure("W5b / bound", "W5b", "over_lower"),
-    Measure("W5 cold s", "W5cold", "seconds"),
-    Measure("first task s", "W6", "cold_s"),
-    Measure("idle PSS MB", "W6", "pss_mb"),
+    Measure("W1", "tasks/s", "W1", "rate", is_more_better=True),
+    Measure("W2", "ms per hop", "W2", "ms_per_task"),
+    Measure("W3", "tasks/s", "W3", "rate", is_more_better=True),
+    Measure("W4", "processes/s", "W4", "rate", is_more_better=True),
+    Measure("W5a", "/ bound", "W5a", "over_lower"),
+    Measure("W5b", "/ bound", "W5b", "over_lower"),
+    Measure("W5 cold", "s", "W5cold", "seconds"),
+    Measure("first task", "s", "W6", "cold_s"),
+    Measure("idle", "PSS MB", "W6", "pss_mb"),
 )
 SCALES = ("S1", "S2", "S3", "S4", "S5", "rebuild")
 
@@ -54,10 +59,10 @@ def tables(records: Iterable[Record]) -> list[Table]:
             "Ours",
             [figure for figure in ours if figure.workload[:2] not in ("W6", "W7") and figure.workload not in SCALES],
         ),
-        _restarts([figure for figure in ours if figure.workload == "W7"]),
+        _restarts([figure for figure in found if figure.workload == "W7"]),
         _detail("Scale", [figure for figure in ours if figure.workload in SCALES]),
     ]
-    if any(figure.peer != PEER for figure in found):
+    if any(_value(found, peer, measure) is not None for peer in _peers(found) if peer != PEER for measure in COMPARED):
         made = [_beside(found), _ratios(found), *made]
     return [table for table in made if table.rows]
 
@@ -65,7 +70,8 @@ def tables(records: Iterable[Record]) -> list[Table]:
 def _beside(found: list[Figure]) -> Table:
     rows = []
     for peer in _peers(found):
-        durable = next(figure.records[0]["durable"] for figure in found if figure.peer == peer)
+        said = (figure.records[0].get("durable") for figure in found if figure.peer == peer)
+        durable = next(filter(None, said), NOTHING)
         rows.append([peer, durable, *(_cell(found, peer, measure) for measure in COMPARED)])
     return Table("Beside other systems", ["system", "survives kill -9", *(measure.head for measure in COMPARED)], rows)
 
@@ -85,7 +91,7 @@ def _ratios(found: list[Figure]) -> Table:
         rows.append([peer, *cells])
     return Table(
         "How many times better than (below 1: worse)",
-        ["system", *(m.head.rpartition(" ")[0] or m.head for m in COMPARED)],
+        ["system", *(measure.name for measure in COMPARED)],
         rows,
     )
 
@@ -117,13 +123,13 @@ def _detail(title: str, found: Sequence[Figure]) -> Table:
 
 
 def _restarts(found: Sequence[Figure]) -> Table:
-    columns = ["W7", "n", "repeats", "first new task s", "all done s", "lost", "repeated"]
+    columns = ["system", "W7", "n", "repeats", "first new task s", "all done s", "lost", "repeated"]
     rows = []
     for figure in found:
         worst = {field: max(int(record[field]) for record in figure.records) for field in ("lost", "repeated")}
         rows.append([
-            figure.variant, f"{figure.n:,}", str(len(figure.records)), _shown(figure.spread("first_new_s")),
-            _shown(figure.spread("done_after_restart_s")), str(worst["lost"]), str(worst["repeated"]),
+            figure.peer, figure.variant, f"{figure.n:,}", str(len(figure.records)),
+            _shown(figure.spread("first_new_s")), _shown(figure.spread("done_after_restart_s")), str(worst["lost"]), str(worst["repeated"]),
         ])  # fmt: skip
     return Table("Killed half-way and started again", columns, rows)
 

@@ -67,7 +67,7 @@ def _said(process: "subprocess.Popen[str]") -> tuple[str, str]:
     except subprocess.TimeoutExpired:
         error = f"it did not end within {LIMIT_S:g} s"
     finally:
-        _end(process)
+        end(process)
     if error:
         said, _ = process.communicate()
     elif process.returncode:
@@ -75,7 +75,7 @@ def _said(process: "subprocess.Popen[str]") -> tuple[str, str]:
     return said, error
 
 
-def _end(process: "subprocess.Popen[str]") -> None:
+def end(process: "subprocess.Popen[str] | subprocess.Popen[bytes]") -> None:
     """The peer's own session, and nothing else."""
     try:
         os.killpg(process.pid, signal.SIGKILL)

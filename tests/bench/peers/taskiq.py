@@ -2,10 +2,8 @@
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -13,9 +11,8 @@ from typing import Any
 
 from ..shapes import Dependencies
 from ..shapes import bag as shape_of_bag
+from .server import HOST, free_port, start_server
 
-HOST = "127.0.0.1"
-START_S = 10.0
 UNDER_WAY = 256
 """Messages being published at once."""
 BATCH, BATCH_OF_SLEEPS = 64, 1
@@ -28,13 +25,11 @@ class Taskiq:
     durable = "queue only"
 
     def start(self, workers: int, state: Path) -> None:
-        port = _free_port()
+        port = free_port()
         is_for_sleeps = workers > 2  # a worker that takes several messages at once would serialise sleeps
         os.environ["PEER_NATS_URL"] = f"nats://{HOST}:{port}"
         os.environ["PEER_PULL_BATCH"] = str(BATCH_OF_SLEEPS if is_for_sleeps else BATCH)
-        server = ["nats-server", "-a", HOST, "-p", str(port), "-js", "-sd", str(state)]
-        self._server = subprocess.Popen(server, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        _wait_for(port)
+        self._server = start_server(port, state, Path(sys.executable).parent / "nats-server")
         self._tasks: Any = import_module(f"{__package__}.{TASKS}")
         self._loop = asyncio.new_event_loop()
         self._done: dict[int, asyncio.Future[None]] = {}
@@ -84,23 +79,3 @@ class Taskiq:
         for at in range(len(dependencies)):
             tasks.append(asyncio.ensure_future(one(at)))
         await asyncio.gather(*tasks)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _wait_for(port: int) -> None:
-    until = time.monotonic() + START_S
-    while True:
-        try:
-            socket.create_connection((HOST, port), timeout=1).close()
-        except OSError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(0.02)
-        else:
-            return

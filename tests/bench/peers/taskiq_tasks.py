@@ -7,6 +7,7 @@ from nats.js.api import ConsumerConfig
 from taskiq_nats import PullBasedJetStreamBroker
 
 from .peer import NULL
+from .trace import append
 
 URL = "PEER_NATS_URL"
 BATCH = "PEER_PULL_BATCH"
@@ -32,3 +33,8 @@ async def node(at: int, seconds: float) -> None:
 async def spawn(at: int) -> None:
     await (await asyncio.create_subprocess_exec(NULL)).wait()
     await broker.client.publish(DONE, str(at).encode())
+
+
+@broker.task
+async def trace(at: int) -> None:
+    append(at)
