@@ -11,11 +11,18 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.patches import Patch
 
 from .figures import Figure, figures
 
 OURS = "orchestrator"
-OUR_COLOUR, PEER_COLOUR, SECOND_COLOUR = "#c2410c", "#94a3b8", "#0f766e"
+OUR_COLOUR, SECOND_COLOUR = "#c2410c", "#0f766e"
+KEEPING_COLOUR, FORGETTING_COLOUR = "#475569", "#cbd5e1"
+LEGEND = {
+    OUR_COLOUR: "orchestrator",
+    KEEPING_COLOUR: "keeps its queue or its steps over a kill -9",
+    FORGETTING_COLOUR: "keeps nothing",
+}
 PANELS = (
     ("W1", "ms_per_task", "W1 bag: ms per task"),
     ("W2", "ms_per_task", "W2 chain: ms per hop"),
@@ -30,6 +37,7 @@ COLUMNS = 3
 def against_peers(found: Sequence[Figure], file: Path) -> None:
     """A panel per workload, a bar per system, the best on top; shorter is better everywhere."""
     rows = -(-len(PANELS) // COLUMNS)
+    keeping = {figure.peer for figure in found if figure.records[0].get("durable", "no") != "no"}
     picture, panels = pyplot.subplots(rows, COLUMNS, figsize=(11, 2.9 * rows), layout="constrained")
     for panel, (workload, field, title) in zip(panels.flat, PANELS, strict=True):
         values: dict[str, float] = {}
@@ -37,22 +45,29 @@ def against_peers(found: Sequence[Figure], file: Path) -> None:
             value = figure.median(field)
             if figure.workload == workload and value:
                 values.setdefault(figure.peer, value)
-        bars(panel, values, title)
+        bars(panel, values, title, keeping)
+    picture.legend(
+        handles=[Patch(color=colour, label=label) for colour, label in LEGEND.items()],
+        loc="outside lower center", ncols=len(LEGEND), frameon=False, fontsize=8,
+    )  # fmt: skip
+    picture.suptitle("Shorter is better; logarithmic", fontsize=9, x=0.01, ha="left")
     save(picture, file)
 
 
-def bars(panel: Axes, values: dict[str, float], title: str) -> None:
+def bars(panel: Axes, values: dict[str, float], title: str, keeping: set[str]) -> None:
     names = sorted(values, key=lambda name: values[name], reverse=True)
-    drawn = panel.barh(
-        names, [values[name] for name in names], color=[OUR_COLOUR if name == OURS else PEER_COLOUR for name in names]
-    )
+    colours = [
+        OUR_COLOUR if name == OURS else KEEPING_COLOUR if name in keeping else FORGETTING_COLOUR for name in names
+    ]
+    drawn = panel.barh(names, [values[name] for name in names], color=colours)
     panel.bar_label(drawn, labels=[f"{values[name]:.3g}" for name in names], padding=3, fontsize=8)
     panel.set_title(title, fontsize=10, loc="left")
     if values:
         panel.set_xscale("log")
         panel.set_xlim(min(values.values()) / 2, max(values.values()) * 4)
+    panel.get_xaxis().set_visible(False)
     panel.tick_params(labelsize=8)
-    panel.spines[["top", "right"]].set_visible(False)
+    panel.spines[["top", "right", "bottom"]].set_visible(False)
 
 
 def cost_by_size(found: Sequence[Figure], file: Path) -> None:

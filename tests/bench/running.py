@@ -1,6 +1,5 @@
 """A broker and services that are up and have done a first task, with a client: what the warm workloads run on."""
 
-import os
 import shutil
 import tempfile
 import time
@@ -12,7 +11,6 @@ from pathlib import Path
 from tests.chaos.sites import DISPATCHER, SERVICES, Service, Site
 
 from .asking import Client
-from .machine import family
 from .meter import Meter
 from .options import SYNC, Options
 from .plans import noops
@@ -30,10 +28,6 @@ class System:
     client: Client
     cold_s: float
     """From nothing at all to the first result known by the client."""
-
-    @property
-    def pids(self) -> list[int]:
-        return family(os.getpid())
 
 
 def services(capacity: int = CAPACITY) -> tuple[Service, ...]:

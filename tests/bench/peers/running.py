@@ -31,7 +31,8 @@ def peer_records(name: str, workloads: Sequence[str], folder: Path, options: Opt
     if "W5cold" in workloads and "W5a" in PEERS[name].sizes and "W5a" not in wanted:
         wanted.append("W5a")
     for workers, group in (
-        (2, [workload for workload in wanted if not workload.startswith("W5")]),
+        (2, [workload for workload in wanted if workload == "W6"]),
+        (2, [workload for workload in wanted if workload[:2] not in ("W5", "W6")]),
         (3, [workload for workload in wanted if workload.startswith("W5")]),
     ):
         if group:
