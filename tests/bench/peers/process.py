@@ -7,11 +7,9 @@ a first null task. W5cold is that plus the first W5a.
 import argparse
 import json
 import os
-import platform
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 from ..machine import age_s, family, memory, mentioning, used_s
@@ -101,7 +99,7 @@ def main() -> None:
     bench = Bench(known, peer, typed.workers, typed.scale, [p for p in mentioning(str(typed.state)) if p not in ours])
     about = {
         "peer": typed.peer, "durable": peer.durable, "workers": typed.workers, "scale": typed.scale,
-        "cold_s": round(cold_s, 3), "version": version(known.package) if known.package else platform.python_version(),
+        "cold_s": round(cold_s, 3), "version": known.version(),
     }  # fmt: skip
     for workload in typed.workloads.split(","):
         for repeat in range(1 if workload == "W6" else typed.repeats):
