@@ -21,6 +21,9 @@ if __package__ in (None, ""):
 from pto_harness.limits import GUARD_PASSES, GUARD_PAUSE_S
 from pto_harness.strays import kill_strays
 
+_IN_ORDER = b"end\n"
+"""The owner has started nothing that has not ended: one look is enough, nobody is between fork and exec."""
+
 
 class Guard:
     """The owner's side: starts the guard process, ends it with ``close``."""
@@ -51,7 +54,8 @@ class Guard:
                 os.write(self._process.stdin.fileno(), line)
 
     def close(self) -> None:
-        """End the guard; it looks once more for what is left."""
+        """End the guard, when all commands have ended; it looks once more for what is left."""
+        self._tell(_IN_ORDER)
         if self._process.stdin is not None:
             self._process.stdin.close()
         self._process.wait()
@@ -61,11 +65,14 @@ def watch(marker: str) -> None:
     """Wait for the end of the owner, then end its groups and everything that has its mark."""
     groups: set[int] = set()
     for line in sys.stdin.buffer:
-        number = int(line[1:])
-        if line.startswith(b"+"):
-            groups.add(number)
+        if line == _IN_ORDER:
+            if not groups:
+                kill_strays(marker)
+                return
+        elif line.startswith(b"+"):
+            groups.add(int(line[1:]))
         else:
-            groups.discard(number)
+            groups.discard(int(line[1:]))
     for group in groups:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(group, signal.SIGKILL)

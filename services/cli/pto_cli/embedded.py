@@ -6,7 +6,6 @@ what a start costs. Invariant: a run that was not accepted leaves neither a run 
 
 import shutil
 from datetime import UTC, datetime
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from pto_cli.host import Host, blob_cache
@@ -14,6 +13,7 @@ from pto_cli.output_dir import OutputDir, open_output_dir
 from pto_cli.prepare import Prepared
 from pto_cli.registry import RunFolder, RunNote, run_folder
 from pto_proto.requests import RunRequested
+from pto_runtime.gc_pause import gc_paused
 
 if TYPE_CHECKING:
     import asyncio
@@ -83,11 +83,9 @@ async def _run(
     known: "list[RunView]",
     stop: "asyncio.Event",
 ) -> int:
-    import asyncio
-
     host.begin()
-    # In a thread, so that the streams are set up meanwhile.
-    await asyncio.to_thread(import_module, "pto_cli.hosting")
+    with gc_paused():
+        await host.load()
     from pto_cli.ending import exit_code, say_end
     from pto_cli.hosting import host as host_run
     from pto_cli.progress import make_progress

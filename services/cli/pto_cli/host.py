@@ -7,6 +7,7 @@ has its own connection and account, and they meet in the log alone.
 
 import os
 import secrets
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,10 +80,10 @@ class Host:
             self._opening = asyncio.create_task(self._open())
 
     async def load(self) -> None:
-        """Import what the services need, in a thread: the streams are set up meanwhile."""
+        """Import what hosting a run needs, in a thread: the streams are set up meanwhile."""
         import asyncio
 
-        await asyncio.to_thread(_serving)
+        await asyncio.to_thread(_load)
 
     async def open(self) -> "Session":
         """A requester's session, when the streams are set up. Raises BusError."""
@@ -160,6 +161,13 @@ class Host:
 def blob_cache() -> Path:
     """The folder of the blobs that all embedded runs share."""
     return state_home() / "blobs"
+
+
+def _load() -> None:
+    # First, because it leaves out what others would bring along.
+    import_module("pto_runtime.logs")
+    _serving()
+    import_module("pto_cli.hosting")
 
 
 def _serving() -> "list[tuple[str, Serve]]":
