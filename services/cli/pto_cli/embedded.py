@@ -84,22 +84,25 @@ async def _run(
     stop: "asyncio.Event",
 ) -> int:
     host.begin()
-    with gc_paused():
-        await host.load()
-    from pto_cli.ending import exit_code, say_end
-    from pto_cli.hosting import host as host_run
-    from pto_cli.progress import make_progress
-
-    options = prepared.options
-    progress = make_progress(json=options.json, quiet=options.quiet, verbose=options.verbose)
     try:
+        with gc_paused():
+            await host.load()
+        from pto_cli.ending import exit_code, say_end
+        from pto_cli.hosting import host as host_run
+        from pto_cli.progress import make_progress
+
+        options = prepared.options
         folder, note, job = await new_run(prepared, request, output)
+        progress = make_progress(json=options.json, quiet=options.quiet, verbose=options.verbose)
         is_loud = options.verbose and not options.json
-        view, end = await host_run(
-            folder, note, job, progress, stop, on_known=known.append, verbose=is_loud, begun=host
-        )  # fmt: skip
+        try:
+            view, end = await host_run(
+                folder, note, job, progress, stop, on_known=known.append, verbose=is_loud, begun=host
+            )  # fmt: skip
+        finally:
+            progress.close()
     finally:
-        progress.close()
+        await host.close()
     if end == "refused":
         undo(folder, output)
     say_end(view, end, output_dir=output.path, json_lines=options.json, quiet=options.quiet)

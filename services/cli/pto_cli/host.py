@@ -87,11 +87,9 @@ class Host:
 
     async def open(self) -> "Session":
         """A requester's session, when the streams are set up. Raises BusError."""
-        import asyncio
-
         self.begin()
         assert self._opening is not None  # noqa: S101 - ``begin`` has just set it
-        return await asyncio.shield(self._opening)
+        return await self._opening
 
     async def _open(self) -> "Session":
         from pto_bus.bootstrap import bootstrap
@@ -137,14 +135,17 @@ class Host:
                 service.result()
 
     async def close(self) -> None:
-        """End the services in order, then the broker."""
+        """End the services in order, then the broker. Harmless when it was closed already."""
         import asyncio
 
         if self._opening is not None:
             self._opening.cancel()
-            await asyncio.gather(self._opening, return_exceptions=True)
+            (session,) = await asyncio.gather(self._opening, return_exceptions=True)
+            if not isinstance(session, BaseException):
+                await session.close()
         if self._stop is not None:
             self._stop.set()
+        if self._services:
             _, late = await asyncio.wait(self._services, timeout=STOP_S)
             for service in late:
                 service.cancel()
