@@ -7,6 +7,7 @@ has its own connection and account, and they meet in the log alone.
 
 import os
 import secrets
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ STOP_S = 10.0
 OTHER_CAPACITY = 4
 """Plans and merges at once: one run needs one of each."""
 
+LOADING_SWITCH_S = 0.0005
+"""How long the thread that imports may keep others waiting: setting up the streams is a dozen short steps."""
 NOT_NEEDED = ("scheduler-2", "archiver")
 """Accounts of a shared broker: a run's own has one scheduler, and its log is removed whole."""
 
@@ -76,6 +79,10 @@ class Host:
         """Begin to set up the streams, in the background."""
         import asyncio
 
+        import pto_bus.bootstrap
+        import pto_bus.mirror
+        import pto_bus.session  # noqa: F401 - here, before ``load`` has its thread take turns with it
+
         if self._opening is None:
             self._opening = asyncio.create_task(self._open())
 
@@ -83,7 +90,12 @@ class Host:
         """Import what hosting a run needs, in a thread: the streams are set up meanwhile."""
         import asyncio
 
-        await asyncio.to_thread(_load)
+        usual = sys.getswitchinterval()
+        sys.setswitchinterval(LOADING_SWITCH_S)
+        try:
+            await asyncio.to_thread(_load)
+        finally:
+            sys.setswitchinterval(usual)
 
     async def open(self) -> "Session":
         """A requester's session, when the streams are set up. Raises BusError."""
