@@ -1,8 +1,9 @@
 """A small process that outlives a dispatcher killed with SIGKILL and ends the tasks it left behind.
 
-Standard library only; run as a program with the mark as its argument. Invariant: it acts only when the pipe from its
-owner closes, which the kernel does however the owner ends, and it kills only processes with the owner's mark. A signal
-on the parent's death would not do: it reaches the shell alone, and is bound to the thread that started it.
+Standard library only; run as a program with the mark as its argument. Invariant: it acts only when its owner says that
+it ends or the pipe from it closes, which the kernel does however the owner ends, and it kills only processes with the
+owner's mark. A signal on the parent's death would not do: it reaches the shell alone, and is bound to the thread that
+started it.
 """
 
 from __future__ import annotations
