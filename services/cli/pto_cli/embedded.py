@@ -13,7 +13,7 @@ from pto_cli.output_dir import OutputDir, open_output_dir
 from pto_cli.prepare import Prepared
 from pto_cli.registry import RunFolder, RunNote, run_folder
 from pto_proto.requests import RunRequested
-from pto_runtime.gc_pause import gc_paused
+from pto_runtime.gc_pause import relax_gc
 
 if TYPE_CHECKING:
     import asyncio
@@ -58,6 +58,7 @@ def undo(folder: RunFolder, output: OutputDir) -> None:
 
 def run_here(prepared: Prepared) -> int:
     """Host the run in this process and show it. Returns the exit code."""
+    relax_gc()  # before all that is imported from here on
     options, request = prepared.options, prepared.request()
     output = open_output_dir(options.output_dir, prepared.name)
     folder = run_folder(request.run)
@@ -85,8 +86,7 @@ async def _run(
 ) -> int:
     host.begin()
     try:
-        with gc_paused():
-            await host.load()
+        await host.load()
         from pto_cli.ending import exit_code, say_end
         from pto_cli.hosting import host as host_run
         from pto_cli.progress import make_progress

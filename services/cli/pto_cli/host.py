@@ -124,8 +124,10 @@ class Host:
         """Start scheduler, planner, local dispatcher and consolidator; they find by themselves what there is to do."""
         import asyncio
 
+        from pto_runtime.gc_pause import relax_gc
         from pto_runtime.settings import Settings
 
+        relax_gc()
         self._stop = asyncio.Event()
         for user, serve in _serving():
             settings = Settings(
