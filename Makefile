@@ -27,7 +27,7 @@ help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 12
 
 setup: $(STAMP) ## make .venv with the pinned requirements and the commands in it
-	@:
+	@$(BIN)/python -m compileall -q proto libs services # where PYTHONDONTWRITEBYTECODE is set, each start would do it again
 
 $(STAMP): requirements-dev.txt pyproject.toml
 	@python=""; \

@@ -71,7 +71,8 @@ class Sizes:
 
 
 def streams(sizes: Sizes) -> list[dict[str, Any]]:
-    """The streams' configurations as the broker's API takes them, in the order in which they are made.
+    """The streams' configurations as the broker's API takes them, in the order in which they are made: the log, then
+    its mirror, because the server lets a new mirror wait for a tenth of a second before it fills it.
 
     The log may be purged by permission only (the archiver's), because ``deny_purge`` could never be taken back. The
     server makes the mirror answer direct gets of the log, late as a mirror is (it forces ``mirror_direct``): whoever
@@ -84,6 +85,11 @@ def streams(sizes: Sizes) -> list[dict[str, Any]]:
         {
             **durable, "name": LOG_STREAM, "subjects": LOG_SUBJECTS, "max_bytes": sizes.log_bytes, "deny_delete": True,
             "deny_purge": False, "allow_atomic": True, "duplicate_window": limits.DUPLICATE_WINDOW_S * _NS,
+        },
+        {
+            **durable, "name": VIEW_STREAM, "mirror": {"name": LOG_STREAM},
+            "discard": "old", "max_consumers": limits.VIEW_CONSUMERS,
+            "consumer_limits": {"inactive_threshold": limits.VIEW_IDLE_S * _NS},
         },
         {
             **durable, "name": REQUEST_STREAM, "subjects": REQUEST_SUBJECTS, "max_bytes": sizes.request_bytes,
@@ -99,11 +105,6 @@ def streams(sizes: Sizes) -> list[dict[str, Any]]:
             **common, "name": LEASE_STREAM, "subjects": LEASE_SUBJECTS, "discard": "old",
             "allow_direct": True, "max_bytes": limits.LEASE_BYTES, "max_msgs_per_subject": 1,
             "max_age": int(LEASE_S * _NS), "duplicate_window": int(LEASE_S * _NS),
-        },
-        {
-            **durable, "name": VIEW_STREAM, "mirror": {"name": LOG_STREAM},
-            "discard": "old", "max_consumers": limits.VIEW_CONSUMERS,
-            "consumer_limits": {"inactive_threshold": limits.VIEW_IDLE_S * _NS},
         },
     ]  # fmt: skip
 

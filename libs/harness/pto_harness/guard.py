@@ -1,8 +1,9 @@
 """A small process that outlives a dispatcher killed with SIGKILL and ends the tasks it left behind.
 
-Standard library only; run as a program with the mark as its argument. Invariant: it acts only when the pipe from its
-owner closes, which the kernel does however the owner ends, and it kills only processes with the owner's mark. A signal
-on the parent's death would not do: it reaches the shell alone, and is bound to the thread that started it.
+Standard library only; run as a program with the mark as its argument. Invariant: it acts only when its owner says that
+it ends or the pipe from it closes, which the kernel does however the owner ends, and it kills only processes with the
+owner's mark. A signal on the parent's death would not do: it reaches the shell alone, and is bound to the thread that
+started it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ if __package__ in (None, ""):
 
 from pto_harness.limits import GUARD_PASSES, GUARD_PAUSE_S
 from pto_harness.strays import kill_strays
+
+_IN_ORDER = b"end\n"
+"""The owner has started nothing that has not ended: one look is enough, nobody is between fork and exec."""
 
 
 class Guard:
@@ -51,7 +55,8 @@ class Guard:
                 os.write(self._process.stdin.fileno(), line)
 
     def close(self) -> None:
-        """End the guard; it looks once more for what is left."""
+        """End the guard, when all commands have ended; it looks once more for what is left."""
+        self._tell(_IN_ORDER)
         if self._process.stdin is not None:
             self._process.stdin.close()
         self._process.wait()
@@ -61,11 +66,14 @@ def watch(marker: str) -> None:
     """Wait for the end of the owner, then end its groups and everything that has its mark."""
     groups: set[int] = set()
     for line in sys.stdin.buffer:
-        number = int(line[1:])
-        if line.startswith(b"+"):
-            groups.add(number)
+        if line == _IN_ORDER:
+            if not groups:
+                kill_strays(marker)
+                return
+        elif line.startswith(b"+"):
+            groups.add(int(line[1:]))
         else:
-            groups.discard(number)
+            groups.discard(int(line[1:]))
     for group in groups:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(group, signal.SIGKILL)

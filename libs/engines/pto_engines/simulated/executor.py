@@ -1,18 +1,14 @@
 """The executing half of the simulated engine.
 
-It imports the standard library only (TaskSpec is a type here). Invariant: a task writes only the paths that its spec
-lists, inside the workspace, and the same task always writes the same bytes over the same ancestors.
+It imports the standard library only (TaskSpec is a type here), and the catalogue when the first task is done.
+Invariant: a task writes only the paths that its spec lists, inside the workspace, and the same task always writes the
+same bytes over the same ancestors.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from pto_engines.simulated.blueprint import draw
-from pto_engines.simulated.reference import module_table, reference
-from pto_engines.simulated.rendering import project_variables, render
-from pto_engines.simulated.unknown import write_unknown
 
 if TYPE_CHECKING:
     from pto_proto.plans import TaskSpec
@@ -28,6 +24,11 @@ class SimulatedExecutor:
 
     def execute(self, requirement: str, spec: TaskSpec, workspace: Path) -> None:
         """Write the task's files. A task of somebody else's plan gets a stand-in for each of its outputs."""
+        from pto_engines.simulated.blueprint import draw
+        from pto_engines.simulated.reference import module_table, reference
+        from pto_engines.simulated.rendering import project_variables, render
+        from pto_engines.simulated.unknown import write_unknown
+
         blueprint = draw(requirement)
         task = blueprint.task(spec.id)
         if task is None or task.paths != spec.outputs:
