@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from tests.chaos.asking import Requester, Watcher
 from tests.chaos.plans import noop_plan
@@ -22,31 +21,12 @@ from pto_proto.ids import RunId
 from pto_proto.subjects import run_filter
 
 from .scaling_broker import TICKS_PER_S, child_named, cpu_s
+from .scaling_model import Measured
 
 CAPACITY = 1_000
 """Of the dispatcher."""
 REPEATS = 3
 PATIENCE_S = 120.0
-
-
-class Measured(NamedTuple):
-    """One run of null tasks."""
-
-    executors: int
-    tasks: int
-    rate: float
-    """Tasks per second between the first order and the last end."""
-    scheduler_us: float
-    dispatcher_us: float
-    broker_us: float
-    others_us: float
-    """CPU per task of the whole processes, from before the request to the end of the run; the others are planner,
-    consolidator and the requester that looks on.
-    """
-    other_cores: float
-    """Cores that processes outside the measurement used meanwhile."""
-    task_bytes: float
-    """Of the log per task, the whole run taken together."""
 
 
 async def measure(points: Sequence[tuple[int, int]]) -> list[Measured]:
@@ -82,6 +62,7 @@ async def _run(site: Site, requester: Requester, watcher: Watcher, executors: in
     pids |= {"broker": child_named("nats-server"), "requester": os.getpid()}
     run = f"run-{time.time_ns()}"
     before, all_before, began = {name: cpu_s(pid) for name, pid in pids.items()}, _all_cpu_s(), time.perf_counter()
+    stored_before = _stored_bytes(site)
     await requester.run(run, noop_plan(tasks, 1), executors=executors)
     await watcher.until_finished(run, timeout_s=PATIENCE_S)
     own = {name: cpu_s(pid) - before[name] for name, pid in pids.items()}
@@ -101,7 +82,12 @@ async def _run(site: Site, requester: Requester, watcher: Watcher, executors: in
     size = sum(len(record.data) for record in records) / tasks
     scheduler, dispatcher, broker = (spent.pop(name) for name in (SCHEDULER.name, DISPATCHER.name, "broker"))
     others = sum(spent.values())
-    return Measured(executors, tasks, tasks / seconds, scheduler, dispatcher, broker, others, other_cores, size)
+    disk = max(0, _stored_bytes(site) - stored_before) / tasks
+    return Measured(executors, tasks, tasks / seconds, scheduler, dispatcher, broker, others, other_cores, size, disk)
+
+
+def _stored_bytes(site: Site) -> int:
+    return sum(path.stat().st_size for path in (site.folder / "store").rglob("*.blk"))
 
 
 def _all_cpu_s() -> float:

@@ -6,6 +6,7 @@ fetch files or to start processes is part of the task's length here.
 """
 
 import random
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
@@ -74,6 +75,28 @@ class Found(NamedTuple):
     dispatcher: float
     """Shares of the time that these are busy; of dispatchers the busiest."""
     tasks_per_tick: float
+
+
+class Measured(NamedTuple):
+    """One real run of null tasks, to compare with."""
+
+    executors: int
+    tasks: int
+    rate: float
+    """Tasks per second between the first order and the last end."""
+    scheduler_us: float
+    dispatcher_us: float
+    broker_us: float
+    others_us: float
+    """CPU per task of the whole processes, from before the request to the end of the run; the others are planner,
+    consolidator and the requester that looks on.
+    """
+    other_cores: float
+    """Cores that processes outside the measurement used meanwhile."""
+    task_bytes: float
+    """Of the log per task, the whole run taken together."""
+    disk_bytes: float
+    """That the broker's store grew by per task: log and mirror, compressed as far as blocks were full."""
 
 
 def simulate(site: Site, cost: Cost, task_s: float, tasks: int, seed: int = 1) -> Found:
@@ -174,8 +197,9 @@ class _Simulation:
             then()
         assert self._finished == self._all, "the model lost tasks"
         # The first and the last tenth fill and empty the nodes; what lies between is the steady rate.
-        low, high = self._all // 10, self._all * 9 // 10
-        rate = (high - low) / max(1e-9, self._done_at[high - 1] - self._done_at[low])
+        start, end = self._done_at[self._all // 10], self._done_at[self._all * 9 // 10]
+        between = bisect_right(self._done_at, end) - bisect_right(self._done_at, start)
+        rate = between / max(1e-9, end - start)
         dispatchers = [one.process.busy_s for lane in self._lanes for one in lane]
         return Found(
             self._now, rate * self._site.logs, min(1.0, rate * self._task_s / self._slots), self._scheduler.busy_s / self._now,

@@ -10,15 +10,14 @@ import pytest
 from .scaling import rest_of, without_batches
 from .scaling_broker import Bus, Way, Wire, _solve
 from .scaling_costs import LARGE, SMALL, Line, Pure, Rig, Stages, _dispatcher, line, reports
-from .scaling_measured import Measured
-from .scaling_model import Cost, Rest, Site, simulate
+from .scaling_model import Cost, Measured, Rest, Site, simulate
 
 FREE = Wire(0, 0, 0, 0)
 PURE = Pure(
     scheduler=Line(1000, 0), open_us=0, stages=Stages(0, 0, 0, 0), dispatcher=Line(2000, 0), foreign=Line(0, 0),
     task_bytes=500, single_bytes=500, memory_bytes=0,
 )  # fmt: skip
-COST = Cost(PURE, Bus(server=Wire(3000, 0, 0, 0), client=FREE, wait=Wire(3000, 0, 0, 0), disk_bytes_per_log_byte=1))
+COST = Cost(PURE, Bus(server=Wire(3000, 0, 0, 0), client=FREE, wait=Wire(3000, 0, 0, 0)))
 """1 ms for a tick, 2 ms for a dispatcher's batch, 3 ms for every write."""
 
 
@@ -70,7 +69,7 @@ def test_more_logs_carry_more_and_dear_batches_less() -> None:
 def test_the_rest_of_a_process_is_what_its_pieces_do_not_explain() -> None:
     run = Measured(
         executors=100, tasks=10_000, rate=0, scheduler_us=10 + 7, broker_us=2 * 30 + 8, dispatcher_us=20 + 9, others_us=0,
-        other_cores=0, task_bytes=0,
+        other_cores=0, task_bytes=0, disk_bytes=0,
     )  # fmt: skip
     assert rest_of(COST, run) == pytest.approx((7, 8, 9), abs=0.5)
 
