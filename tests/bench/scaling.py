@@ -68,7 +68,7 @@ def rest_of(cost: Cost, run: Measured) -> Rest:
 
 
 def _site_of(run: Measured) -> Site:
-    return Site(run.executors, cores=CORES, others_us=run.others_us)
+    return Site(run.executors, cores=CORES, is_one_run=True, others_us=run.others_us)
 
 
 def without_batches(cost: Cost) -> Cost:

@@ -18,6 +18,7 @@ import structlog
 from pto_core.coalesce import Message, coalesce
 from pto_core.decide import Decision, decide
 from pto_core.fold import evolve
+from pto_core.own_events import OwnEvents
 from pto_core.state import State
 from pto_dispatch.dispatcher import Dispatcher
 from pto_dispatch.orders import OpenOrders
@@ -123,6 +124,7 @@ class Rig:
 
     def __init__(self, tasks: int, executors: int) -> None:
         self.state = State()
+        self._own = OwnEvents()
         self.spent = dict.fromkeys(Stages._fields, 0.0)
         specs = _specs(tasks)
         request = RunRequested(run=RUN, name="scaling", max_executors=executors)
@@ -148,7 +150,7 @@ class Rig:
     def read(self, messages: Sequence[Message]) -> None:
         """Decode and fold, as the scheduler does with all that it reads."""
         began = time.process_time()
-        events = [decode_event(message.data) for message in messages]
+        events = [self._own.read(message.data) for message in messages]
         between = time.process_time()
         for event in events:
             evolve(self.state, self.state.seq + 1, event)
@@ -163,9 +165,17 @@ class Rig:
         between = time.process_time()
         messages = coalesce(decisions, prefix="1.1", source="scheduler/scheduler")
         self.spent["decide"] += between - began
+        self._own.wrote(messages)
         self.spent["encode"] += time.process_time() - between
         self.read(messages)
         return [entry for _, _, entry in decisions if isinstance(entry, ev.TaskReady)]
+
+    def hand_out_all(self) -> list[ev.TaskReady]:
+        """As many ticks as it takes until nothing more fits."""
+        found: list[ev.TaskReady] = []
+        while more := self.hand_out():
+            found += more
+        return found
 
 
 def reports(orders: Sequence[ev.TaskReady]) -> list[Message]:
@@ -185,7 +195,7 @@ def _reports(orders: Sequence[ev.TaskReady]) -> Iterator[Decision]:
 def _scheduler(per_tick: int, is_out: int) -> tuple[float, Stages]:
     """(microseconds per tick, per task and stage): in every tick so many tasks end and as many start."""
     rig = Rig(is_out + per_tick * (TICKS + 2), is_out)
-    out = rig.hand_out()
+    out = rig.hand_out_all()
     rig.spent = dict.fromkeys(Stages._fields, 0.0)
     gc.collect()
     with gc_paused():
@@ -204,7 +214,7 @@ def _scheduler(per_tick: int, is_out: int) -> tuple[float, Stages]:
 def _batches(size: int) -> list[Message]:
     """One event of so many orders for ``HOST`` per tick."""
     rig = Rig(size * TICKS, size * TICKS)
-    ready = rig.hand_out()
+    ready = rig.hand_out_all()
     return [
         message
         for tick in range(TICKS)
@@ -261,7 +271,7 @@ async def _dispatcher(size: int) -> float:
 
 def _foreign(size: int) -> float:
     """Microseconds per batch of another instance's orders: read with the reports about them."""
-    batches = [(message, reports(message.entries)) for message in _batches(size)]
+    batches = [(message, reports(message.event.entries)) for message in _batches(size)]
     known = OpenOrders(InstanceId("other"))
     gc.collect()
     with gc_paused():

@@ -13,6 +13,8 @@ from heapq import heappop, heappush
 from typing import NamedTuple
 
 from pto_core.limits import MAX_HAND_OUT
+from pto_dispatch.dispatcher import MAX_REPORTS
+from pto_ports.event_log import MAX_EACH
 from pto_proto.envelope import MAX_ENTRIES
 
 from .scaling_broker import Bus, Wire
@@ -20,7 +22,6 @@ from .scaling_costs import Pure
 
 US = 1e-6
 KB = 1000
-MAX_REPORTS = 2_000
 ORDER_SHARE = 0.5
 """Of a task's bytes in the log that its order has; its start and end share the rest."""
 
@@ -36,6 +37,8 @@ class Site(NamedTuple):
     cores: int = 0
     """On which everything runs together; 0: every service has a core of its own."""
     replicas: int = 1
+    is_one_run: bool = False
+    """Whether all tasks are of one run: its orders go out one event at a time."""
     others_us: float = 0.0
     """CPU per task that others take on the shared cores: who looks on, who plans."""
     logs: int = 1
@@ -182,6 +185,7 @@ class _Simulation:
             for _ in range(max(1, site.lanes // site.logs))
         ]
         self._slots = site.nodes // site.logs
+        self._most = MAX_ENTRIES if site.is_one_run else MAX_HAND_OUT
         self._all = self._left = tasks
         self._out = 0
         self._ended = self._news = 0
@@ -214,7 +218,7 @@ class _Simulation:
 
     def _tick(self) -> None:
         """Take what was reported, hand out what fits, write it, read it back."""
-        ready = min(self._left, self._slots - self._out + self._ended, MAX_HAND_OUT)
+        ready = min(self._left, self._slots - self._out + self._ended, self._most)
         if self._is_ticking or (not ready and not self._news):
             return
         self._is_ticking = True
@@ -263,14 +267,16 @@ class _Simulation:
 
     # --- the broker ---
 
-    def _append(self, messages: float, kilobytes: float, tasks: int, then: Callable[[], None]) -> None:
+    def _append(self, messages: float, kilobytes: float, tasks: int, then: Callable[[], None], parts: int = 1) -> None:
         further = self._site.replicas - 1
         bus = self._cost.bus
-        micros = (bus.server.of(messages, kilobytes) + self._cost.rest.broker_us * tasks) * (
+        micros = (parts * bus.server.of(messages / parts, kilobytes / parts) + self._cost.rest.broker_us * tasks) * (
             1 + self._cost.replica_cpu * further
         )
         # What the broker computes is part of what an append waits for; the rest is the disk and the way.
-        wait = _rest(bus.wait, bus.server, messages, kilobytes) + (self._cost.replica_wait_us if further else 0.0)
+        wait = parts * _rest(bus.wait, bus.server, messages / parts, kilobytes / parts) + (
+            self._cost.replica_wait_us if further else 0.0
+        )
         self._broker.work(micros, lambda: self.after(wait * US, then))
 
     # --- dispatchers ---
@@ -330,8 +336,13 @@ class _Simulation:
             self._tick()
             self._report(one)
 
-        client = self._cost.bus.client.of(messages, kilobytes) / 2
-        one.process.work(client, lambda: self._append(messages, kilobytes, ends, stored))
+        # A few are stored each by itself, more of them as one batch.
+        parts = messages if messages <= MAX_EACH else 1
+
+        def sent() -> None:
+            self._append(messages, kilobytes, ends, stored, parts)
+
+        one.process.work(parts * self._cost.bus.client.of(messages / parts, kilobytes / parts) / 2, sent)
 
 
 def _rest(wait: Wire, server: Wire, messages: float, kilobytes: float) -> float:

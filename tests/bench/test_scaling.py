@@ -21,9 +21,9 @@ COST = Cost(PURE, Bus(server=Wire(3000, 0, 0, 0), client=FREE, wait=Wire(3000, 0
 """1 ms for a tick, 2 ms for a dispatcher's batch, 3 ms for every write."""
 
 
-def test_a_chain_pays_everything_once_per_task() -> None:
+def test_a_chain_pays_for_every_step_and_for_both_reports() -> None:
     found = simulate(Site(1), COST, 0.0, 100)
-    assert found.rate == pytest.approx(1 / (0.001 + 0.003 + 0.002 + 0.003))
+    assert found.rate == pytest.approx(1 / (0.001 + 0.003 + 0.002 + 2 * 0.003))
     assert found.tasks_per_tick == 1
 
 
@@ -34,11 +34,11 @@ def test_a_whole_wave_costs_what_one_task_costs() -> None:
 
 
 def test_a_core_is_never_busier_than_it_can_be() -> None:
-    dear = COST._replace(rest=Rest(broker_us=100))
-    found = simulate(Site(1_000), dear, 0.0, 50_000)
-    assert found.rate <= 1e6 / 100
+    dear = COST._replace(rest=Rest(broker_us=1_000))
+    found = simulate(Site(1_000), dear, 0.0, 20_000)
+    assert found.rate <= 1_000
     assert found.broker <= 1
-    assert found.rate >= 0.8e6 / 100, "nothing else is dear, so the broker should be the limit"
+    assert found.rate >= 800, "nothing else is dear, so the broker should be the limit"
 
 
 def test_shared_cores_are_slower_than_own_ones() -> None:
@@ -68,7 +68,7 @@ def test_more_logs_carry_more_and_dear_batches_less() -> None:
 
 def test_the_rest_of_a_process_is_what_its_pieces_do_not_explain() -> None:
     run = Measured(
-        executors=100, tasks=10_000, rate=0, scheduler_us=10 + 7, broker_us=2 * 30 + 8, dispatcher_us=20 + 9, others_us=0,
+        executors=100, tasks=10_000, rate=0, scheduler_us=10 + 7, broker_us=3 * 30 + 8, dispatcher_us=20 + 9, others_us=0,
         other_cores=0, task_bytes=0, disk_bytes=0,
     )  # fmt: skip
     assert rest_of(COST, run) == pytest.approx((7, 8, 9), abs=0.5)
