@@ -30,12 +30,10 @@ SITES = {
     "one lane, 3 servers": Site(NODES, replicas=3),
     "20 lanes of 500 nodes, 3 servers": Site(NODES, lanes=20, replicas=3),
     "200 lanes of 50 nodes, 3 servers": Site(NODES, lanes=200, replicas=3),
+    "20 lanes, 3 servers, reports collected for 50 ms": Site(NODES, lanes=20, replicas=3, collect_s=0.05),
     "one lane shared by 20 dispatchers, 3 servers": Site(NODES, per_lane=20, replicas=3),
     "4 logs with 5 lanes each, 3 servers": Site(NODES, lanes=20, replicas=3, logs=4),
 }
-
-
-IF_BATCHES_WERE_FREE = ("20 lanes of 500 nodes, 3 servers", "4 logs with 5 lanes each, 3 servers")
 
 
 class Checked(NamedTuple):
@@ -69,18 +67,6 @@ def rest_of(cost: Cost, run: Measured) -> Rest:
 
 def _site_of(run: Measured) -> Site:
     return Site(run.executors, cores=CORES, is_one_run=True, others_us=run.others_us)
-
-
-def without_batches(cost: Cost) -> Cost:
-    """If several messages of one write cost no more than their share of one: nothing fixed for an atomic batch."""
-    bus = cost.bus
-    return cost._replace(
-        bus=bus._replace(
-            server=bus.server._replace(batch_us=0.0),
-            client=bus.client._replace(batch_us=0.0),
-            wait=bus.wait._replace(batch_us=0.0),
-        )
-    )
 
 
 def costs_table(cost: Cost, run: Measured) -> list[str]:
@@ -125,12 +111,9 @@ def sites_table(cost: Cost) -> list[str]:
         "| Site | Task length | Tasks/s | Nodes busy | Scheduler | Broker | Busiest dispatcher | Tasks per tick |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    plain = without_batches(cost)
-    cases = [(name, site, cost) for name, site in SITES.items()]
-    cases += [(f"{name}, batches free", SITES[name], plain) for name in IF_BATCHES_WERE_FREE]
-    for name, site, own in cases:
+    for name, site in SITES.items():
         for length_s in LENGTHS_S:
-            found = simulate(site, own, length_s, ROUNDS * NODES // site.logs)
+            found = simulate(site, cost, length_s, ROUNDS * NODES // site.logs)
             busy = f"{found.busy:.1%}" if length_s else "-"
             lines.append(
                 f"| {name} | {f'{length_s:g} s' if length_s else 'null'} | {found.rate:,.0f} | {busy} | {found.scheduler:.0%} | "

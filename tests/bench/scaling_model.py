@@ -39,6 +39,8 @@ class Site(NamedTuple):
     replicas: int = 1
     is_one_run: bool = False
     """Whether all tasks are of one run: its orders go out one event at a time."""
+    collect_s: float = 0.0
+    """That a dispatcher waits for more to report before it writes; the product does not wait."""
     others_us: float = 0.0
     """CPU per task that others take on the shared cores: who looks on, who plans."""
     logs: int = 1
@@ -320,6 +322,9 @@ class _Simulation:
         if one.is_writing or not one.starts + one.ends:
             return
         one.is_writing = True
+        self.after(self._site.collect_s, lambda: self._write_reports(one))
+
+    def _write_reports(self, one: _Dispatcher) -> None:
         starts, ends = min(one.starts, MAX_REPORTS // 2), min(one.ends, MAX_REPORTS // 2)
         one.starts -= starts
         one.ends -= ends

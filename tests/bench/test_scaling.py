@@ -7,7 +7,7 @@ import asyncio
 
 import pytest
 
-from .scaling import rest_of, without_batches
+from .scaling import rest_of
 from .scaling_broker import Bus, Way, Wire, _solve
 from .scaling_costs import LARGE, SMALL, Line, Pure, Rig, Stages, _dispatcher, line, reports
 from .scaling_model import Cost, Measured, Rest, Site, simulate
@@ -59,11 +59,17 @@ def test_the_same_seed_gives_the_same_figures(site: Site, length_s: float) -> No
 
 
 def test_more_logs_carry_more_and_dear_batches_less() -> None:
-    bus = COST.bus._replace(server=Wire(500, 3000, 0, 0), wait=Wire(500, 3000, 0, 0))
-    cost = COST._replace(bus=bus)
-    one, four = (simulate(Site(400, lanes=8, logs=logs), cost, 0.0, 8_000 // logs).rate for logs in (1, 4))
+    dear = COST._replace(bus=COST.bus._replace(server=Wire(500, 30_000, 0, 0), wait=Wire(500, 30_000, 0, 0)))
+    cheap = COST._replace(bus=COST.bus._replace(server=Wire(500, 0, 0, 0), wait=Wire(500, 0, 0, 0)))
+    one, four = (simulate(Site(400, lanes=8, logs=logs), cheap, 0.0, 8_000 // logs).rate for logs in (1, 4))
     assert four > 2 * one
-    assert simulate(Site(400, lanes=8), without_batches(cost), 0.0, 8_000).rate > one
+    assert simulate(Site(400, lanes=8), dear, 0.0, 8_000).rate < one / 2
+
+
+def test_collecting_reports_spares_the_broker_and_costs_time() -> None:
+    at_once, later = (simulate(Site(100, collect_s=wait_s), COST, 1.0, 2_000) for wait_s in (0.0, 0.05))
+    assert later.broker < at_once.broker
+    assert 0 < 100 / later.rate - 100 / at_once.rate < 0.06
 
 
 def test_the_rest_of_a_process_is_what_its_pieces_do_not_explain() -> None:
