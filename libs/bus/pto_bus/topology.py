@@ -120,13 +120,17 @@ def lane_reader_name(user: str) -> str:
 
 
 def consumers(accounts: list[Account]) -> list[tuple[str, dict[str, Any]]]:
-    """(stream, configuration) of the consumers that services bind to. They acknowledge nothing; readers reset them."""
+    """(stream, configuration) of the consumers that services bind to. They acknowledge nothing; readers reset them.
+
+    Who has a lane reads its lane, everybody else the whole log: each consumer costs the broker something per message.
+    """
     found: list[tuple[str, dict[str, Any]]] = []
     for account in accounts:
         if account.role not in _SERVICES:
             continue
-        found.append((LOG_STREAM, _consumer(reader_name(account.user))))
-        if account.lane is not None:
+        if account.lane is None:
+            found.append((LOG_STREAM, _consumer(reader_name(account.user))))
+        else:
             found.append((LOG_STREAM, _consumer(lane_reader_name(account.user), lane_filter(account.lane))))
         if account.role == "scheduler":
             found.append((REQUEST_STREAM, _consumer(reader_name(account.user))))
