@@ -18,7 +18,7 @@ from pto_memory import MemoryBlobStore, MemoryEventLog, MemoryLease, MemoryLease
 from pto_ports.event_log import Fence, LogUnavailable, NotSettled, Outgoing, Recorded
 from pto_proto.ids import Digest
 from pto_proto.live import Heartbeat
-from pto_proto.subjects import subject_filter
+from pto_proto.subjects import HEARTBEATS, subject_filter
 
 from .loop import Life, LoopClock, SimLoop
 from .roughness import Network
@@ -321,8 +321,9 @@ class FaultyChannel:
         wire = self._wire
 
         def take_in(subject: str, data: bytes) -> None:
-            beat = _beats.decode(data)
-            wire.life.hearing.hear((beat.lane, beat.instance, beat.incarnation), wire.loop.time())
+            if known_filter(HEARTBEATS)(subject):
+                beat = _beats.decode(data)
+                wire.life.hearing.hear((beat.lane, beat.instance, beat.incarnation), wire.loop.time())
             on_line(subject, data)
 
         def deliver(subject: str, data: bytes) -> None:

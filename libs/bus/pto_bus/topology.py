@@ -23,6 +23,7 @@ from pto_proto.subjects import (
     LOG_SUBJECTS,
     REQUEST_STREAM,
     REQUEST_SUBJECTS,
+    ROLL_CALLS,
     SCHEDULER_LEASE,
     STATE_SUBJECT,
     VIEW_STREAM,
@@ -179,7 +180,7 @@ def _scheduler_rules(account: Account) -> tuple[list[str], list[str]]:
     publish, subscribe = _service_rules(account)
     publish += writer_subjects(WRITERS["scheduler"], None)
     publish += [*_looks_at(REQUEST_STREAM), *_binds(REQUEST_STREAM, reader_name(account.user))]
-    publish += [*_looks_at(LEASE_STREAM), SCHEDULER_LEASE, STATE_SUBJECT]
+    publish += [*_looks_at(LEASE_STREAM), SCHEDULER_LEASE, STATE_SUBJECT, ROLL_CALLS]
     return publish, subscribe
 
 

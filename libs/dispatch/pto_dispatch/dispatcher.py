@@ -119,6 +119,7 @@ class Dispatcher:
             before = dict(self._orders.open)
             await self._announce(reader)
             on_up()
+            await self._heartbeat.open()
             beating = asyncio.create_task(self._heartbeat.beat())
             writer = asyncio.create_task(self._write_reports())
             for order in before.values():
@@ -129,6 +130,7 @@ class Dispatcher:
         finally:
             if beating is not None:
                 beating.cancel()
+            await self._heartbeat.close()
             await self._backend.close()
             await self._flush(writer, is_leaving=stop.is_set())
             await reader.close()

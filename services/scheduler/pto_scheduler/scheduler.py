@@ -157,6 +157,7 @@ class Scheduler:
         keeper = asyncio.create_task(self._leadership.keep(self.state))
         keeper.add_done_callback(lambda _: self._wake.set())
         try:
+            await self._leadership.call_roll(self.state)
             await self._start_epoch()
             self.state.touched.update(self.state.active)
             await self._intake.open(self.state.request_seq, self._wake)
