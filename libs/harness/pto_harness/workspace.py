@@ -37,8 +37,17 @@ class Workspace:
         self.refused: list[str] = []
         """Names that were not taken, with the reason."""
         self._baseline: dict[str, tuple[tuple[int, int, int], int, str]] = {}
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing in it at all; cheap."""
+        with os.scandir(self.folder) as entries:
+            return next(entries, None) is None
 
     def fill(self, files: Iterable[dict[str, Any]]) -> None:
         """Write each ``{"path", "mode", "bundle", "member"}`` or ``{"path", "mode", "source"}``. Raises
