@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pto_harness.limits import DRAIN_S, GRACE_S, READ_BYTES
 from pto_harness.poller import Poller
-from pto_harness.spawn import spawn
+from pto_harness.spawn import prepare
 from pto_harness.strays import kill_strays
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def run_command(
 
 
 class Process:
-    """One command in the hands of a Poller; all but its start happens in the Poller's thread."""
+    """One command in the hands of a Poller, called in the Poller's thread only."""
 
     def __init__(
         self,
@@ -100,6 +100,8 @@ class Process:
         self._pid = 0
         self._pidfd = -1
         self._pipes: dict[int, str] = {}
+        self._ends: list[int] = []
+        """The process's own ends of the pipes."""
         self._timer: Timer | None = None
         """The next thing that time brings: the limit, the end of the grace, the end of the draining."""
         self._why = "exited"
@@ -110,7 +112,25 @@ class Process:
 
     def start(self) -> None:
         """Have it started; ``then`` is called once with Ended, or with why it could not be started or watched."""
-        self._poller.aside(self._spawn, self._started, is_start=True)
+        command, ends = self._command, self._ends
+        try:
+            for name in ("stdout", "stderr"):
+                out, into = os.pipe()
+                os.set_blocking(out, False)
+                self._pipes[out] = name
+                ends.append(into)
+            spawn = prepare(command.argv(), command.cwd, command.env, *ends)
+        except Exception as error:
+            self._started(None, error)
+        else:
+            self._poller.aside(partial(self._spawn, spawn), self._started, is_start=True)
+
+    def _spawn(self, spawn: Callable[[], int]) -> int:
+        """In another thread, if the Poller has some: blocks until the program is loaded."""
+        pid = spawn()
+        if self._guard is not None:
+            self._guard.add(pid)
+        return pid
 
     def abandon(self) -> None:
         """End it at once, without calling ``then``."""
@@ -119,33 +139,15 @@ class Process:
             self._signal(signal.SIGKILL)
             self._reap()
 
-    # --- the start, in another thread ---
-
-    def _spawn(self) -> None:
-        ends: list[int] = []
-        try:
-            for name in ("stdout", "stderr"):
-                out, into = os.pipe()
-                os.set_blocking(out, False)
-                self._pipes[out] = name
-                ends.append(into)
-            self._pid = spawn(self._command.argv(), self._command.cwd, self._command.env, *ends)
-        except BaseException:
+    def _started(self, pid: int | None, error: BaseException | None) -> None:
+        for into in self._ends:
+            os.close(into)
+        if pid is None:
             self._close()
-            raise
-        finally:
-            for into in ends:
-                os.close(into)
-        if self._guard is not None:
-            self._guard.add(self._pid)
-        self._pidfd = _open_pidfd(self._pid)
-
-    # --- from here on in the Poller's thread ---
-
-    def _started(self, _: None, error: BaseException | None) -> None:
-        if error is not None:
             self._then(None, error)
             return
+        self._pid = pid
+        self._pidfd = _open_pidfd(pid)
         for pipe in self._pipes:
             self._poller.watch(pipe, partial(self._read, pipe))
         if self._pidfd >= 0:
@@ -222,7 +224,6 @@ class Process:
     def _finish(self) -> None:
         self._cancel.listen(None)
         self._set_timer(0.0, None)
-        self._signal(signal.SIGKILL)
         status = self._reap()
         code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
         if self._error is not None:

@@ -180,9 +180,9 @@ class _Attempt:
                 yield partial(workspace.fill, files)
             exit_code = yield from self._work(workspace, work)
             if workspace.is_empty:
-                result = self._take(workspace)
+                result = self._take([], list(task.get("outputs", ())))
             else:
-                result = yield partial(self._take, workspace)
+                result = yield partial(self._search, workspace)
         except WorkspaceError as error:
             raise _Failed("infra", str(error)) from error
         except OSError as error:
@@ -233,17 +233,17 @@ class _Attempt:
             limit = self._task["time_limit_s"]
             raise _Failed("timeout", f"the work was given up at the time limit of {limit:g} s")
 
-    def _take(self, workspace: Workspace) -> dict[str, Any]:
+    def _search(self, workspace: Workspace) -> dict[str, Any]:
         declared = list(self._task.get("outputs", ()))
-        if declared:
-            paths, missing = workspace.matching(declared)
-            if missing:
-                names = ", ".join(repr(pattern) for pattern in missing)
-                hint = "Check the path in the plan and where the command writes; outputs are relative to the workspace."
-                raise _Failed("task", f"declared output {names} is missing", hint)
-        else:
-            paths = workspace.changed()
-        return write_bundle(workspace.folder, paths, Path(self._task["out"])) if paths else {"files": 0}
+        paths, missing = workspace.matching(declared) if declared else (workspace.changed(), [])
+        return self._take(paths, missing, workspace.folder)
+
+    def _take(self, paths: list[str], missing: list[str], folder: Path | None = None) -> dict[str, Any]:
+        if missing:
+            names = ", ".join(repr(pattern) for pattern in missing)
+            hint = "Check the path in the plan and where the command writes; outputs are relative to the workspace."
+            raise _Failed("task", f"declared output {names} is missing", hint)
+        return write_bundle(folder, paths, Path(self._task["out"])) if folder and paths else {"files": 0}
 
     def _check(self, workspace: Workspace, check: str) -> Steps[None]:
         self._log.note(f"check: {check}")

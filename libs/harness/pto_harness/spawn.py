@@ -11,9 +11,9 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import signal
 import subprocess
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any
 
 OPAQUE_BYTES = 1024
@@ -21,58 +21,68 @@ OPAQUE_BYTES = 1024
 SET_SIGNALS = 0x04
 NEW_SESSION = 0x80
 """Flags of glibc."""
-DEFAULTED = (signal.SIGPIPE, signal.SIGXFSZ)
-"""Python ignores these two, and a program would inherit that."""
 FIRST_OTHER = 3
 """The first descriptor after the standard streams."""
 
 
-def spawn(argv: list[str], cwd: str, env: dict[str, str], stdout: int, stderr: int) -> int:
-    """Start it and return the process id, which the caller must wait for. Raises OSError, ValueError."""
+def prepare(argv: list[str], cwd: str, env: dict[str, str], stdout: int, stderr: int) -> Callable[[], int]:
+    """The start as a function, which returns the process id; the caller must wait for that process.
+
+    It blocks until the program is loaded, about a third of a millisecond, and may be called in any thread. Both raise
+    OSError and ValueError.
+    """
     library, nothing = _library(), _nothing()
     if library is None or min(stdout, stderr, nothing) < FIRST_OTHER:
-        process = subprocess.Popen(
-            argv, cwd=cwd, env=env, stdin=nothing, stdout=stdout, stderr=stderr, start_new_session=True
-        )
-        process.returncode = 0  # it is not this object that waits for the process
-        return process.pid
-    return library.spawn(argv, cwd, env, (nothing, stdout, stderr))
+        return partial(_spawn_by_subprocess, argv, cwd, env, (nothing, stdout, stderr))
+    return library.prepare(argv, cwd, env, (nothing, stdout, stderr))
+
+
+def _spawn_by_subprocess(argv: list[str], cwd: str, env: dict[str, str], streams: tuple[int, int, int]) -> int:
+    stdin, stdout, stderr = streams
+    process = subprocess.Popen(
+        argv, cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr, start_new_session=True
+    )
+    process.returncode = 0  # it is not this object that waits for the process
+    return process.pid
 
 
 class _Library:
     """The functions of glibc."""
 
     def __init__(self) -> None:
-        library = ctypes.CDLL(None)
-        self._spawn, self._init = library.posix_spawn, library.posix_spawn_file_actions_init
-        self._dup2, self._destroy = library.posix_spawn_file_actions_adddup2, library.posix_spawn_file_actions_destroy
-        self._chdir = library.posix_spawn_file_actions_addchdir_np
-        self._closefrom = library.posix_spawn_file_actions_addclosefrom_np
-        library.gnu_get_libc_version  # noqa: B018 - the flags above are glibc's
+        # Only one of these calls takes time; for the others, letting go of Python's lock would cost more than they do.
+        quick, slow = ctypes.PyDLL(None), ctypes.CDLL(None)
+        self._spawn, self._init = slow.posix_spawn, quick.posix_spawn_file_actions_init
+        self._dup2, self._destroy = quick.posix_spawn_file_actions_adddup2, quick.posix_spawn_file_actions_destroy
+        self._chdir = quick.posix_spawn_file_actions_addchdir_np
+        self._closefrom = quick.posix_spawn_file_actions_addclosefrom_np
+        quick.gnu_get_libc_version  # noqa: B018 - the flags above are glibc's
         self._attributes = ctypes.create_string_buffer(OPAQUE_BYTES)
-        library.posix_spawnattr_init(self._attributes)
+        quick.posix_spawnattr_init(self._attributes)
         signals = ctypes.create_string_buffer(OPAQUE_BYTES)
-        library.sigemptyset(signals)
-        for number in DEFAULTED:
-            library.sigaddset(signals, int(number))
-        library.posix_spawnattr_setsigdefault(self._attributes, signals)
-        library.posix_spawnattr_setflags(self._attributes, ctypes.c_short(SET_SIGNALS | NEW_SESSION))
+        quick.sigfillset(signals)  # what this process ignores, such as SIGPIPE, is no concern of the program's
+        quick.posix_spawnattr_setsigdefault(self._attributes, signals)
+        quick.posix_spawnattr_setflags(self._attributes, ctypes.c_short(SET_SIGNALS | NEW_SESSION))
 
-    def spawn(self, argv: list[str], cwd: str, env: dict[str, str], streams: tuple[int, int, int]) -> int:
-        program = _program(argv[0], cwd, env)
-        arguments, variables, folder = _strings(argv), _strings(_variables(env)), _bytes(cwd)
+    def prepare(
+        self, argv: list[str], cwd: str, env: dict[str, str], streams: tuple[int, int, int]
+    ) -> Callable[[], int]:
+        program, folder = _program(argv[0], cwd, env), _bytes(cwd)
+        arguments, variables = _strings(argv), _strings(_variables(env))
         actions, pid = ctypes.create_string_buffer(OPAQUE_BYTES), ctypes.c_int()
         failed = self._init(actions)
-        try:
-            for target, stream in enumerate(streams):
-                failed = failed or self._dup2(actions, stream, target)
-            failed = failed or self._chdir(actions, folder) or self._closefrom(actions, FIRST_OTHER)
-            failed = failed or self._spawn(ctypes.byref(pid), program, actions, self._attributes, arguments, variables)
-        finally:
+        for target, stream in enumerate(streams):
+            failed = failed or self._dup2(actions, stream, target)
+        failed = failed or self._chdir(actions, folder) or self._closefrom(actions, FIRST_OTHER)
+
+        def start() -> int:
+            error = failed or self._spawn(ctypes.byref(pid), program, actions, self._attributes, arguments, variables)
             self._destroy(actions)
-        if failed:
-            raise OSError(failed, os.strerror(failed), argv[0])
-        return pid.value
+            if error:
+                raise OSError(error, os.strerror(error), argv[0])
+            return pid.value
+
+        return start
 
 
 @lru_cache(maxsize=None)
@@ -111,7 +121,11 @@ def _variables(env: dict[str, str]) -> list[str]:
 
 
 def _strings(values: list[str]) -> Any:
-    return (ctypes.c_char_p * (len(values) + 1))(*map(_bytes, values), None)
+    # All at once, because coding each by itself costs more than everything else here.
+    coded = os.fsencode("\0".join(values)).split(b"\0")
+    if len(coded) > max(1, len(values)):
+        raise ValueError("embedded null byte")
+    return (ctypes.c_char_p * (len(values) + 1))(*coded[: len(values)], None)
 
 
 def _bytes(value: str) -> bytes:

@@ -66,7 +66,7 @@ class LocalBackend:
         self._instance = instance
         self._work_folder = work_folder
         self._engines = engines
-        self._host_environment = host_environment
+        self._host_environment = dict(host_environment)
         self._materials = Materials(blobs, cache)
         self._capacity = capacity
         self._poller: LoopPoller | None = None
@@ -154,9 +154,7 @@ class LocalBackend:
             return
         self._begin(order, cancel, seen, await self._materials.files_for(order.ready, seen))
 
-    def _begin(
-        self, order: Order, cancel: Cancel, seen: tuple[TreeFile, ...], files: list[dict[str, Any]]
-    ) -> None:
+    def _begin(self, order: Order, cancel: Cancel, seen: tuple[TreeFile, ...], files: list[dict[str, Any]]) -> None:
         ready = order.ready
         engine = self._engines.get(ready.engine)
         if ready.spec.agent and engine is None:
@@ -256,16 +254,16 @@ class LocalBackend:
 
     def _describe(self, order: Order) -> dict[str, Any]:
         ready, spec = order.ready, order.ready.spec
-        folder = self._work_folder(order.run) / f"executor_{ready.slot}"
+        folder = f"{self._work_folder(order.run)}/executor_{ready.slot}"
         name = f"{ready.task}.{ready.attempt}" + (f".r{ready.round}" if ready.round else "")
         environment = task_environment(self._host_environment, order, self._owner)
         return {
-            "workspace": str(folder / name),
-            "out": str(folder / f".{name}.out"),
-            "log": str(folder / f"{name}.log"),
+            "workspace": f"{folder}/{name}",
+            "out": f"{folder}/.{name}.out",
+            "log": f"{folder}/{name}.log",
             "command": list(spec.command) if isinstance(spec.command, tuple) else spec.command,
             "env": environment,
-            "secrets": [environment[name] for name in spec.env if name in environment],
+            "secrets": [environment[variable] for variable in spec.env if variable in environment],
             "marker": f"{ATTEMPT}={environment[ATTEMPT]}",
             "outputs": list(spec.outputs),
             "checks": list(spec.checks),
