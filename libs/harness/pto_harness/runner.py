@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pto_harness.cancel import Cancel
 from pto_harness.limits import LOG_HEAD_BYTES, LOG_TAIL_BYTES
 from pto_harness.log import TaskLog
-from pto_harness.manifest import write_bundle
+from pto_harness.manifest import small_bundle, write_bundle
 from pto_harness.poller import Poller
 from pto_harness.process import Command, Ended, Process
 from pto_harness.workspace import Workspace, WorkspaceError
@@ -86,9 +86,10 @@ class TaskRun:
 
     ``task``: ``workspace`` and ``out`` (folders), ``log`` (file), ``files`` (see ``Workspace.fill``), ``command`` (text
     or list; without it ``work`` is called), ``env``, ``marker``, ``outputs``, ``checks``, ``time_limit_s``,
-    ``memory_bytes``, ``secrets`` (values blanked out of the output). The result has ``outcome``, ``failure``,
-    ``reason``, ``hint``, ``tail``, ``exit_code``, ``duration_s``, ``files``, ``refused`` and, when files were made, the
-    keys of ``write_bundle``.
+    ``memory_bytes``, ``secrets`` (values blanked out of the output), ``inline_bytes`` (a bundle up to this size comes
+    with the result and not as files). The result has ``outcome``, ``failure``, ``reason``, ``hint``, ``tail``,
+    ``exit_code``, ``duration_s``, ``files``, ``refused`` and, when files were made, the keys of ``write_bundle`` or of
+    ``small_bundle``.
     """
 
     def __init__(
@@ -243,7 +244,10 @@ class _Attempt:
             names = ", ".join(repr(pattern) for pattern in missing)
             hint = "Check the path in the plan and where the command writes; outputs are relative to the workspace."
             raise _Failed("task", f"declared output {names} is missing", hint)
-        return write_bundle(folder, paths, Path(self._task["out"])) if folder and paths else {"files": 0}
+        if folder is None or not paths:
+            return {"files": 0}
+        small = small_bundle(folder, paths, self._task.get("inline_bytes", 0))
+        return small or write_bundle(folder, paths, Path(self._task["out"]))
 
     def _check(self, workspace: Workspace, check: str) -> Steps[None]:
         self._log.note(f"check: {check}")

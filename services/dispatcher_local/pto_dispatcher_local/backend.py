@@ -34,6 +34,10 @@ from pto_proto import events as ev
 from pto_proto.ids import NO_DIGEST, Digest, InstanceId, RunId, TaskId
 from pto_proto.manifests import Manifest, Tree, TreeFile
 
+INLINE_BYTES = 64 * 1024
+"""Outputs up to this size go to the blob store without a file in between: on ext4, making and removing many files slows
+down making any for seconds, because numbers of files that were removed just now are not used again."""
+
 Name = tuple[RunId, TaskId, int, int]
 
 
@@ -226,7 +230,8 @@ class LocalBackend:
         try:
             log_digest, (manifest, tree) = await asyncio.gather(log(), outputs())
         finally:
-            shutil.rmtree(task["out"], ignore_errors=True)
+            if "bundle" in result:
+                await asyncio.to_thread(shutil.rmtree, task["out"], ignore_errors=True)
         self._end(order, self._finished(order, result, log=log_digest, manifest=manifest, tree=tree))
 
     async def _store(
@@ -237,10 +242,12 @@ class LocalBackend:
             if len(ready.trees) <= 1:
                 return NO_DIGEST, ready.trees[0] if ready.trees else NO_DIGEST
             return NO_DIGEST, await self._blobs.put(msgspec.json.encode(Tree(files=seen)))
-        data = Path(result["manifest"]).read_bytes()
+        data = result.get("manifest_data") or Path(result["manifest"]).read_bytes()
         made = overlay(seen, msgspec.json.decode(data, type=Manifest), ready.task)
         _, manifest, tree = await asyncio.gather(
-            self._blobs.put_file(Path(result["bundle"])),
+            self._blobs.put(result["bundle_data"])
+            if "bundle_data" in result
+            else self._blobs.put_file(Path(result["bundle"])),
             self._blobs.put(data),
             self._blobs.put(msgspec.json.encode(made)),
         )
@@ -261,6 +268,7 @@ class LocalBackend:
             "workspace": f"{folder}/{name}",
             "out": f"{folder}/.{name}.out",
             "log": f"{folder}/{name}.log",
+            "inline_bytes": INLINE_BYTES,
             "command": list(spec.command) if isinstance(spec.command, tuple) else spec.command,
             "env": environment,
             "secrets": [environment[variable] for variable in spec.env if variable in environment],
