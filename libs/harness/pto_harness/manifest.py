@@ -82,7 +82,7 @@ def _bundle(workspace: Path, paths: list[str], raw: IO[bytes]) -> tuple[bytes, d
 
 def _add(source: str, path: str, write: Callable[[bytes], None]) -> dict[str, Any]:
     # A process that escaped may put a link in the place of a file that was found sound.
-    with open(os.open(source, os.O_RDONLY | os.O_NOFOLLOW), "rb", buffering=0) as raw:
+    with open(os.open(source, os.O_RDONLY | os.O_NOFOLLOW), "rb", buffering=0) as raw:  # noqa: PTH123
         info = tarfile.TarInfo(path)
         stat = os.fstat(raw.fileno())
         info.size, info.mode = stat.st_size, normal_mode(stat.st_mode)

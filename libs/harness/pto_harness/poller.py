@@ -18,18 +18,19 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from itertools import count
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pto_harness.limits import EVENTS_AT_ONCE
 
-Then = Callable[[Any, "BaseException | None"], None]
-"""Takes what a function returned, or what it raised."""
+if TYPE_CHECKING:
+    Then = Callable[[Any, "BaseException | None"], None]
+    """Takes what a function returned, or what it raised."""
 
 
 class Timer(Protocol):
     """What ``later`` returns."""
 
-    def cancel(self) -> None:
+    def cancel(self) -> object:
         """Do not call back any more."""
 
 
@@ -86,8 +87,10 @@ class Poller:
         self._numbers = count()
         self._waiting: deque[Callable[[], None]] = deque()
         self._is_woken = False
-        self._wake_out, self._wake_in = os.pipe()
-        os.set_blocking(self._wake_in, False)
+        self._wake_out, into = os.pipe()
+        os.set_blocking(into, False)
+        # A file object: a thread that comes late must not write into whatever has this descriptor's number by then.
+        self._wake_in = open(into, "wb", buffering=0)  # noqa: PTH123, SIM115
         self.watch(self._wake_out, self._run_waiting)
         self._starters = Crew("start", starters, self.soon) if starters else None
         self._workers = Crew("work", workers, self.soon) if workers else None
@@ -117,8 +120,8 @@ class Poller:
         self._waiting.append(callback)
         if not self._is_woken:
             self._is_woken = True
-            with contextlib.suppress(OSError):  # full: it is woken; closed: nobody waits any more
-                os.write(self._wake_in, b"x")
+            with contextlib.suppress(OSError, ValueError):  # full: it is woken; closed: nobody waits any more
+                self._wake_in.write(b"x")
 
     def aside(self, work: Callable[[], Any], then: Then, *, is_start: bool = False) -> None:
         """Do what blocks in another thread, then call ``then`` with its outcome in this one."""
@@ -152,9 +155,10 @@ class Poller:
         for crew in (self._starters, self._workers):
             if crew is not None:
                 crew.close()
+        self._is_woken = True
+        self._wake_in.close()
         self._epoll.close()
         os.close(self._wake_out)
-        os.close(self._wake_in)
 
     def _run_waiting(self) -> None:
         os.read(self._wake_out, 16)

@@ -61,7 +61,10 @@ class Command(NamedTuple):
 def run_command(
     command: Command, feed: Callable[[str, bytes], None], cancel: Cancel, guard: Guard | None = None
 ) -> Ended:
-    """Run it to its end; output goes to ``feed(stream, data)`` as it comes. Raises OSError when it cannot be started."""
+    """Run it to its end; output goes to ``feed(stream, data)`` as it comes.
+
+    Raises OSError or ValueError when it cannot be started.
+    """
     poller = Poller()
     outcome: list[tuple[Any, BaseException | None]] = []
     process = Process(command, poller, feed, cancel, lambda *ended: outcome.append(ended), guard)

@@ -13,7 +13,7 @@ import errno
 import os
 import subprocess
 from collections.abc import Callable
-from functools import cache, partial
+from functools import lru_cache, partial
 from typing import Any
 
 OPAQUE_BYTES = 1024
@@ -85,7 +85,7 @@ class _Library:
         return start
 
 
-@cache
+@lru_cache(maxsize=1)
 def _library() -> _Library | None:
     try:
         return _Library()
@@ -93,7 +93,7 @@ def _library() -> _Library | None:
         return None
 
 
-@cache
+@lru_cache(maxsize=1)
 def _nothing() -> int:
     return os.open(os.devnull, os.O_RDWR)
 

@@ -108,7 +108,10 @@ class LocalBackend:
         if ready.trees or ready.inputs_digest:
             self._go(order, self._fetch_and_begin(order, cancel))
         else:
-            self._begin(order, cancel, (), [])
+            try:
+                self._begin(order, cancel, (), [])
+            except Exception as error:
+                self._end(order, self._failed_by(order, error))
 
     async def stop(self, order: Order, reason: str) -> bool:
         """Ask the attempt to end; it reports that itself."""
@@ -200,6 +203,7 @@ class LocalBackend:
         result: dict[str, Any] | None,
         error: BaseException | None,
     ) -> None:
+        """The harness is done with it; what is left is to store what it made."""
         if result is None:
             self._end(order, self._failed_by(order, error))
             return
@@ -220,15 +224,8 @@ class LocalBackend:
         async def log() -> Digest:
             return await self._blobs.put_file(Path(task["log"])) if result["log_bytes"] else NO_DIGEST
 
-        async def outputs() -> tuple[Digest, Digest]:
-            return (
-                await self._store(order.ready, result, seen)
-                if result["outcome"] == "succeeded"
-                else (NO_DIGEST, NO_DIGEST)
-            )
-
         try:
-            log_digest, (manifest, tree) = await asyncio.gather(log(), outputs())
+            log_digest, (manifest, tree) = await asyncio.gather(log(), self._store(order.ready, result, seen))
         finally:
             if "bundle" in result:
                 await asyncio.to_thread(shutil.rmtree, task["out"], ignore_errors=True)
@@ -238,24 +235,26 @@ class LocalBackend:
         self, ready: ev.TaskReady, result: dict[str, Any], seen: tuple[TreeFile, ...]
     ) -> tuple[Digest, Digest]:
         """(manifest, tree) of a success, both stored."""
+        if result["outcome"] != "succeeded":
+            return NO_DIGEST, NO_DIGEST
         if not result.get("files"):
             if len(ready.trees) <= 1:
                 return NO_DIGEST, ready.trees[0] if ready.trees else NO_DIGEST
             return NO_DIGEST, await self._blobs.put(msgspec.json.encode(Tree(files=seen)))
         data = result.get("manifest_data") or Path(result["manifest"]).read_bytes()
         made = overlay(seen, msgspec.json.decode(data, type=Manifest), ready.task)
+        inline = result.get("bundle_data")
         _, manifest, tree = await asyncio.gather(
-            self._blobs.put(result["bundle_data"])
-            if "bundle_data" in result
-            else self._blobs.put_file(Path(result["bundle"])),
+            self._blobs.put(inline) if inline else self._blobs.put_file(Path(result["bundle"])),
             self._blobs.put(data),
             self._blobs.put(msgspec.json.encode(made)),
         )
         return manifest, tree
 
     def _end(self, order: Order, finished: ev.TaskFinished) -> None:
+        if self._running.pop(_name(order), None) is None:
+            return
         self._say(order, finished)
-        del self._running[_name(order)]
         if not self._running:
             self._all_ended.set()
 
@@ -279,7 +278,15 @@ class LocalBackend:
             "memory_bytes": parse_memory_bytes(spec.resources.memory) if spec.resources.memory else 0,
         }
 
-    def _finished(self, order: Order, result: dict[str, Any], **digests: Digest) -> ev.TaskFinished:
+    def _finished(
+        self,
+        order: Order,
+        result: dict[str, Any],
+        *,
+        tree: Digest,
+        manifest: Digest = NO_DIGEST,
+        log: Digest = NO_DIGEST,
+    ) -> ev.TaskFinished:
         return ev.TaskFinished(
             **self._identity(order),
             outcome=result["outcome"],
@@ -290,7 +297,9 @@ class LocalBackend:
             exit_code=result["exit_code"],
             duration_s=result["duration_s"],
             files=result.get("files", 0),
-            **digests,
+            tree=tree,
+            manifest=manifest,
+            log=log,
         )
 
     def _failed_by(self, order: Order, error: BaseException | None) -> ev.TaskFinished:
