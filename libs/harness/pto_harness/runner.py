@@ -7,6 +7,7 @@ kept.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import threading
 import time
@@ -162,10 +163,13 @@ class _Attempt:
                 hint=failed.hint,
                 exit_code=failed.exit_code,
             )
-            self._log.note(str(failed))
             has_failed = True
+            with contextlib.suppress(OSError):
+                self._log.note(str(failed))
         finally:
-            self._log.close()
+            # What could not be written may be the log itself; the failure is told all the same.
+            with contextlib.suppress(OSError) if has_failed else contextlib.nullcontext():
+                self._log.close()
         if has_failed:
             result["tail"] = self._log.tail()
         result["log_bytes"] = self._log.size

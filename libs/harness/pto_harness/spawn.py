@@ -67,8 +67,8 @@ class _Library:
     def prepare(
         self, argv: list[str], cwd: str, env: dict[str, str], streams: tuple[int, int, int]
     ) -> Callable[[], int]:
-        program, folder = _program(argv[0], cwd, env), _bytes(cwd)
         arguments, variables = _strings(argv), _strings(_variables(env))
+        program, folder = _program(argv[0], cwd, env), _bytes(cwd)
         actions, pid = ctypes.create_string_buffer(OPAQUE_BYTES), ctypes.c_int()
         failed = self._init(actions)
         for target, stream in enumerate(streams):
