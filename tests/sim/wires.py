@@ -225,6 +225,11 @@ class FaultyLog:
         self._on_ack(messages, seq)
         return seq
 
+    async def append_each(self, messages: Sequence[Outgoing]) -> None:
+        for result in await asyncio.gather(*(self.append([one]) for one in messages), return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+
     async def last_seq(self, subject: str | None = None) -> int:
         await self._wire.check()
         self._wire.check_answer()

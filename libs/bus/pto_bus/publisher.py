@@ -14,7 +14,7 @@ from nats.nuid import NUID
 
 from pto_bus import limits
 from pto_bus.connect import Connection, status_of
-from pto_ports.event_log import MAX_BATCH, Fence, LogUnavailable, NotSettled, Outgoing
+from pto_ports.event_log import MAX_BATCH, MAX_EACH, Fence, LogUnavailable, NotSettled, Outgoing
 
 _FENCED_OFF = {10071, 10164}
 _REPEATED = {10201, 10158}
@@ -80,6 +80,16 @@ class Publisher:
                 wait.cancel()
             return _settle(answer, is_retry=attempt > 1, is_fenced=fence is not None, size=len(messages))
         raise NotSettled(f"no acknowledgement within {limits.ACK_TRIES * limits.ACK_S:g} s")
+
+    async def append_each(self, messages: Sequence[Outgoing]) -> None:
+        """As the port says: sent one behind the other, then all answers are waited for."""
+        if not 0 < len(messages) <= MAX_EACH:
+            raise ValueError(f"1 to {MAX_EACH} messages are stored each by itself, got {len(messages)}")
+        # Tasks begin in their order, and each sends before it first waits.
+        results = await asyncio.gather(*(self.append([message]) for message in messages), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
 
     async def _send(self, messages: Sequence[Outgoing], fence: Fence | None, reply: str, *, is_first: bool) -> None:
         headers = {"Nats-Msg-Id": messages[0].wire_id} if messages[0].wire_id else {}

@@ -98,8 +98,8 @@ class LocalBackend:
         ready = order.ready
         if ready.spec.noop and len(ready.trees) < 2:
             tree = ready.trees[0] if ready.trees else NO_DIGEST
-            self._say(order, ev.TaskStarted(**self._identity(order)))
-            self._say(order, ev.TaskFinished(**self._identity(order), outcome="succeeded", tree=tree))
+            identity = self._identity(order)
+            self._say(order, ev.TaskStarted(**identity), ev.TaskFinished(**identity, outcome="succeeded", tree=tree))
             return
         if self._guard is None and not ready.spec.noop:
             self._guard = Guard(f"{OWNER}={self._owner}")
