@@ -49,6 +49,8 @@ class Command(NamedTuple):
     time_limit_s: float = 0.0
     memory_bytes: int = 0
     marker: str = ""
+    before: Callable[[], None] | None = None
+    """Called first, in the thread that starts it, because it may block."""
 
     def argv(self) -> list[str]:
         """What the kernel is asked to run."""
@@ -130,6 +132,8 @@ class Process:
 
     def _spawn(self, spawn: Callable[[], int]) -> int:
         """In another thread, if the Poller has some: blocks until the program is loaded."""
+        if self._command.before is not None:
+            self._command.before()
         pid = spawn()
         if self._guard is not None:
             self._guard.add(pid)

@@ -181,27 +181,23 @@ class _Attempt:
         try:
             workspace = Workspace(Path(task["workspace"]))
             files = task.get("files", ())
-            if files:
+            if files or not task.get("command"):
                 yield partial(workspace.fill, files)
-            exit_code = yield from self._work(workspace, work)
+            exit_code = yield from self._work(workspace, work, None if files else workspace.make)
             if workspace.is_empty:
                 result = self._take([], list(task.get("outputs", ())))
             else:
                 result = yield partial(self._search, workspace)
-        except WorkspaceError as error:
-            raise _Failed("infra", str(error)) from error
-        except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            hint = "Free some space on the disk of the workspaces." if full else ""
-            raise _Failed("infra", f"the workspace cannot be used: {error}", hint) from error
+        except (WorkspaceError, OSError) as error:
+            raise _unusable(error) from error
         for check in task.get("checks", ()):
             yield from self._check(workspace, check)
         return {**result, "exit_code": exit_code, "refused": workspace.refused}
 
-    def _work(self, workspace: Workspace, work: Work | None) -> Steps[int | None]:
+    def _work(self, workspace: Workspace, work: Work | None, before: Callable[[], None] | None) -> Steps[int | None]:
         command = self._task.get("command")
         if command:
-            ended = yield from self._command(workspace, command)
+            ended = yield from self._command(workspace, command, before)
             self._judge(ended, "the command")
             return ended.exit_code
         if work is not None:
@@ -257,7 +253,9 @@ class _Attempt:
         self._log.note(f"check: {check}")
         self._judge((yield from self._command(workspace, check)), f"the check {check!r}")
 
-    def _command(self, workspace: Workspace, command: str | list[str]) -> Steps[Ended]:
+    def _command(
+        self, workspace: Workspace, command: str | list[str], before: Callable[[], None] | None = None
+    ) -> Steps[Ended]:
         left = 0.0 if self._until is None else max(0.001, self._until - time.monotonic())
         try:
             ended: Ended = yield Command(
@@ -267,6 +265,7 @@ class _Attempt:
                 time_limit_s=left,
                 memory_bytes=self._task.get("memory_bytes") or 0,
                 marker=self._task.get("marker", ""),
+                before=before,
             )
         except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
             name = command if isinstance(command, str) else command[0]
@@ -292,3 +291,11 @@ class _Attempt:
             raise _Failed("task", f"{what} was killed (exit code {KILLED})", hint, ended.exit_code)
         if ended.exit_code != 0:
             raise _Failed("task", f"{what} ended with exit code {ended.exit_code}", exit_code=ended.exit_code)
+
+
+def _unusable(error: WorkspaceError | OSError) -> _Failed:
+    cause = error.__cause__ if isinstance(error, WorkspaceError) else error
+    is_full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
+    hint = "Free some space on the disk of the workspaces." if is_full else ""
+    text = str(error) if isinstance(error, WorkspaceError) else f"the workspace cannot be used: {error}"
+    return _Failed("infra", text, hint)

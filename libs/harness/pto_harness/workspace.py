@@ -30,18 +30,24 @@ class WorkspaceError(Exception):
 
 
 class Workspace:
-    """One attempt's folder, empty at first; what was there before is removed."""
+    """One attempt's folder, which begins to be there with ``make`` or ``fill``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.refused: list[str] = []
         """Names that were not taken, with the reason."""
         self._baseline: dict[str, tuple[tuple[int, int, int], int, str]] = {}
+
+    def make(self) -> None:
+        """Make the folder, empty; what was there before is removed. Raises WorkspaceError."""
         try:
-            os.mkdir(folder)  # noqa: PTH102 - once per task, and twice as fast
+            os.mkdir(self.folder)  # noqa: PTH102 - once per task, and twice as fast
         except OSError:
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
+            try:
+                self.folder.mkdir(parents=True)
+            except OSError as error:
+                raise WorkspaceError(f"the workspace cannot be made: {error}") from error
 
     @property
     def is_empty(self) -> bool:
@@ -50,9 +56,11 @@ class Workspace:
             return next(entries, None) is None
 
     def fill(self, files: Iterable[dict[str, Any]]) -> None:
-        """Write each ``{"path", "mode", "bundle", "member"}`` or ``{"path", "mode", "source"}``. Raises
-        WorkspaceError.
+        """Make the folder and write each ``{"path", "mode", "bundle", "member"}`` or ``{"path", "mode", "source"}``.
+
+        Raises WorkspaceError.
         """
+        self.make()
         by_bundle: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for file in files:
             reason = refused_path(file["path"])
