@@ -1,8 +1,8 @@
 """Brings small blobs to the disk in groups: what waits while one group is written is the next group.
 
-Imports proto only. Invariant: a blob gets its final name only after its bytes are on disk, and whoever stored it hears
-of that only after the name is on disk too. A disk writes many files that are asked for together in little more time
-than one, so every step is taken for the whole group before the next one is begun.
+Imports proto and siblings. Invariant: a blob gets its final name only after its bytes are on disk, and whoever stored
+it hears of that only after the name is on disk too. A disk writes many files that are asked for together in little more
+time than one, so every step is taken for the whole group before the next one is begun.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from pto_blobs.placement import spread_below
 from pto_proto.ids import Digest
 
 GROUP_FILES = 256
@@ -107,7 +108,9 @@ class _Group:
         try:
             descriptor = os.open(self._staged(digest), flags, MODE)
         except FileNotFoundError:
-            self._staging.mkdir(parents=True, exist_ok=True)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            spread_below(self._folder)
+            self._staging.mkdir(exist_ok=True)
             descriptor = os.open(self._staged(digest), flags, MODE)
         self._open[digest] = descriptor
         rest = memoryview(self._group[digest])

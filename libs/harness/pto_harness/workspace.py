@@ -19,6 +19,7 @@ from pto_harness.globs import matches
 from pto_harness.limits import HASH_BYTES, JUNK_FOLDERS, MATERIALISED_MTIME_S, MAX_FILES, MAX_REFUSED
 from pto_harness.manifest import hash_file, normal_mode
 from pto_harness.paths import refused_path
+from pto_harness.placement import spread_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -45,6 +46,10 @@ class Workspace:
         except OSError:
             shutil.rmtree(self.folder, ignore_errors=True)
             try:
+                above = self.folder.parent.parent
+                if not self.folder.parent.exists():
+                    above.mkdir(parents=True, exist_ok=True)
+                    spread_below(above)
                 self.folder.mkdir(parents=True)
             except OSError as error:
                 raise WorkspaceError(f"the workspace cannot be made: {error}") from error
