@@ -88,8 +88,7 @@ class _Group:
         self.failures: dict[Digest, OSError] = {}
         self._folder = folder
         self._group = group
-        self._staging = folder / "incoming"
-        self._prefix = f"{self._staging}/{secrets.token_hex(6)}"
+        self._token = secrets.token_hex(6)
         self._open: dict[Digest, int] = {}
         self._folders: dict[Path, list[Digest]] = {}
         """Where names are new, and whose."""
@@ -108,9 +107,7 @@ class _Group:
         try:
             descriptor = os.open(self._staged(digest), flags, MODE)
         except FileNotFoundError:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            spread_below(self._folder)
-            self._staging.mkdir(exist_ok=True)
+            self._make_folder(digest)
             descriptor = os.open(self._staged(digest), flags, MODE)
         self._open[digest] = descriptor
         rest = memoryview(self._group[digest])
@@ -126,12 +123,7 @@ class _Group:
 
     def name(self, digest: Digest) -> None:
         folder = self._folder / digest[:2]
-        try:
-            os.rename(self._staged(digest), folder / digest)  # noqa: PTH104
-        except FileNotFoundError:
-            folder.mkdir(exist_ok=True)
-            self._folders.setdefault(self._folder, []).append(digest)
-            os.rename(self._staged(digest), folder / digest)  # noqa: PTH104
+        os.rename(self._staged(digest), folder / digest)  # noqa: PTH104
         self._folders.setdefault(folder, []).append(digest)
 
     def sync_folders(self) -> None:
@@ -148,8 +140,15 @@ class _Group:
                 with suppress(OSError):
                     os.unlink(self._staged(digest))  # noqa: PTH108
 
+    def _make_folder(self, digest: Digest) -> None:
+        if not self._folder.exists():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            spread_below(self._folder)
+        (self._folder / digest[:2]).mkdir(exist_ok=True)
+        self._folders.setdefault(self._folder, []).append(digest)
+
     def _staged(self, digest: Digest) -> str:
-        return f"{self._prefix}.{digest}"
+        return f"{self._folder}/{digest[:2]}/.{self._token}.{digest}"
 
 
 def sync_folder(folder: Path) -> None:

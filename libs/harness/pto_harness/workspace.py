@@ -46,11 +46,11 @@ class Workspace:
         except OSError:
             shutil.rmtree(self.folder, ignore_errors=True)
             try:
-                above = self.folder.parent.parent
-                if not self.folder.parent.exists():
-                    above.mkdir(parents=True, exist_ok=True)
-                    spread_below(above)
-                self.folder.mkdir(parents=True)
+                for above in (self.folder.parent.parent, self.folder.parent):
+                    if not above.exists():
+                        above.mkdir(parents=True, exist_ok=True)
+                        spread_below(above)
+                self.folder.mkdir()
             except OSError as error:
                 raise WorkspaceError(f"the workspace cannot be made: {error}") from error
 
