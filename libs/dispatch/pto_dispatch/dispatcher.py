@@ -46,6 +46,10 @@ SHOWN_LINES = 5
 """Last lines of a failed attempt's output in the service's own log; all that is kept is in the event."""
 MAX_REPORTS = 400
 """Reports written at once, four messages in the best case; the rest follows in the next write."""
+MANY_REPORTS = 100
+"""So many are worth a message of their own at once."""
+LINGER_S = 0.002
+"""Between two writes while others still run: what a synced message costs everybody is shared by more of them."""
 ORDERLESS = frozenset({ev.TaskStarted, ev.TaskFinished, ev.JobStateChanged})
 """What the fold understands in any order, so that a few messages may be stored each by itself."""
 
@@ -87,6 +91,7 @@ class Dispatcher:
             say_alive=self._say_alive,
         )
         self._outbox: list[Decision] = []
+        self._wrote_at = 0.0
         self._wake = asyncio.Event()
         self._writes = 0
         self._read_up_to = 0
@@ -290,8 +295,17 @@ class Dispatcher:
             await self._wake.wait()
             self._wake.clear()
             while self._outbox:
+                await self._linger()
                 batch, self._outbox = self._outbox[:MAX_REPORTS], self._outbox[MAX_REPORTS:]
+                self._wrote_at = self._clock.monotonic_s()
                 await self._settle(self._render(batch), None)
+
+    async def _linger(self) -> None:
+        """Right after a write, wait for what others that run will have to say, so that a message carries more."""
+        ends = sum(isinstance(entry, ev.TaskFinished) for _, _, entry in self._outbox[:MANY_REPORTS])
+        left = self._wrote_at + LINGER_S - self._clock.monotonic_s()
+        if left > 0 and len(self._outbox) < MANY_REPORTS and len(self._orders.open) > ends:
+            await self._clock.sleep(left)
 
     def _render(self, decisions: list[Decision]) -> list[Message]:
         self._writes += 1
