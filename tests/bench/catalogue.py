@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Iterable
 from functools import partial
 
-from . import crash, embedded, scale
+from . import crash, embedded, floor, scale
 from .meter import Record
 from .options import Options
 from .warm import WORKLOADS
@@ -11,6 +11,7 @@ from .warm import WORKLOADS
 Measure = Callable[[Options], AsyncIterator[Record]]
 
 APART: dict[str, Measure] = {
+    "W2floor": floor.hops,
     "W5cold": embedded.cold_sleeps,
     "W6": embedded.first_task,
     **{f"W7{victim}": partial(crash.restarts, victim) for victim in crash.VICTIMS},
