@@ -22,6 +22,7 @@ from pto_core.limits import (
     MAX_TASKS,
 )
 from pto_core.matrix import Expansion, count_of, expand
+from pto_core.money import bad_limit
 from pto_core.task_check import (
     bad_backend,
     check_commands,
@@ -259,6 +260,9 @@ def _check_settings(request: RunRequested) -> Iterator[Problem]:
     if request.engine not in ENGINES:
         what = f"engine {request.engine!r} is not available yet; this version has {', '.join(ENGINES)}"
         yield Problem(where="engine", what=what)
+    yield from check_line(request.model, "model")
+    if request.max_cost_usd is not None and (what := bad_limit(request.max_cost_usd)):
+        yield Problem(where="max_cost_usd", what=what)
     if request.sandbox == "all":
         yield Problem(where="sandbox", what="a sandbox for commands is not available yet; use agents or none")
     if request.approve:
