@@ -160,7 +160,7 @@ class LanePaused(Entry, frozen=True, kw_only=True, omit_defaults=True):
     reason: str
     until: int = 0
     model: str = ""
-    """Only attempts that need this model wait (its id; an engine's name stands for that engine's default). Empty: all."""
+    """Only attempts that need this model wait; an engine's name stands for that engine's default. Empty: all."""
 
 
 class LaneResumed(Entry, frozen=True, kw_only=True, omit_defaults=True):
