@@ -35,6 +35,9 @@ SEEN_BYTES = 68
 """What ``seen_inputs`` adds for each task, and the comma between two tasks."""
 
 
+_NO_TOKENS = ev.Usage()
+
+
 class PlanFailed(Exception):
     """No plan could be made; ``failure`` says whose fault it is."""
 
@@ -162,7 +165,7 @@ class PlannerBackend:
                 cost_usd=draft.cost_usd,
             ),
         )
-        self._end(order, began, outcome="succeeded")
+        self._end(order, began, outcome="succeeded", usage=draft.usage, cost_usd=draft.cost_usd)
 
     async def _request(self, order: Order) -> RunRequested:
         for recorded in await self._log.read_run(event_subject(ev.RunAccepted, None, order.run), up_to=order.seq):
@@ -228,6 +231,8 @@ class PlannerBackend:
         outcome: ev.Outcome,
         failure: ev.FailureClass | None = None,
         reason: str = "",
+        usage: ev.Usage = _NO_TOKENS,
+        cost_usd: float | None = 0.0,
     ) -> None:
         took = self._clock.monotonic_s() - began if began else 0.0
         finished = ev.TaskFinished(
@@ -237,6 +242,8 @@ class PlannerBackend:
             failure=failure,
             reason=reason,
             duration_s=round(took, 6),
+            usage=usage,
+            cost_usd=cost_usd,
         )
         self._say(order, finished)
 
