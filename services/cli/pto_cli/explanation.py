@@ -145,7 +145,8 @@ def _agents(run: Run, task: Task) -> Iterator[str]:
     others = list(in_the_way(run, task))
     if others:
         scope = clean(", ".join(task.spec.writes[:MAX_NAMED])) or "anything, because it declares no `writes`"
-        yield f"the end of {_named([other.spec.id for other in others])}: both may write the same files; it may write {scope}"
+        names = _named([other.spec.id for other in others])
+        yield f"the end of {names}, which may write the same files: it may write {scope}"
     left, needed = run.money.left, Allowance(run, FIRST_ESTIMATES).estimate(task)
     if left is not None and needed > left:
         spent = f"{account(run.money)} of at most {money_text(run.money.limit or 0)}"
