@@ -3,7 +3,7 @@
 import pytest
 
 from driver import Driver, fail
-from pto_core.decide import next_due
+from pto_core.decide import decide, next_due
 from pto_core.limits import CAPACITY_PAUSE_CAP_MS, CAPACITY_PAUSE_MS, MAX_RETRY_AFTER_MS
 from pto_proto import events as ev
 from pto_proto.envelope import decode_event
@@ -84,6 +84,25 @@ def test_of_several_answers_the_latest_time_counts() -> None:
     driver.drain()
     assert all(entry.at >= began + 90_000 for entry in entries(driver, ev.TaskReady) if entry.attempt == 2)
     assert driver.state.runs[run].phase.value == "succeeded"
+
+
+def test_a_longer_wait_that_comes_while_the_rest_is_being_written_is_not_lost() -> None:
+    """Seed 75 of the simulation: the failure lay between the decision and its event."""
+    driver = Driver(Plan(tasks=(agent("a"), agent("b"))))
+    driver.behaviours = {"a": [refused(5.0)], "b": [refused(90.0)]}
+    driver.start(max_executors=2)
+    until_out(driver, 2)
+    began = driver.now
+    out = {ready.task: (lane, run, ready) for lane, run, ready in driver.out}
+    driver.out.clear()
+    driver.finish(*out["a"], refused(5.0)(out["a"][2], began))
+    decisions = decide(driver.state, began)
+    driver.finish(*out["b"], refused(90.0)(out["b"][2], began))
+    for lane, run, entry in decisions:
+        driver.write(lane, run, entry)
+    driver.behaviours.clear()
+    driver.drain()
+    assert all(entry.at >= began + 90_000 for entry in entries(driver, ev.TaskReady) if entry.attempt == 2)
 
 
 def test_rests_in_a_row_grow_within_bounds_until_one_gets_through() -> None:

@@ -138,6 +138,8 @@ class Judge:
     def on_paused(self, seq: int, event: Event, entry: ev.RunPaused, writer_read: int) -> None:
         if run := self.run_of(seq, event):
             self._must_go_on(run, seq, event)
+            if run.paused == entry.kind != "asked":
+                self.complain(f"promise 11: {run.run} pauses again at {seq}, although it is paused ({entry.kind})")
             run.paused = entry.kind
             run.is_poisoned = run.is_poisoned or entry.kind == "poisoned"
 

@@ -115,6 +115,18 @@ def one_retry_more_than_allowed() -> None:
 
 
 @mutant
+def every_wrong_setting_pauses_anew() -> None:
+    honest = movements.fail
+
+    def fail(state: Any, run: Any, task: Task, failure: str, *rest: Any) -> None:
+        honest(state, run, task, failure, *rest)  # type: ignore[arg-type]
+        if failure == "config" and task.state is TaskState.WAITING_RETRY:
+            run.halt = ("config", "again")
+
+    put(fold, "fail", fail)
+
+
+@mutant
 def infrastructure_burns_retries() -> None:
     honest = movements.fail
 
@@ -227,7 +239,7 @@ def rest_of_a_model_stops_nobody() -> None:
 @mutant
 def rest_ends_too_early() -> None:
     honest = rests.Rest.begin
-    put(rests.Rest, "begin", lambda self, reason, until: honest(self, reason, until - 3_000))
+    put(rests.Rest, "begin", lambda self, reason, until, at: honest(self, reason, until - 3_000, at))
 
 
 @mutant

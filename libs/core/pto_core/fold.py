@@ -226,7 +226,7 @@ def _on_retry_scheduled(at: _Context, entry: ev.TaskRetryScheduled) -> None:
 def _on_lane_paused(at: _Context, entry: ev.LanePaused) -> None:
     at.state.now = max(at.state.now, entry.at)
     if at.event.lane is not None:
-        at.state.lane(at.event.lane).rest(entry.model).begin(entry.reason, entry.until)
+        at.state.lane(at.event.lane).rest(entry.model).begin(entry.reason, entry.until, entry.at)
 
 
 def _on_lane_resumed(at: _Context, entry: ev.LaneResumed) -> None:
