@@ -111,6 +111,8 @@ def _serve(
         if model and not allowance.lets(task):
             if allowance.must_ask:
                 yield run, RunPaused(at=now, kind="budget", reason=allowance.reason_to_ask(task))
+            if allowance.is_closed and run.has_only_agents:
+                heappop(runs)
             continue
         room.take(instance)
         slot, reserved = allowance.take(task, asks_model=bool(model))

@@ -179,6 +179,7 @@ def lay_out(run: Run, plan: PlanParts) -> None:
         raise IllegalEvent(f"the plan cannot run: {error}") from error
     run.plans.clear()
     run.tasks = [Task(spec, at, unmet_at_first(spec)) for at, spec in enumerate(specs)]
+    run.has_only_agents = all(spec.agent for spec in specs)
     run.index = {spec.id: at for at, spec in enumerate(specs)}
     run.counts = {TaskState.PLANNED: len(specs)}
     run.unended = len(specs)

@@ -138,6 +138,8 @@ class Run:
         self.settled = False
         self.rejected = ""
         self.tasks: list[Task] = []
+        self.has_only_agents = False
+        """Whether each of them asks a model."""
         self.index: dict[TaskId, int] = {}
         self.graph = Graph((), (), ())
         self.system = {
