@@ -9,7 +9,7 @@ from pto_proto import events as ev
 from pto_proto.envelope import decode_event
 from pto_proto.ids import RunId, TaskId
 from pto_proto.plans import Plan, TaskSpec
-from pto_proto.requests import RunResumeRequested
+from pto_proto.requests import RunRequested, RunResumeRequested
 
 WALL_MS = 14 * 60_000
 
@@ -175,3 +175,25 @@ def test_the_pause_says_what_to_mend() -> None:
     driver.start()
     driver.drain()
     assert entries(driver, ev.RunPaused)[0].reason == "401 from the provider; Set ANTHROPIC_API_KEY."
+
+
+def test_a_wrong_key_while_planning_pauses_too() -> None:
+    driver = Driver(Plan(tasks=(agent("a"),)))
+    driver.behaviours["_plan"] = [fail("config")]
+    run = driver.start()
+    driver.drain()
+    assert [entry.kind for entry in entries(driver, ev.RunPaused)] == ["config"]
+    driver.ask(RunResumeRequested(run=run))
+    driver.drain()
+    assert driver.state.runs[run].phase.value == "succeeded"
+    assert driver.order.count("_plan") == 2
+
+
+def test_a_planner_without_capacity_rests_its_model_in_its_own_lane() -> None:
+    driver = Driver(Plan(tasks=(agent("a"),)))
+    driver.behaviours["_plan"] = [refused(20.0)]
+    driver.ask(RunRequested(run=RunId("run-one"), requirement="Build it", model="big"))
+    driver.drain()
+    assert driver.state.runs[RunId("run-one")].phase.value == "succeeded"
+    assert driver.state.lanes["planner"].rests["big"].reason == "the model is overloaded (529)"
+    assert "big" not in driver.state.lanes["local"].rests
