@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import msgspec
-import structlog
 
 from pto_core.merge import overlay
 from pto_core.units import parse_memory_bytes, parse_time_s
@@ -33,6 +32,7 @@ from pto_ports.event_log import LogUnavailable
 from pto_proto import events as ev
 from pto_proto.ids import NO_DIGEST, Digest, InstanceId, RunId, TaskId
 from pto_proto.manifests import Manifest, Tree, TreeFile
+from pto_runtime.logs import get_logger
 
 INLINE_BYTES = 64 * 1024
 """Outputs up to this size go to the blob store without a file in between: on ext4, making and removing many files slows
@@ -81,7 +81,7 @@ class LocalBackend:
         self._running: dict[Name, Cancel] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._all_ended = asyncio.Event()
-        self._logger = structlog.get_logger()
+        self._logger = get_logger()
 
     def can_run(self) -> tuple[str, ...]:
         """Noops, commands, and agent tasks of the engines it was given."""

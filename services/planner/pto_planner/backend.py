@@ -1,6 +1,6 @@
 """The planner as the backend of its lane: ``_plan`` orders become TaskPlanned and PlanFinished.
 
-Imports core, ports, proto and structlog. Invariant: a plan is checked whole before any part of it is reported: one that
+Imports core, ports, proto and runtime. Invariant: a plan is checked whole before any part of it is reported: one that
 an engine made is checked here, one that a person brought was checked before its run was accepted.
 """
 
@@ -10,7 +10,6 @@ from contextlib import suppress
 from typing import TypedDict
 
 import msgspec
-import structlog
 
 from pto_core.matrix import expand
 from pto_core.plan_check import check_plan
@@ -26,6 +25,7 @@ from pto_proto.ids import Digest, InstanceId, TaskId, digest_of
 from pto_proto.plans import InputFile, Plan, TaskSpec
 from pto_proto.requests import RunRequested
 from pto_proto.subjects import event_subject
+from pto_runtime.logs import get_logger
 
 INLINE_TASKS = 500
 """Plans up to this many tasks are checked at once (a few ms); the way through a thread costs more than that."""
@@ -72,7 +72,7 @@ class PlannerBackend:
         self._engines = engines
         self._working: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._report: Report | None = None
-        self._logger = structlog.get_logger()
+        self._logger = get_logger()
 
     def can_run(self) -> tuple[str, ...]:
         """It plans, and nothing else."""
