@@ -92,6 +92,7 @@ QUESTION = Question(
         "tools": [WRITE_TOOL],
         "messages": [
             {"role": "user", "content": "task: api"},
+            {"role": "system", "content": "be brief"},
             {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "write_file", "input": {}}]},
             {
                 "role": "user",
@@ -105,6 +106,8 @@ QUESTION = Question(
 CONDITIONS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"model": "sonnet"}, {"model": "opus"}),
     ({"system": "plan"}, {"system": "execute"}),
+    ({"system": "be brief"}, {"first_user": "be brief"}),
+    ({"anywhere": ["You plan", "task", "disk"]}, {"anywhere": ["You plan", "write"]}),
     ({"first_user": ["task", "api"]}, {"first_user": ["task", "ui"]}),
     ({"last_user": "disk"}, {"last_user": "task"}),
     ({"last_user": {"regex": "^no"}}, {"last_user": {"regex": "^disk"}}),

@@ -69,9 +69,10 @@ def _about_messages(messages: Any) -> Iterator[str]:
                 return
             if block["type"] == "text" and not block.get("text"):
                 yield f"{place}.content.{number}: text content blocks must be non-empty"
+        if message["role"] == "system":
+            continue  # may stand between a call and its result
         yield from _about_pairs(place, index, blocks, open_calls)
-        if message["role"] != "system":
-            open_calls = [str(block.get("id")) for block in blocks if block["type"] == "tool_use"]
+        open_calls = [str(block.get("id")) for block in blocks if block["type"] == "tool_use"]
     if open_calls:
         yield _unanswered(len(messages) - 1, open_calls)
 

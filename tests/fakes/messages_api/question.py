@@ -33,15 +33,23 @@ class Question:
 
     @cached_property
     def system(self) -> str:
-        return text_of(self.body.get("system"))
+        """The system prompt and what is said as system within the conversation."""
+        return "\n".join([text_of(self.body.get("system")), *self._said("system")])
 
     @cached_property
     def first_user(self) -> str:
-        return text_of(self.messages[0].get("content")) if self.messages else ""
+        return next(iter(self._said("user")), "")
 
     @cached_property
     def last_user(self) -> str:
-        return text_of(self.messages[-1].get("content")) if self.messages else ""
+        return (self._said("user") or [""])[-1]
+
+    @cached_property
+    def anywhere(self) -> str:
+        return "\n".join([text_of(self.body.get("system")), *(text_of(said.get("content")) for said in self.messages)])
+
+    def _said(self, role: str) -> list[str]:
+        return [text_of(message.get("content")) for message in self.messages if message.get("role") == role]
 
     @cached_property
     def tools(self) -> tuple[str, ...]:
@@ -56,12 +64,12 @@ class Question:
 
     @cached_property
     def conversation(self) -> str:
-        return digest(self.model, self.system, self.first_user)
+        return digest(self.model, text_of(self.body.get("system")), self.first_user)
 
     @cached_property
     def identity(self) -> str:
         """The same for a retry, another for every turn and every conversation."""
-        return digest(self.model, self.system, json.dumps(self.body.get("messages"), sort_keys=True))
+        return digest(self.model, json.dumps([self.body.get("system"), self.body.get("messages")], sort_keys=True))
 
 
 def text_of(content: Any) -> str:

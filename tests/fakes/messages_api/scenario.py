@@ -37,10 +37,13 @@ class When(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     api: Api | None = None
     model: TextTest | None = None
     system: TextTest | None = None
+    """Text of the system prompt, and of system messages within the conversation."""
     first_user: TextTest | None = None
-    """Text of the conversation's first message: the same in all turns of one task."""
+    """Text of the user's first message: the same in all turns of one task."""
     last_user: TextTest | None = None
-    """Text of the last message, results of tools included."""
+    """Text of the user's last message, results of tools included."""
+    anywhere: TextTest | None = None
+    """Text of the system prompt and of all messages."""
     tools: list[str] = []
     """Names that are all on offer."""
     no_tools: bool = False
@@ -92,9 +95,12 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     name: str = ""
     when: When = When()
     per: Literal["server", "conversation"] = "server"
-    """What ``when.call`` counts in. A conversation: same model, system prompt and first message."""
+    """What ``when.call`` counts in. A conversation: same model, system prompt and first message of the user."""
     answer: Answer | None = None
     turns: list[Answer] = []
+
+
+TEXT_TESTS = ("model", "system", "first_user", "last_user", "anywhere")
 
 
 class AnyFault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="fault"):

@@ -12,6 +12,7 @@ import msgspec
 import yaml
 
 from .scenario import (
+    TEXT_TESTS,
     Answer,
     AnyFault,
     CutFault,
@@ -116,7 +117,7 @@ def _time_mistakes(paced: Answer | SlowFault, place: str) -> Iterator[str]:
 
 
 def _when_mistakes(when: When, place: str, scenario: Scenario) -> Iterator[str]:
-    for name in ("model", "system", "first_user", "last_user"):
+    for name in TEXT_TESTS:
         test = getattr(when, name)
         if isinstance(test, Regex):
             try:

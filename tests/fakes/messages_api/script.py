@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from .question import Question
-from .scenario import Answer, AnyFault, Fault, NumberTest, Regex, Rule, Scenario, TextTest, When
+from .scenario import TEXT_TESTS, Answer, AnyFault, Fault, NumberTest, Regex, Rule, Scenario, TextTest, When
 
 Captures = dict[str, str]
 PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
@@ -83,7 +83,7 @@ def captures_of(when: When, question: Question) -> Captures | None:
     if when.turn is not None and not holds_number(when.turn, question.turn):
         return None
     captures: Captures = {}
-    for name in ("model", "system", "first_user", "last_user"):
+    for name in TEXT_TESTS:
         test = getattr(when, name)
         found = {} if test is None else _found(test, getattr(question, name))
         if found is None:
