@@ -6,6 +6,7 @@ from typing import Any
 
 import anthropic
 import httpx2
+import pydantic
 import pytest
 
 from .messages_api import scenario_from, serving, serving_in_thread
@@ -115,6 +116,27 @@ async def test_json_comes_the_way_it_was_asked_for(way: str) -> None:
             assert message.content[0].type == "tool_use"
             got = message.content[0].input
     assert got == plan
+
+
+class Task(pydantic.BaseModel):
+    id: str = pydantic.Field(pattern=r"^[a-z-]+$", max_length=40)
+    needs: list[str] = pydantic.Field(default=[], max_length=16)
+
+
+class Plan(pydantic.BaseModel):
+    complexity: int = pydantic.Field(ge=0, le=100)
+    tasks: list[Task] = pydantic.Field(min_length=1)
+
+
+async def test_schema_that_the_package_makes_is_accepted() -> None:
+    plan = {"complexity": 35, "tasks": [{"id": "api"}]}
+    async with (
+        serving(scenario_from({"rules": [{"answer": {"json": plan}}]})) as api,
+        asking(api) as client,
+        client.messages.stream(model=MODEL, output_format=Plan, **ASK) as stream,
+    ):
+        message = await stream.get_final_message()
+    assert message.parsed_output == Plan(complexity=35, tasks=[Task(id="api")])
 
 
 async def test_tokens_are_counted_for_the_same_content() -> None:
