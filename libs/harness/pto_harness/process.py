@@ -11,6 +11,7 @@ import os
 import selectors
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
@@ -47,24 +48,28 @@ def run_command(
     memory_bytes: int = 0,
     marker: str = "",
     guard: Guard | None = None,
+    stdin: bytes = b"",
 ) -> Ended:
     """Run shell text or an argument vector to its end. Output goes to ``feed(stream, data)`` as it comes.
 
-    ``marker`` is a ``NAME=value`` of ``env`` that no other task has; it finds processes that left the group. Raises
-    OSError when the program cannot be started.
+    ``stdin`` is all that it can read there. ``marker`` is a ``NAME=value`` of ``env`` that no other task has; it
+    finds processes that left the group. Raises OSError when the program cannot be started.
     """
     argv = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
     if memory_bytes:
         argv = ["/bin/sh", "-c", _LIMITED, "sh", str(memory_bytes // 1024), *argv]
-    process = subprocess.Popen(
-        argv,
-        cwd=cwd,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
+    with tempfile.TemporaryFile() as given:
+        given.write(stdin)
+        given.seek(0)
+        process = subprocess.Popen(
+            argv,
+            cwd=cwd,
+            env=env,
+            stdin=given if stdin else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
     try:
         if guard is not None:
             guard.add(process.pid)
@@ -123,7 +128,7 @@ class _Watch:
                 kill_strays(self._marker)
                 self._drain()
         finally:
-            self._cancel.listen(None)
+            self._cancel.unlisten(self._wake)
             self._signal(signal.SIGKILL)
             if self._guard is not None:
                 self._guard.remove(self._process.pid)

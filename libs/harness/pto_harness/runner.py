@@ -149,7 +149,7 @@ class _Attempt:
         try:
             woken.wait(None if self._until is None else max(0.0, self._until - time.monotonic()))
         finally:
-            self._cancel.listen(None)
+            self._cancel.unlisten(woken.set)
         for error in failures:
             failure = error.failure if isinstance(error, WorkFailed) else "task"
             raise _Failed(failure, str(error) if isinstance(error, WorkFailed) else f"the work failed: {error!r}")

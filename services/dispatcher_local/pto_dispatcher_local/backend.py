@@ -18,6 +18,7 @@ import structlog
 
 from pto_core.merge import overlay
 from pto_core.units import parse_memory_bytes, parse_time_s
+from pto_dispatcher_local.bench import LocalBench
 from pto_dispatcher_local.environment import ATTEMPT, task_environment
 from pto_dispatcher_local.materials import Conflicting, Materials
 from pto_harness import Cancel, WorkFailed, run_task
@@ -26,7 +27,7 @@ from pto_harness.guard import Guard
 from pto_ports.backend import LiveLine, Order, Report
 from pto_ports.blob_store import BlobDamaged, BlobMissing, BlobStore, StoreFull
 from pto_ports.clock import Clock
-from pto_ports.engine import EngineError, TaskEngine
+from pto_ports.engine import AgentTask, EngineError, TaskEngine
 from pto_ports.event_log import LogUnavailable
 from pto_proto import events as ev
 from pto_proto.ids import NO_DIGEST, Digest, InstanceId, RunId, TaskId
@@ -172,6 +173,7 @@ class LocalBackend:
             "secrets": [environment[name] for name in spec.env if name in environment],
             "marker": f"{ATTEMPT}={environment[ATTEMPT]}",
             "outputs": list(spec.outputs),
+            "writes": list(spec.writes),
             "checks": list(spec.checks),
             "time_limit_s": float(parse_time_s(spec.resources.time)) if spec.resources.time else 0.0,
             "memory_bytes": parse_memory_bytes(spec.resources.memory) if spec.resources.memory else 0,
@@ -184,10 +186,12 @@ class LocalBackend:
 
         def agent(workspace: Path) -> None:
             if engine is not None:
+                note = (lambda line: None) if live is None else (lambda line: live(order, "stdout", line))
+                bench = LocalBench(task, workspace, cancel=cancel, guard=self._guard, note=note)
                 try:
-                    engine.execute(requirement, spec, workspace)
+                    engine.execute(AgentTask(requirement=requirement, spec=spec), bench)
                 except EngineError as error:
-                    raise WorkFailed(str(error)) from error
+                    raise WorkFailed(str(error), error.failure) from error
 
         self._say(order, ev.TaskStarted(**self._identity(order)))
         return run_task(

@@ -5,7 +5,7 @@ budget of executors; how many run at a time is the scheduler's business.
 """
 
 from pto_engines.simulated.blueprint import Blueprint, Task, draw
-from pto_ports.engine import PlanDraft
+from pto_ports.engine import Cancel, PlanDraft
 from pto_proto.ids import TaskId
 from pto_proto.plans import Plan, TaskSpec
 
@@ -20,8 +20,8 @@ class SimulatedPlanner:
 
     name = "simulated"
 
-    def plan(self, requirement: str, max_executors: int) -> PlanDraft:
-        """A valid plan for any text; ``max_executors`` makes no difference."""
+    def plan(self, requirement: str, max_executors: int, cancel: Cancel | None = None) -> PlanDraft:
+        """A valid plan for any text; ``max_executors`` makes no difference, and there is no time for a cancel."""
         blueprint = draw(requirement)
         plan = Plan(
             name=blueprint.reading.title,
