@@ -62,14 +62,25 @@ _KEY = _Row(
 _RIGHTS = _Row(
     "config",
     "the credentials may not use this model",
-    "Ask for access to the model (Anthropic: the key's workspace; AWS: bedrock:InvokeModelWithResponseStream for this
-    model and " "region), then resume the run.", ) _BILL = _Row( "config", "the account cannot pay for the request",
-    "Check billing and credit of the account, then resume." ) _MODEL = _Row( "config", "there is no such model",
-    "Check the model id (--model, or --docker-bedrock-model and its region), then resume the run.", ) _EXPIRED =
-    _Row("config", "the AWS credentials have expired", "Renew them, then resume the run.") _LARGE = _Row("task", "the
-    conversation is too long for the model", "Split the task into smaller ones.") _REFUSED = _Row("task", "the API
-    refused the request") _ADDRESS = _Row( "config", "the address knows no Messages API", "Check ANTHROPIC_BASE_URL
-    (or ANTHROPIC_BEDROCK_BASE_URL), then resume the run.", )
+    "Ask for access to the model (Anthropic: for the key's workspace; AWS: for bedrock:InvokeModelWithResponseStream "
+    "on this model in this region), then resume the run.",
+)
+_BILL = _Row(
+    "config", "the account cannot pay for the request", "Check billing and credit of the account, then resume."
+)
+_MODEL = _Row(
+    "config",
+    "there is no such model",
+    "Check the model id (--model, or --docker-bedrock-model and its region), then resume the run.",
+)
+_EXPIRED = _Row("config", "the AWS credentials have expired", "Renew them, then resume the run.")
+_LARGE = _Row("task", "the conversation is too long for the model", "Split the task into smaller ones.")
+_REFUSED = _Row("task", "the API refused the request")
+_ADDRESS = _Row(
+    "config",
+    "the address knows no Messages API",
+    "Check ANTHROPIC_BASE_URL (or ANTHROPIC_BEDROCK_BASE_URL), then resume the run.",
+)
 
 BY_TYPE: Mapping[str, _Row] = {
     "rate_limit_error": _LIMIT,
@@ -139,9 +150,12 @@ BY_KIND: Mapping[Kind, _Row] = {
     "no-credentials": _Row(
         "config",
         "there are no credentials for the model",
-        "Set ANTHROPIC_API_KEY; for Bedrock, set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use
-        an instance role.", ), "expired": _EXPIRED, "settings": _Row("config", "the settings of the model cannot be
-        used"), }
+        "Set ANTHROPIC_API_KEY; for Bedrock, set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use "
+        "an instance role.",
+    ),
+    "expired": _EXPIRED,
+    "settings": _Row("config", "the settings of the model cannot be used"),
+}
 
 
 def sort_fault(fault: Fault) -> Sorted:

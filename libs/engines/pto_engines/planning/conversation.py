@@ -61,7 +61,8 @@ def converse(ask: Ask, requirement: str, max_executors: int, model: str) -> Plan
             )
         if len(exchanges) == MAX_REPAIRS:
             raise EngineError(
-                f"{model} made no valid plan in {MAX_REPAIRS + 1} answers; in the last one: {'; '.join(_lines(read.problems))}",
+                f"{model} made no valid plan in {MAX_REPAIRS + 1} answers; in the last one: "
+                f"{'; '.join(_lines(read.problems))}",
                 hint="Say the requirement in more detail, choose another model, or bring a plan (--plan FILE).",
                 spent=spent,
             )

@@ -132,8 +132,8 @@ def _rivalries(plan: Plan) -> Iterator[Problem]:
             pair = meeting(other.writes, spec.writes)
             if pair is not None:
                 what = (
-                    f"{pair[1]!r} and {pair[0]!r} of task {other.id!r} can be the same path, and both tasks may run at the same "
-                    f"time; let one depend on the other, or narrow what they write"
+                    f"{pair[1]!r} and {pair[0]!r} of task {other.id!r} can be the same path, and both tasks may run "
+                    f"at the same time; let one depend on the other, or narrow what they write"
                 )
                 yield Problem(where=f"tasks[{at}].writes", what=what)
 
