@@ -4,7 +4,6 @@ Imports msgspec, ports and proto. Invariant: what has no price in the table cost
 """
 
 import re
-from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
@@ -119,26 +118,3 @@ def _like(model: str, name: str) -> str:
     """The other model's name in the same catalogue."""
     prefix = re.match(r"(?:[a-z]{2,6}(?:-gov)?\.)?anthropic\.", model)
     return f"{prefix[0]}{name}" if prefix else name
-
-
-def sum_spent(parts: Iterable[Spent]) -> Spent:
-    """All of it; unknown as soon as one cost is."""
-    total = Spent()
-    for part in parts:
-        total += part
-    return total
-
-
-def usage_from(numbers: Mapping[str, object]) -> Usage:
-    """Usage in the Messages API's words (``cache_creation_input_tokens``), whatever is missing being zero."""
-
-    def read(name: str) -> int:
-        value = numbers.get(name)
-        return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
-
-    return Usage(
-        input_tokens=read("input_tokens"),
-        output_tokens=read("output_tokens"),
-        cache_read_tokens=read("cache_read_input_tokens"),
-        cache_write_tokens=read("cache_creation_input_tokens"),
-    )

@@ -43,10 +43,9 @@ def _parts_meet(one: Sequence[str], other: Sequence[str]) -> bool:
         right = other[j] if j < len(other) else None
         if left == ANY_FOLDERS or right == ANY_FOLDERS:
             # A ``**`` ends here, or takes one more part of the other side.
-            if left == ANY_FOLDERS:
-                table[i + 1][j] = True
-            if right == ANY_FOLDERS:
-                table[i][j + 1] = True
+            table[i + (left == ANY_FOLDERS)][j + (left != ANY_FOLDERS)] = True
+            if left is not None and right is not None:
+                table[i + (left != ANY_FOLDERS)][j + (left == ANY_FOLDERS)] = True
         elif left is not None and right is not None and _names_meet(left, right):
             table[i + 1][j + 1] = True
     return table[len(one)][len(other)]
