@@ -40,14 +40,12 @@ def in_turn(*texts: Any) -> list[dict[str, Any]]:
 
 
 def one_by_one(*texts: Any) -> list[dict[str, Any]]:
-    """A program that starts anew for each answer: counted by calls that hold no answer of it yet."""
+    """For a program that starts anew for each answer: each rule answers the first request of one run, the last all others."""
     rules = []
     for n, text in enumerate(texts, 1):
-        when: dict[str, Any] = {"tools": ["StructuredOutput"], "turn": 0}
+        when = {"tools": ["StructuredOutput"], "turn": 0, **({"call": 1} if n < len(texts) else {})}
         given = {"text": text} if isinstance(text, str) else {"json": text}
-        rules.append(
-            {"name": f"run {n}", "when": {**when, "call": [n, n] if n < len(texts) else [n, 99]}, "answer": given}
-        )
+        rules.append({"name": f"run {n}", "when": when, "answer": given})
     return rules
 
 
