@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fakes.agents import API, CLAUDE_CODE, SIMULATED, USAGE, Kind, Writes, model_at, models_now, text_below
 from fakes.messages_api import FakeMessagesApi, scenario_from, serving_in_thread
-from fakes.questions import KEY
+from fakes.questions import ACCESS_KEY, BEDROCK_MODEL, KEY
 from fakes.workbench import Bench, agent_task, files
 
 from pto_ports.engine import AgentTask, AttemptDone, EngineError
@@ -265,3 +265,26 @@ def test_program_sees_nothing_but_the_listed_environment(tmp_path: Path, monkeyp
     assert "MY_OTHER_SECRET" not in environment
     assert environment["ANTHROPIC_API_KEY"] == KEY
     assert Path(environment["HOME"]).is_relative_to(ran.bench.scratch)
+
+
+@pytest.mark.slow
+def test_program_asks_bedrock_with_keys_that_were_resolved_for_it(tmp_path: Path) -> None:
+    task = agent_task(outputs=("src/calc.py",))
+    bench = Bench(tmp_path, task.spec)
+    models = models_now()
+    aws = {"provider": "bedrock", "model": BEDROCK_MODEL, "api_key": "", "region": "eu-central-1"}
+    keys = {
+        "aws_access_key_id": ACCESS_KEY,
+        "aws_secret_access_key": "secret-of-aws",
+        "aws_session_token": "token-of-aws",
+    }
+    scenario = {"rules": CLAUDE_CODE.rules(CODE), "keys": {"aws": ACCESS_KEY}, "otherwise": {"text": "ok"}}  # type: ignore[misc]
+    with serving_in_thread(scenario_from(scenario)) as api:
+        done = CLAUDE_CODE.make(model_at(models, api.url, **aws, **keys), dict(os.environ)).execute(task, bench)
+    models.close()
+    assert done.spent.cost_usd
+    assert {request.keys for request in api.requests} == {("aws",)}
+    # At its start it asks other models one token each, to see which the account has; nothing switches that off.
+    assert {request.model for request in api.requests if request.stream} == {BEDROCK_MODEL}
+    told = text_below(tmp_path) + str(bench.notes) + str([argv for argv, _ in bench.programs])
+    assert not [secret for secret in (ACCESS_KEY, "secret-of-aws", "token-of-aws") if secret in told]

@@ -8,7 +8,7 @@ from fakes.agents import models_now
 from fakes.messages_api import scenario_from, serving_in_thread
 from fakes.questions import ACCESS_KEY, BEDROCK_MODEL, HELLO
 
-from pto_engines.models.credentials import NoCredentials, check_credentials, ends_soon, resolve_keys
+from pto_engines.models.credentials import NoCredentials, check_credentials, resolve_keys
 from pto_engines.models.fault import sort_fault
 from pto_engines.models.question import Question
 from pto_engines.models.settings import BEDROCK_DEFAULT_MODEL, DEFAULT_MODEL, ModelSettings, settings_from
@@ -92,7 +92,7 @@ def test_keys_of_every_way(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve_keys(bedrock(**KEYS, aws_session_token="t")).session_token == "t"
     by_process = resolve_keys(bedrock(aws_profile="process"))
     assert (by_process.access_key_id, by_process.session_token) == (ACCESS_KEY, "token-canary")
-    assert not ends_soon(by_process)
+    assert by_process.ends_at.startswith("2999")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAENV")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
     from_environment = resolve_keys(bedrock())

@@ -1,5 +1,7 @@
 """Every way in which asking a model fails becomes one failure class, with what to do where a person has to act."""
 
+import threading
+import time
 from typing import Any
 
 import pytest
@@ -161,3 +163,39 @@ def test_missing_package_is_one_sentence_that_names_the_extra(monkeypatch: pytes
         ask(model_at(models, "http://127.0.0.1:9"))
     models.close()
     assert caught.value.failure == "config"
+
+
+def test_closing_ends_every_question_and_refuses_new_ones() -> None:
+    models = models_now()
+    ended: list[str] = []
+    with serving_in_thread(
+        scenario_from({**HELLO, "faults": [{"fault": "slow", "first_byte_s": 60, "times": "always"}]})
+    ) as api:
+        model = model_at(models, api.url)
+
+        def wait() -> None:
+            with pytest.raises(EngineError) as caught:
+                ask(model)
+            ended.append(caught.value.failure)
+
+        threads = [threading.Thread(target=wait) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        while len(api.requests) < 5:
+            time.sleep(0.01)
+        models.close()
+        for thread in threads:
+            thread.join(20)
+        with pytest.raises(EngineError, match="stopping"):
+            ask(model)
+    assert ended == ["cancelled"] * 5
+
+
+def test_question_has_a_time_limit() -> None:
+    models = models_now()
+    with serving_in_thread(scenario_from({**HELLO, "faults": [{"fault": "slow", "first_byte_s": 60}]})) as api:
+        with pytest.raises(EngineError) as caught:
+            model_at(models, api.url).ask(QUESTION, time_limit_s=0.1)
+        assert model_at(models, api.url).ask(QUESTION).text == "Hello"
+        models.close()
+    assert caught.value.failure == "timeout"

@@ -62,10 +62,17 @@ def _double(usage: Usage) -> Usage:
 def test_own_file_wins_and_keeps_the_rest(tmp_path: Path) -> None:
     own = tmp_path / "prices.json"
     price = {"input": 7, "output": 1, "cache_read": 1, "cache_write": 1}
-    own.write_text(json.dumps({"prices": {"claude-new-9": price, DEFAULT_MODEL: price}}))
+    profile = "arn:aws:bedrock:eu-central-1:1:application-inference-profile/a1b2"
+    own.write_text(json.dumps({"prices": {"claude-new-9": price, DEFAULT_MODEL: price, profile: price}}))
     table = prices_with(own)
     million = Usage(input_tokens=1_000_000)
-    assert [table.cost_usd(name, million) for name in ("claude-new-9", DEFAULT_MODEL, "claude-opus-5-5")] == [7, 7, 4]
+    assert [table.cost_usd(name, million) for name in ("claude-new-9", DEFAULT_MODEL, "claude-opus-5-5", profile)] == [
+        7,
+        7,
+        4,
+        7,
+    ]
+    assert model_notice(profile, table) == ""
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"prices": {"a": {"input": 1}}}', '{"price": {}}'])

@@ -191,7 +191,7 @@ class LocalBackend:
                 try:
                     engine.execute(AgentTask(requirement=requirement, spec=spec), bench)
                 except EngineError as error:
-                    raise WorkFailed(str(error), error.failure) from error
+                    raise WorkFailed(str(error), error.failure, error.hint) from error
 
         self._say(order, ev.TaskStarted(**self._identity(order)))
         return run_task(

@@ -1,7 +1,7 @@
 """The workbench of an agent on this machine: the harness's rules and processes, in the words of the engine port.
 
 Imports harness and ports. Invariant: what an agent runs has the task's own environment and ends with the task; an
-engine's program has only what its engine gives it, and the mark by which strays are found.
+engine's program has only what its engine gives it, and the marks by which strays are found.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +14,9 @@ from pto_harness.guard import Guard
 from pto_harness.paths import refused_path
 from pto_harness.process import run_command
 from pto_ports.engine import Ended, Spent
+
+OURS = "PTO_"
+"""Variables that say whose a process is; the guard and the search for strays go by them."""
 
 
 class LocalBench:
@@ -53,9 +56,10 @@ class LocalBench:
         stdin: bytes = b"",
     ) -> Ended:
         """See the port. There is no sandbox here yet: commands have the rights of this process."""
-        marker = str(self._task["marker"])
-        name, _, value = marker.partition("=")
-        given = {**environment, name: value} if environment is not None else dict(self._task["env"])
+        own = dict(self._task["env"])
+        given = own
+        if environment is not None:
+            given = {**environment, **{name: own[name] for name in own if name.startswith(OURS)}}
         ended = run_command(
             command if isinstance(command, str) else list(command),
             cwd=str(self.workspace),
@@ -64,7 +68,7 @@ class LocalBench:
             cancel=self.cancel,
             time_limit_s=time_limit_s,
             memory_bytes=self._task.get("memory_bytes") or 0,
-            marker=marker,
+            marker=str(self._task["marker"]),
             guard=self._guard,
             stdin=stdin,
         )

@@ -106,7 +106,7 @@ def environment(
     found = {name: host[name] for name in PASSED_ON if name in host}
     found |= {"HOME": str(home), "CLAUDE_CONFIG_DIR": str(home), "CLAUDE_CODE_MAX_RETRIES": MAX_RETRIES, **QUIET}
     found["ANTHROPIC_MODEL"] = settings.model
-    # Without these, helpers of the program would ask models that nobody agreed to pay for.
+    # Without these, helpers of the program would work with models that nobody agreed to pay for.
     found |= {f"ANTHROPIC_DEFAULT_{family}_MODEL": settings.model for family in FAMILIES}
     if settings.provider == "anthropic":
         found["ANTHROPIC_API_KEY"] = settings.api_key

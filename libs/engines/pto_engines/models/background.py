@@ -26,6 +26,7 @@ class Background:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._is_closed = False
 
     def run(
         self,
@@ -41,13 +42,18 @@ class Background:
             with suppress(RuntimeError):  # the loop has just been closed
                 loop.call_soon_threadsafe(stop.set)
 
-        future = asyncio.run_coroutine_threadsafe(self._bounded(work, stop, time_limit_s), loop)
+        bounded = self._bounded(work, stop, time_limit_s)
+        try:
+            future = asyncio.run_coroutine_threadsafe(bounded, loop)
+        except RuntimeError:  # it was closed just now
+            bounded.close()
+            raise _stopping() from None
         if cancel is not None:
             cancel.listen(throw)
         try:
             return future.result()
         except concurrent.futures.CancelledError:
-            raise EngineError("the process is stopping", failure="cancelled") from None
+            raise _stopping() from None
         finally:
             if cancel is not None:
                 cancel.unlisten(throw)
@@ -57,6 +63,7 @@ class Background:
         with self._lock:
             loop, thread = self._loop, self._thread
             self._loop = self._thread = None
+            self._is_closed = True
         if loop is None or thread is None:
             return
         ending = asyncio.run_coroutine_threadsafe(_end(last), loop)
@@ -67,6 +74,8 @@ class Background:
 
     def _started(self) -> asyncio.AbstractEventLoop:
         with self._lock:
+            if self._is_closed:
+                raise _stopping()
             if self._loop is None:
                 self._loop = loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(target=_serve, args=(loop,), name="models", daemon=True)
@@ -94,11 +103,17 @@ class Background:
         raise EngineError("the time limit was reached while the model was asked", failure="timeout")
 
 
+def _stopping() -> EngineError:
+    return EngineError("the process is stopping", failure="cancelled")
+
+
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     try:
         loop.run_forever()
     finally:
+        # What came between the end and here must not leave its caller waiting.
+        loop.run_until_complete(_end(None))
         loop.close()
 
 

@@ -1,18 +1,17 @@
 """AWS credentials by every way that AWS knows: keys, profile (SSO, assumed role, process), environment, instance role.
 
-The only module that imports boto3 and botocore, when Bedrock is first used. Invariant: nothing is cached beyond what
-botocore itself renews; a key that can be renewed is never older than its end minus ``AHEAD_S``.
+The only module that imports boto3 and botocore, when Bedrock is first used. Invariant: botocore alone keeps and
+renews them, ten to fifteen minutes before they end; nothing of them is kept here.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from pto_engines.models.fault import Fault
-from pto_engines.models.limits import AHEAD_S
 
 if TYPE_CHECKING:
     from pto_engines.models.settings import ModelSettings
@@ -64,7 +63,7 @@ def check_credentials(settings: ModelSettings) -> Fault | None:
 
 
 def resolve_keys(settings: ModelSettings) -> AwsKeys:
-    """Keys that are good for at least ``AHEAD_S``, where their source can renew them. May ask AWS; blocks.
+    """Keys for one program, renewed before they end where their source can do that. May ask AWS; blocks.
 
     Raises NoCredentials.
     """
@@ -91,11 +90,6 @@ def resolve_keys(settings: ModelSettings) -> AwsKeys:
         method=str(credentials.method or ""),
         ends_at=ends.isoformat() if isinstance(ends, datetime) else "",
     )
-
-
-def ends_soon(keys: AwsKeys) -> bool:
-    """Whether they should be resolved again before they are used for something new."""
-    return bool(keys.ends_at) and datetime.fromisoformat(keys.ends_at) < datetime.now(UTC) + timedelta(seconds=AHEAD_S)
 
 
 def fault_of_credentials(error: Exception) -> Fault | None:

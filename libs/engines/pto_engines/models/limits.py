@@ -26,5 +26,3 @@ CANCEL_GRACE_S = 5.0
 """How long a cancelled question may take to close its connection before it is left alone."""
 MAX_REASON_CHARS = 600
 """Of an API's own words in a reason."""
-AHEAD_S = 900.0
-"""Credentials that end within this time are renewed before they are used."""

@@ -45,7 +45,7 @@ class PriceTable(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     def cost_usd(self, model: str, usage: Usage) -> float | None:
         """None if the model has no price."""
-        price = self.prices.get(base_name(model))
+        price = self.prices.get(model) or self.prices.get(base_name(model))
         if price is None:
             return None
         return (
@@ -105,7 +105,7 @@ def model_notice(model: str, table: PriceTable | None = None) -> str:
         end = table.ending[name]
         return f"model {model} is switched off on {end.ends}; use {_like(model, end.instead)} instead"
     names = {*table.prices, *table.known}
-    if name in names:
+    if name in names or model in names:
         return ""
     if name.startswith("arn:") or (model.startswith("arn:") and "application-inference-profile" in model):
         return f"which model is behind {model} cannot be told, so its cost is unknown"
