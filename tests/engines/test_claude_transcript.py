@@ -71,9 +71,19 @@ CASES: list[tuple[tuple[Any, ...], dict[str, Any], str]] = [
         {"code": 1},
         "infra",
     ),
-    ((failed(api_error_status=None, result="API Error: socket closed"),), {"code": 1}, "capacity"),
+    ((failed(api_error_status=None, result="API Error: Connection dropped (ECONNRESET)"),), {"code": 1}, "capacity"),
     ((failed(api_error_status=None, result="Not logged in · Please run /login"),), {"code": 1}, "config"),
-    ((failed(api_error_status=None, result="I can't help with that."),), {"code": 1}, "task"),
+    (
+        (failed(api_error_status=None, result="API Error: API returned an empty or malformed response"),),
+        {"code": 1},
+        "capacity",
+    ),
+    (
+        (failed(api_error_status=None, result="API Error: Sonnet 5.5 can't help with this: socket, login"),),
+        {"code": 1},
+        "task",
+    ),
+    ((failed(api_error_status=None, result="I can't connect without credentials. ECONNREFUSED"),), {"code": 1}, "task"),
 ]
 
 

@@ -109,9 +109,10 @@ def test_listing_leaves_out_what_tools_leave_behind(files: ConfinedFiles, place:
     (place / "node_modules" / "x.js").write_text("")
     assert files.listing("src") == ["src/a.py"]
     assert "node_modules/x.js" not in files.listing()
-    assert files.listing("to-folder") == []
-    with pytest.raises(FileRefused):
-        files.listing("../outside")
+    (place.parent / "outside" / "deep").mkdir()
+    for folder in ("../outside", "to-folder", "to-folder/deep", "/etc"):
+        with pytest.raises(FileRefused):
+            files.listing(folder)
 
 
 def test_folder_that_becomes_a_link_meanwhile_leads_nowhere(files: ConfinedFiles, place: Path) -> None:

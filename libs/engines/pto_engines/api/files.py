@@ -73,6 +73,10 @@ class ConfinedFiles:
     def listing(self, folder: str = "") -> list[str]:
         """Paths of the files below a folder, sorted; of too many, the first. Raises FileRefused."""
         folder = "" if folder in ("", ".", "./") else _sound(folder.rstrip("/"))
+        parts = folder.split("/") if folder else []
+        for depth in range(1, len(parts) + 1):
+            if (self._root / "/".join(parts[:depth])).is_symlink():
+                raise FileRefused(f"{folder!r} leads through a link, which is not followed")
         found: list[str] = []
         for path in self._walk(self._root / folder if folder else self._root):
             if len(found) == MAX_LISTED:
@@ -81,8 +85,6 @@ class ConfinedFiles:
         return found
 
     def _walk(self, top: Path) -> Iterator[str]:
-        if top.is_symlink():
-            return
         for folder, folders, names in os.walk(top):
             folders[:] = sorted(name for name in folders if name not in QUIET_FOLDERS)
             yield from (Path(folder, name).relative_to(self._root).as_posix() for name in sorted(names))

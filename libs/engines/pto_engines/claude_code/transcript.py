@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from pto_engines.models.fault import Fault, Sorted, sort_fault
+from pto_engines.models.fault import Fault, Kind, Sorted, sort_fault
 from pto_engines.models.prices import PriceTable
 from pto_ports.engine import Ended, EngineError, Spent
 from pto_proto.events import Usage
@@ -19,6 +19,15 @@ MAX_LINE_BYTES = 64 * 2**20
 """A line holds whole files; longer than this is none of the program's."""
 MAX_SAID_CHARS = 600
 TAIL_BYTES = 2000
+
+OWN_WORDS: tuple[tuple[str, Kind], ...] = (
+    ("API Error: Connection", "cut"),
+    ("API Error: Unable to connect", "unreachable"),
+    ("API Error: Request timed out", "silent"),
+    ("API Error: API returned an empty or malformed response", "malformed"),
+)
+"""How the program's own errors without a status begin. Only its beginning counts: later words may be a model's."""
+AWAY = ("ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "ENETUNREACH", "EHOSTUNREACH")
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,9 +124,10 @@ class Transcript:
             delay = self._retry.get("retry_delay_ms")
             wait = delay / 1000 if isinstance(delay, int | float) else None
             return sort_fault(Fault(kind="answer", status=status, message=message, retry_after_s=wait))
-        words = message.lower()
-        if any(word in words for word in ("connect", "econn", "fetch failed", "socket", "network", "overloaded")):
-            return sort_fault(Fault(kind="unreachable" if "refused" in words else "cut", message=message))
+        for start, kind in OWN_WORDS:
+            if message.startswith(start):
+                is_away = any(word in message for word in AWAY)
+                return sort_fault(Fault(kind="unreachable" if is_away else kind, message=message))
         return None
 
 
@@ -143,8 +153,7 @@ def _error(result: Mapping[str, Any], fault: Sorted | None, ended: Ended) -> Eng
         return EngineError("Claude Code was not done at its limit of turns", hint="Split the task.")
     if subtype == "error_max_budget_usd":
         return EngineError("the attempt's limit of cost is reached", failure="budget")
-    words = said.lower()
-    if "not logged in" in words or "/login" in words or "credentials" in words:
+    if said.startswith(("Not logged in", "Invalid API key")):
         hint = "Set ANTHROPIC_API_KEY, or the AWS credentials for Bedrock."
         return EngineError(f"Claude Code has no credentials: {said}", failure="config", hint=hint)
     what = f"{result.get('terminal_reason')}, exit code {ended.exit_code}"
