@@ -14,17 +14,21 @@ MARKERS := $(if $(filter true,$(CI)),,not slow)
 PYTEST_ARGS ?=
 CHAOS_ARGS ?=
 CLAUDE_CODE := deploy/claude-code
+BENCH_ARGS ?=
+# Environments of the systems that `make bench` compares with.
+PEERS_DIR ?= .bench-peers
+PEERS := $(patsubst tests/bench/peers/requirements/%.txt,$(PEERS_DIR)/%/.ready,$(wildcard tests/bench/peers/requirements/*.txt))
 COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
-.PHONY: help setup run demo fmt check test sim chaos proto lock claude-code clean
+.PHONY: help setup run demo fmt check test sim chaos bench bench-peers proto lock claude-code clean
 
 help: ## show this list
 	@echo "make <target>:"
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
 
 setup: $(STAMP) ## make .venv with the pinned requirements and the commands in it
-	@:
+	@$(BIN)/python -m compileall -q proto libs services # where PYTHONDONTWRITEBYTECODE is set, each start would do it again
 
 $(STAMP): requirements-dev.txt pyproject.toml
 	@python=""; \
@@ -70,6 +74,18 @@ chaos: setup ## kill everything 200 times over 105,000 tasks, then the named sce
 
 sim: setup ## try the services under thousands of simulated faults (SEEDS=0:10000, or one with what happens: SEED=123)
 	@PYTHONHASHSEED=0 $(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),0:2000) --jobs 2)
+
+bench: setup ## measure speed, beside other systems if they are there (WORKLOADS=W1,W4 or all, JSON=FILE, BENCH_ARGS="--repeats 1")
+	@$(BIN)/python -m tests.bench --peers-dir $(PEERS_DIR) $(if $(WORKLOADS),--workloads $(WORKLOADS)) $(if $(JSON),--json $(JSON)) $(BENCH_ARGS)
+
+bench-peers: $(PEERS) ## make the environments of the systems to compare with (PEERS_DIR=.bench-peers; 1 GB)
+	@:
+
+$(PEERS_DIR)/%/.ready: tests/bench/peers/requirements/%.txt
+	@echo "bench-peers: $*"
+	@$(or $(PYTHON),python3) -m venv --clear $(PEERS_DIR)/$*
+	@$(PEERS_DIR)/$*/bin/python -m pip install --disable-pip-version-check --quiet -r $<
+	@touch $@
 
 proto: setup ## write the schemas, asyncapi.yaml and the reference table of events anew
 	@$(BIN)/python -m pto_proto.generate

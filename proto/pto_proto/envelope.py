@@ -4,6 +4,7 @@ Imports msgspec only. Invariant: the same event always encodes to the same bytes
 """
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -27,7 +28,7 @@ class UnknownVersion(ProtocolError):
     """This version does not know the event's type or version: upgrade the reader; nothing is wrong with the event."""
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One message of the log: entries of one type, about one run, in one lane."""
 
     id: str
@@ -43,13 +44,13 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         return event_subject(self.kind, self.lane, self.run)
 
 
-class _EventData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class _EventData(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     run: RunId | None = None
     lane: Lane | None = None
     entries: msgspec.Raw = msgspec.Raw()
 
 
-class _Wire(msgspec.Struct, frozen=True, kw_only=True):
+class _Wire(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     specversion: str
     id: str
     type: str
@@ -80,8 +81,12 @@ def type_name(kind: type[Entry] | type[Request]) -> str:
 
 def rfc3339(unix_ms: int) -> str:
     """``2026-01-31T10:20:30.123Z``."""
-    moment = datetime.fromtimestamp(unix_ms / 1000, UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{unix_ms % 1000:03d}Z"
+    return f"{_to_the_second(unix_ms // 1000)}.{unix_ms % 1000:03d}Z"
+
+
+@lru_cache(16)
+def _to_the_second(unix_s: int) -> str:
+    return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def encode_event(event: Event) -> bytes:

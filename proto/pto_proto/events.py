@@ -19,7 +19,7 @@ RunStatus = Literal["succeeded", "partial", "failed", "cancelled"]
 PlanDecision = Literal["not-asked", "approved", "edited", "rejected"]
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Entry(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Base of all entries: when it happened, and the log sequence of the event that caused it (0: none)."""
 
     at: int
@@ -225,7 +225,7 @@ class TaskPlanned(Entry, frozen=True, kw_only=True, omit_defaults=True):
     """Per task, a digest over the input files that it will see (empty: none); left out when no task sees any."""
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Usage(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Tokens that a model charged for."""
 
     input_tokens: int = 0
@@ -319,7 +319,7 @@ class TaskFinished(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
 # --- consolidator ----------------------------------------------------------------------------------------------------
 
 
-class CheckResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class CheckResult(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One check on the merged tree."""
 
     command: str
@@ -328,7 +328,7 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     tail: tuple[str, ...] = ()
 
 
-class Conflict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Conflict(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Tasks that wrote different content to one path without one depending on the other."""
 
     path: str

@@ -10,7 +10,7 @@ import msgspec
 from pto_proto.ids import Digest, InstanceId, Lane, RunId
 
 
-class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
+class Heartbeat(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The payload of ``pto-live.heartbeat.<lane>._``: this incarnation of the instance is alive."""
 
     lane: Lane
@@ -18,7 +18,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     incarnation: str
 
 
-class StateShown(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class StateShown(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """The payload of ``pto-live.state._._``: what a scheduler's state is after the event stored at ``seq``."""
 
     instance: InstanceId

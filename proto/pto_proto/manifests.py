@@ -9,7 +9,7 @@ import msgspec
 from pto_proto.ids import Digest, TaskId
 
 
-class ManifestFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ManifestFile(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One output file of an attempt."""
 
     path: str
@@ -20,7 +20,7 @@ class ManifestFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """0o644 or 0o755; nothing else of the mode is kept."""
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Manifest(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """An attempt's own outputs. ``bundle`` names an uncompressed tar with exactly these files."""
 
     bundle: Digest
@@ -39,7 +39,7 @@ class TreeFile(ManifestFile, frozen=True, kw_only=True, omit_defaults=True):
     """Tasks whose versions of this path this one saw and replaced, directly or through others."""
 
 
-class Tree(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Tree(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Files of several tasks merged over each other."""
 
     files: tuple[TreeFile, ...]

@@ -11,7 +11,7 @@ import msgspec
 from pto_proto.ids import TaskId
 
 
-class Resources(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Resources(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """What one attempt of a task may use. Zero or empty means "the backend's default"."""
 
     cpus: int = 0
@@ -22,7 +22,7 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Wall-clock limit: seconds (``90``), ``MM:SS``, ``HH:MM:SS`` or ``D-HH:MM:SS`` as SLURM writes it."""
 
 
-class SlurmOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class SlurmOptions(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Overrides of the run's SLURM settings for one task."""
 
     partition: str = ""
@@ -31,7 +31,7 @@ class SlurmOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     constraint: str = ""
 
 
-class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class TaskSpec(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One task of a plan: exactly one of ``agent``, ``command`` and ``noop`` says what it does."""
 
     id: TaskId
@@ -64,7 +64,7 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Parameter name -> values; one task per combination. Empty after expansion."""
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Plan(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A named set of tasks with dependencies: the content of ``execution_plan.json`` and of ``--plan FILE``."""
 
     name: str = ""
@@ -75,7 +75,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Shell commands that are run on the merged tree."""
 
 
-class InputFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class InputFile(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One file that the requester stored for a run; the list of them is the blob that ``inputs_digest`` names."""
 
     path: str
@@ -85,7 +85,7 @@ class InputFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     mode: int = 0o644
 
 
-class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Problem(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One thing that is wrong in what somebody asked for: where it is and, in one sentence, what is wrong and what to
     do.
     """

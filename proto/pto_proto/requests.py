@@ -17,7 +17,7 @@ Engine = Literal["simulated", "api", "claude-code"]
 Sandbox = Literal["all", "agents", "none"]
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Request(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Base of all requests; ``run`` is the run it speaks of."""
 
     run: RunId

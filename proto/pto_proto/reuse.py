@@ -8,7 +8,7 @@ import msgspec
 from pto_proto.ids import NO_DIGEST, Digest, TaskId
 
 
-class Reusable(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Reusable(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One success: whoever has the same ``key`` may take over its outputs."""
 
     key: Digest

@@ -73,6 +73,8 @@ SCHEDULER_LEASE = "pto-lease.scheduler"
 """Who leads; the message vanishes when it is not renewed."""
 HEARTBEATS = "pto-live.heartbeat.*._"
 """Signs of life of all dispatcher instances."""
+ROLL_CALLS = "pto-live.roll-call.*._"
+"""Where a scheduler that begins to lead asks all instances of a lane for a sign of life; the message is empty."""
 AUDIT_SUBJECT = f"pto-live.audit.{NONE}.{NONE}"
 """Where somebody asks the schedulers for the digest of their state; nothing in the message is read."""
 STATE_SUBJECT = f"pto-live.state.{NONE}.{NONE}"
@@ -92,6 +94,11 @@ def live_subject(what: str, lane: Lane, run: RunId) -> str:
 def heartbeat_subject(lane: Lane) -> str:
     """Plain NATS subject on which the instances of a lane show that they are alive."""
     return f"pto-live.heartbeat.{lane}.{NONE}"
+
+
+def roll_call_subject(lane: Lane) -> str:
+    """Plain NATS subject on which the instances of a lane are asked for a sign of life."""
+    return f"pto-live.roll-call.{lane}.{NONE}"
 
 
 def parse_event_subject(subject: str) -> tuple[str, Lane | None, RunId | None]:

@@ -18,6 +18,7 @@ from pto_bus.broker import Broker
 from pto_bus.connect import TlsFiles, connect
 from pto_bus.errors import (
     AccessRefused,
+    BrokerFailed,
     BusError,
     CannotConnect,
     NoRoom,
@@ -180,6 +181,40 @@ def ends_within(pid: int, seconds: float) -> bool:
             return True
         time.sleep(0.02)
     return False
+
+
+async def test_a_broker_that_is_ended_at_once_has_kept_all_that_it_acknowledged(tmp_path: Path) -> None:
+    broker = Broker.start(tmp_path, ACCOUNTS)
+    await set_up(broker)
+    await write_some(broker, 25)
+    broker.stop(at_once=True)
+    with Broker.start(tmp_path, ACCOUNTS) as again:
+        assert again.had_log
+        await set_up(again, may_create_log=False)
+        assert await count_of(again) == 25
+
+
+def test_a_launched_broker_holds_its_store_before_it_is_ready(tmp_path: Path) -> None:
+    broker = Broker.launch(tmp_path, ACCOUNTS)
+    try:
+        with pytest.raises(StoreInUse, match=f"process {os.getpid()}"):
+            Broker.launch(tmp_path, ACCOUNTS)
+        broker.wait_ready()
+        assert broker.url.startswith("nats://127.0.0.1:")
+    finally:
+        broker.stop()
+    assert not broker.is_alive()
+
+
+def test_a_launched_broker_that_fails_is_told_when_it_is_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "jetstream").write_text("in the way")
+    broker = Broker.launch(tmp_path, ACCOUNTS)
+    with pytest.raises(BrokerFailed, match="ended with code"):
+        broker.wait_ready()
+    assert not broker.is_alive()
+    broker.stop()
+    (tmp_path / "jetstream").unlink()
+    Broker.start(tmp_path, ACCOUNTS).stop()
 
 
 def test_stuck_server_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

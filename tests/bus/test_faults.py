@@ -37,7 +37,7 @@ async def store_surely(log: NatsEventLog, number: int) -> int:
 async def test_nothing_is_lost_when_the_broker_is_killed(broker: Any, connect_as: ConnectAs) -> None:
     log, reader = (
         NatsEventLog(await connect_as("scheduler")),
-        await NatsEventLog(await connect_as("planner")).read(),
+        await NatsEventLog(await connect_as("archiver")).read(),
     )
     acknowledged: dict[int, int] = {}
     found: list[Recorded] = []
@@ -133,7 +133,7 @@ async def test_append_to_a_silent_broker_is_not_settled_and_may_be_stored(broker
 
 @pytest.mark.slow
 async def test_reader_goes_on_after_a_silence(broker: Any, connect_as: ConnectAs) -> None:
-    log, reader = NatsEventLog(await connect_as("scheduler")), await NatsEventLog(await connect_as("planner")).read()
+    log, reader = NatsEventLog(await connect_as("scheduler")), await NatsEventLog(await connect_as("archiver")).read()
     await log.append([Outgoing(RUN, b"x", "1")])
     assert [m.seq for m in await reader.next(1)] == [1]
     os.kill(broker.broker.pid, signal.SIGSTOP)
@@ -146,10 +146,10 @@ async def test_reader_goes_on_after_a_silence(broker: Any, connect_as: ConnectAs
 
 
 async def test_reader_idles_over_heartbeats_without_starting_anew(connect_as: ConnectAs) -> None:
-    connection = await connect_as("planner")
+    connection = await connect_as("archiver")
     reader = await NatsEventLog(connection).read()
     boot = await connect_as("bootstrap")
-    before = (await boot.api("CONSUMER.INFO.PTO.planner"))["num_waiting"]
+    before = (await boot.api("CONSUMER.INFO.PTO.archiver"))["num_waiting"]
     started = connection.client.stats["out_msgs"]
     assert await reader.next(2.2) == []
     assert connection.client.stats["out_msgs"] == started
@@ -157,12 +157,12 @@ async def test_reader_idles_over_heartbeats_without_starting_anew(connect_as: Co
 
 
 async def test_reader_whose_consumer_was_moved_finds_its_place_again(connect_as: ConnectAs) -> None:
-    log, reader = NatsEventLog(await connect_as("scheduler")), await NatsEventLog(await connect_as("planner")).read()
+    log, reader = NatsEventLog(await connect_as("scheduler")), await NatsEventLog(await connect_as("archiver")).read()
     for number in range(3):
         await store_surely(log, number)
     assert len(await reader.next(1)) >= 1
     boot = await connect_as("bootstrap")
-    await boot.api("CONSUMER.RESET.PTO.planner", {"seq": 1})
+    await boot.api("CONSUMER.RESET.PTO.archiver", {"seq": 1})
     found: list[Recorded] = []
     await store_surely(log, 3)
     while not found or found[-1].seq < 4:

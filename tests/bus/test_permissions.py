@@ -165,7 +165,7 @@ async def test_viewer_cannot_make_the_broker_send_for_it(broker: Any, connect_as
 async def test_refused_append_is_an_error_at_once_and_not_a_time_out(connect_as: ConnectAs) -> None:
     connection = await connect_as("planner")
     log = NatsEventLog(connection)
-    reader = await log.read()
+    reader = await log.read(subject="pto.*.planner.*")
     waiting = asyncio.create_task(reader.next(30))
     async with asyncio.timeout(1):
         with pytest.raises(NotAllowed, match="run-accepted"):

@@ -64,7 +64,9 @@ class Running:
 class Site:
     """The broker and the services of one folder."""
 
-    def __init__(self, folder: Path, *, sizes: Sizes | None = None, store: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, sizes: Sizes | None = None, store: Path | None = None, sync_interval: str = "always"
+    ) -> None:
         self.folder = folder
         self.sizes = sizes
         self.variables: dict[str, str] = {}
@@ -76,7 +78,7 @@ class Site:
         ]
         self.running: dict[str, Running] = {}
         self.mark = f"PTO_CHAOS={folder}"
-        self.broker = Broker.start(store or folder / "store", self.accounts)
+        self.broker = Broker.start(store or folder / "store", self.accounts, sync_interval=sync_interval)
 
     @property
     def url(self) -> str:

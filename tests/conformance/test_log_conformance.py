@@ -41,7 +41,7 @@ async def bench(kind: str, request: pytest.FixtureRequest) -> Bench:
 
         return Bench(twin, same)
     connect_as = request.getfixturevalue("connect_as")
-    users = iter(["archiver", "planner", "consolidator"])
+    users = iter(["archiver", "scheduler-2"])
 
     async def next_account() -> EventLog:
         return NatsEventLog(await connect_as(next(users)))

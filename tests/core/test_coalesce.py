@@ -33,10 +33,10 @@ def test_entries_of_one_kind_lane_and_run_share_an_event_and_keep_their_order() 
 
 def test_an_event_has_at_most_100_entries_and_256_kb() -> None:
     many = coalesce([started(f"t{i}") for i in range(250)], prefix="p", source="s")
-    assert [len(message.entries) for message in many] == [100, 100, 50]
+    assert [len(message.event.entries) for message in many] == [100, 100, 50]
     big = coalesce([finished(f"t{i}", "x" * 100_000) for i in range(7)], prefix="p", source="s")
     assert all(len(message.data) <= MAX_EVENT_BYTES for message in big)
-    assert [e.task for message in big for e in message.entries] == [f"t{i}" for i in range(7)]
+    assert [e.task for message in big for e in message.event.entries] == [f"t{i}" for i in range(7)]
 
 
 def test_the_same_entries_give_the_same_bytes() -> None:

@@ -101,7 +101,7 @@ def test_folding_the_rest_from_one_snapshot_gives_the_same(driver: Driver, data:
 
 def test_every_field_of_the_state_is_kept() -> None:
     """A field that is new in the state is in the snapshot without anybody's doing; if it cannot be, this says so."""
-    stored = {*snapshot._STATE_FIELDS, "active", "runs", "touched"}
+    stored = {*snapshot._STATE_FIELDS, "active", "hungry", "runs", "touched"}
     assert set(vars(State())) == stored
     driver = history(1, size=4, failures=["task"], executors=2, cancel_after=None, stop=False)
     run = driver.state.runs[RunId("run-one")]
@@ -160,6 +160,20 @@ def test_an_ended_run_rests_until_it_is_asked_for() -> None:
     assert dump(state) == dump(driver.state)
     with pytest.raises(AttributeError):
         _ = load(dump(driver.state)).runs[RunId("run-one")].no_such_thing  # type: ignore[attr-defined]
+
+
+def test_a_run_that_ended_is_packed_once_and_goes_on_to_be_asked_for() -> None:
+    driver = Driver(plan_of(9))
+    run = driver.start()
+    driver.drain()
+    tasks = {task.spec.id: task.state for task in driver.state.runs[run].tasks}
+    first = dump(driver.state)
+    ended = driver.state.runs[run]
+    assert "tasks" not in vars(ended)
+    assert dump(driver.state) == first
+    assert "tasks" not in vars(ended)
+    assert {task.spec.id: task.state for task in ended.tasks} == tasks
+    assert dump(driver.state) == first
 
 
 def test_threads_that_ask_for_the_same_run_get_the_same_tasks() -> None:

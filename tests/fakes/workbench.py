@@ -9,7 +9,7 @@ from typing import Any
 from pto_harness import Cancel
 from pto_harness.globs import matches
 from pto_harness.paths import refused_path
-from pto_harness.process import run_command
+from pto_harness.process import Command, run_command
 from pto_ports.engine import AgentTask, AttemptLimits, Ended, EngineError, Spent
 from pto_proto.ids import TaskId
 from pto_proto.plans import TaskSpec
@@ -53,15 +53,14 @@ class Bench:
         given = dict(COMMANDS if environment is None else environment)
         if not isinstance(command, str):
             self.programs.append((command, given))
-        ended = run_command(
+        wanted = Command(
             command if isinstance(command, str) else list(command),
-            cwd=str(self.workspace),
-            env=given,
-            feed=feed,
-            cancel=self.cancel,
+            str(self.workspace),
+            given,
             time_limit_s=time_limit_s,
             stdin=stdin,
         )
+        ended = run_command(wanted, feed, self.cancel)
         return Ended(ended.exit_code, ended.why)  # type: ignore[arg-type]
 
     def judge(self) -> str:

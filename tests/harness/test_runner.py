@@ -114,6 +114,55 @@ def test_background_processes_end_with_the_command(bench: Bench) -> None:
     assert time.monotonic() - began < 2
 
 
+def test_output_of_what_escaped_is_waited_for_a_while_only(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pto_harness.process.DRAIN_S", 0.2)
+    result = bench.run("(setsid sh -c 'sleep 100' &); echo done")  # it has the pipe, and left the group
+    assert (result["outcome"], (bench.folder / "log").read_text()) == ("succeeded", "done\n")
+
+
+def test_a_log_that_cannot_be_written_ends_the_command(bench: Bench) -> None:
+    (bench.folder / "file").write_text("")
+    result = bench.run("while :; do echo x; done", log=str(bench.folder / "file" / "log"))
+    assert (result["outcome"], result["failure"]) == ("failed", "infra")
+
+
+def test_a_cancel_before_the_start_ends_the_command(bench: Bench) -> None:
+    cancel = Cancel()
+    cancel.request("too late")
+    assert bench.run("sleep 100", cancel=cancel)["reason"] == "too late"
+
+
+def test_commands_leave_no_descriptor_behind(bench: Bench) -> None:
+    bench.run("true")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for command in ("echo x", ["no-such-program"], "sleep 100 & exit 3", "exec >&- 2>&-; sleep 0.05"):
+        bench.run(command)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_without_the_kernels_help_the_end_is_found_too(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pto_harness.process._open_pidfd", lambda pid: -1)
+    assert bench.run("sleep 0.1; exit 3")["exit_code"] == 3
+    assert bench.run("sleep 100", time_limit_s=0.2)["failure"] == "timeout"
+
+
+def test_an_interrupted_run_leaves_no_process(bench: Bench) -> None:
+    def interrupt(stream: str, text: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        bench.run("echo x; sleep 100", on_line=interrupt)
+    assert find_strays(f"PTO_ATTEMPT_ID={bench.folder.name}") == []
+
+
+def test_a_small_bundle_comes_with_the_result_when_asked_for(bench: Bench) -> None:
+    files = bench.run("echo x > a")
+    inline = bench.run("echo x > a", inline_bytes=65536)
+    assert inline["bundle_data"] == Path(files["bundle"]).read_bytes()
+    assert inline["manifest_data"] == Path(files["manifest"]).read_bytes()
+    assert "bundle" not in inline
+
+
 def test_a_memory_limit_holds(bench: Bench) -> None:
     command = [sys.executable, "-c", "x = bytearray(10**9)"]
     result = bench.run(command, memory_bytes=300 * 2**20)

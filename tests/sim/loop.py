@@ -221,6 +221,9 @@ class LoopClock(VirtualClock):
         finally:
             timer.cancel()
 
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], object]:
+        return self._loop.call_later(seconds, callback).cancel
+
 
 def _wake(future: asyncio.Future[None]) -> None:
     if not future.done():

@@ -43,7 +43,7 @@ def late_result_of_a_lost_attempt_counts() -> None:
         task = at.task(entry)
         if task.state is TaskState.WAITING_RETRY and entry.outcome == "succeeded" and entry.attempt == task.attempt:
             task.state = TaskState.RUNNING
-            at.run.delayed.pop(entry.task, None)
+            fold.forget_retry(at.run, task)
             at.run.open[entry.task] = task
         honest(at, entry)
 
@@ -135,7 +135,7 @@ def nobody_is_told_of_a_pause() -> None:
 
 @mutant
 def retry_does_not_wait() -> None:
-    put(hand_out, "_is_due", lambda task, now: task.state is TaskState.WAITING_RETRY and task.retry_known)
+    put(hand_out, "_due", lambda run, now: [run.task(name) for _, name in run.due])
 
 
 @mutant
@@ -156,6 +156,7 @@ def capacity_is_not_looked_at() -> None:
     def begin(self: Any, *args: Any) -> None:
         honest(self, *args)
         self.free = {name: free + 2 for name, free in self.free.items()}
+        self.left = sum(self.free.values())
 
     put(hand_out._Room, "__init__", begin)
 
@@ -263,8 +264,8 @@ def orders_from_before_are_forgotten() -> None:
 
 @mutant
 def report_without_an_answer_is_dropped() -> None:
-    async def look_for(self: Any, wire_id: str, reader: Any) -> None:
-        self._unsettled.discard(wire_id)
+    async def look_for(self: Any, wanted: set[str], reader: Any) -> None:
+        self._unsettled -= wanted
 
     put(dispatcher.Dispatcher, "_look_for", look_for)
 

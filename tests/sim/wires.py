@@ -18,7 +18,7 @@ from pto_memory import MemoryBlobStore, MemoryEventLog, MemoryLease, MemoryLease
 from pto_ports.event_log import Fence, LogUnavailable, NotSettled, Outgoing, Recorded
 from pto_proto.ids import Digest
 from pto_proto.live import Heartbeat
-from pto_proto.subjects import subject_filter
+from pto_proto.subjects import HEARTBEATS, subject_filter
 
 from .loop import Life, LoopClock, SimLoop
 from .roughness import Network
@@ -225,6 +225,11 @@ class FaultyLog:
         self._on_ack(messages, seq)
         return seq
 
+    async def append_each(self, messages: Sequence[Outgoing]) -> None:
+        for result in await asyncio.gather(*(self.append([one]) for one in messages), return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+
     async def last_seq(self, subject: str | None = None) -> int:
         await self._wire.check()
         self._wire.check_answer()
@@ -316,8 +321,9 @@ class FaultyChannel:
         wire = self._wire
 
         def take_in(subject: str, data: bytes) -> None:
-            beat = _beats.decode(data)
-            wire.life.hearing.hear((beat.lane, beat.instance, beat.incarnation), wire.loop.time())
+            if known_filter(HEARTBEATS)(subject):
+                beat = _beats.decode(data)
+                wire.life.hearing.hear((beat.lane, beat.instance, beat.incarnation), wire.loop.time())
             on_line(subject, data)
 
         def deliver(subject: str, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Blobs as files of one host: ``<folder>/<first two hex digits>/<digest>``. Imports ports only.
+"""Blobs as files of one host: ``<folder>/<first two hex digits>/<digest>``. Imports ports and siblings.
 
 Invariant: a file at its final name is complete, on disk and never written again; several processes may share the
 folder.
@@ -14,13 +14,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from pto_blobs.group import GroupWriter, sync_folder
 from pto_ports.blob_store import BlobDamaged, BlobMissing, StoreFull
 from pto_proto.ids import Digest, digest_of, is_digest
 
 COPY_BYTES = 1 << 20
 """Bytes read at once, so that a big blob does not fill the memory."""
-INLINE_BYTES = 64 * 1024
-"""Blobs up to this size are written in the event loop: a thread would cost more than the write."""
+GROUPED_BYTES = 64 * 1024
+"""Blobs up to this size share their way to the disk; of bigger ones each has its own, so that no small one waits."""
 
 
 class DirectoryBlobStore:
@@ -28,6 +29,7 @@ class DirectoryBlobStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._group = GroupWriter(folder)
 
     def path_of(self, digest: Digest) -> Path:
         """Where the blob lies, if it is stored; others may read it there and must not write."""
@@ -36,17 +38,25 @@ class DirectoryBlobStore:
     async def put(self, data: bytes) -> Digest:
         """As the port says."""
         digest = digest_of(data)
-        if self._is_stored_anew(digest):
-            return digest
-        if len(data) <= INLINE_BYTES:
-            self._write(digest, data)
-        else:
+        if len(data) <= GROUPED_BYTES:
+            await self._put_in_group(digest, data)
+        elif not self._is_stored_anew(digest):
             await asyncio.to_thread(self._write, digest, data)
         return digest
 
     async def put_file(self, path: Path) -> Digest:
         """As the port says."""
+        with path.open("rb") as file:
+            data = file.read(GROUPED_BYTES + 1)
+        if len(data) <= GROUPED_BYTES:
+            return await self.put(data)
         return await asyncio.to_thread(self._take_in, path)
+
+    async def _put_in_group(self, digest: Digest, data: bytes) -> None:
+        # Under its name but still on its way to the disk, it is not stored yet.
+        if self._group.is_pending(digest) or not self._is_stored_anew(digest):
+            with _full_disk_is_store_full():
+                await self._group.write(digest, data)
 
     async def get(self, digest: Digest) -> bytes:
         """As the port says."""
@@ -116,7 +126,7 @@ class DirectoryBlobStore:
                 os.fsync(copy.fileno())
                 target.parent.mkdir(parents=True, exist_ok=True)
                 Path(copy.name).replace(target)
-                _sync_folder(target.parent)
+                sync_folder(target.parent)
             except BaseException:
                 with suppress(OSError):
                     Path(copy.name).unlink()
@@ -147,7 +157,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
             Path(file.name).replace(path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         except BaseException:
             with suppress(OSError):
                 Path(file.name).unlink()
@@ -164,11 +174,3 @@ def _full_disk_is_store_full() -> Iterator[None]:
                 f"no room on the disk of the blob store: {error.strerror}; free some, then go on"
             ) from error
         raise
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

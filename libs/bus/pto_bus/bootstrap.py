@@ -4,6 +4,7 @@ Invariant: running it again changes nothing. A stream with other settings is nev
 log that should exist is never made anew: ``may_create_log`` must come from somebody who knows that it never existed.
 """
 
+import asyncio
 from typing import Any
 
 from pto_bus import limits
@@ -27,21 +28,33 @@ async def bootstrap(
     So it is where the stream of requests exists, which is made after the log. Raises TopologyDrift for a stream with
     other settings.
     """
-    for config in streams(sizes or Sizes()):
-        await _settle_stream(connection, config, may_create_log)
-    for stream, config in consumers(accounts):
-        await _settle_consumer(connection, stream, config)
+    wanted = streams(sizes or Sizes())
+    actual = await asyncio.gather(*(_find_stream(connection, config["name"]) for config in wanted))
+    found = {config["name"]: is_there for config, is_there in zip(wanted, actual, strict=True)}
+    if found[LOG_STREAM] is None and not (may_create_log and found[REQUEST_STREAM] is None):
+        raise StoreCorrupt(f"the stream {LOG_STREAM} is gone: restore the broker's store from a copy")
+    # The log alone at first: the others say that it was made, and one of them mirrors it.
+    log, *others = wanted
+    await _settle_stream(connection, log, found[LOG_STREAM])
+    await asyncio.gather(*(_settle_stream(connection, config, found[config["name"]]) for config in others))
+    await asyncio.gather(*(_settle_consumer(connection, stream, config) for stream, config in consumers(accounts)))
 
 
-async def _settle_stream(connection: Connection, wanted: dict[str, Any], may_create_log: bool) -> None:
-    name = wanted["name"]
+async def _find_stream(connection: Connection, name: str) -> dict[str, Any] | None:
+    """The stream's configuration; None: there is no such stream."""
     try:
-        actual = (await connection.api(f"STREAM.INFO.{name}", timeout_s=limits.BOOTSTRAP_S))["config"]
+        info = await connection.api(f"STREAM.INFO.{name}", timeout_s=limits.BOOTSTRAP_S)
     except ApiError as error:
         if error.err_code != STREAM_NOT_FOUND:
             raise
-        if name == LOG_STREAM and not (may_create_log and await _is_missing(connection, REQUEST_STREAM)):
-            raise StoreCorrupt(f"the stream {name} is gone: restore the broker's store from a copy") from error
+        return None
+    actual: dict[str, Any] = info["config"]
+    return actual
+
+
+async def _settle_stream(connection: Connection, wanted: dict[str, Any], actual: dict[str, Any] | None) -> None:
+    name = wanted["name"]
+    if actual is None:
         await connection.api(f"STREAM.CREATE.{name}", wanted, limits.BOOTSTRAP_S)
         return
     differing = _differences(wanted, actual)
@@ -52,16 +65,6 @@ async def _settle_stream(connection: Connection, wanted: dict[str, Any], may_cre
         raise TopologyDrift(f"the stream {name} has other settings than this version makes: {words}")
     if grown:
         await connection.api(f"STREAM.UPDATE.{name}", {**actual, **grown}, limits.BOOTSTRAP_S)
-
-
-async def _is_missing(connection: Connection, name: str) -> bool:
-    try:
-        await connection.api(f"STREAM.INFO.{name}", timeout_s=limits.BOOTSTRAP_S)
-    except ApiError as error:
-        if error.err_code != STREAM_NOT_FOUND:
-            raise
-        return True
-    return False
 
 
 async def _settle_consumer(connection: Connection, stream: str, wanted: dict[str, Any]) -> None:

@@ -73,6 +73,10 @@ class NatsEventLog:
         """As the port says."""
         return await self._publisher.append(messages, fence)
 
+    async def append_each(self, messages: Sequence[Outgoing]) -> None:
+        """As the port says."""
+        await self._publisher.append_each(messages)
+
     async def last_seq(self, subject: str | None = None) -> int:
         """As the port says. Raises LogUnavailable, LogCorrupt."""
         if subject is None:

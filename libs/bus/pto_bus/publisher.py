@@ -7,6 +7,7 @@ nothing of an append can arrive after something that was sent later.
 
 import asyncio
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 from nats.aio.msg import Msg
@@ -14,7 +15,7 @@ from nats.nuid import NUID
 
 from pto_bus import limits
 from pto_bus.connect import Connection, status_of
-from pto_ports.event_log import MAX_BATCH, Fence, LogUnavailable, NotSettled, Outgoing
+from pto_ports.event_log import MAX_BATCH, MAX_EACH, Fence, LogUnavailable, NotSettled, Outgoing
 
 _FENCED_OFF = {10071, 10164}
 _REPEATED = {10201, 10158}
@@ -53,6 +54,13 @@ class NotStored(LogUnavailable):
         self.err_code = err_code
 
 
+class _Sent(NamedTuple):
+    """What was sent and not answered yet."""
+
+    wait: "asyncio.Future[Msg]"
+    timer: asyncio.TimerHandle
+
+
 class Publisher:
     """Writes to one stream over one connection."""
 
@@ -65,19 +73,50 @@ class Publisher:
 
         An empty wire id leaves out the check for duplicates.
         """
+        return await self._finish(messages, fence, await self._begin(messages, fence))
+
+    async def append_each(self, messages: Sequence[Outgoing]) -> None:
+        """As the port says: sent one behind the other, then all answers are waited for."""
+        if not 0 < len(messages) <= MAX_EACH:
+            raise ValueError(f"1 to {MAX_EACH} messages are stored each by itself, got {len(messages)}")
+        begun: list[tuple[Outgoing, _Sent]] = []
+        try:
+            for message in messages:
+                begun.append((message, await self._begin([message], None)))
+            for message, sent in begun:
+                await self._finish([message], None, sent)
+        finally:
+            for _, sent in begun:
+                sent.wait.cancel()
+
+    async def _begin(self, messages: Sequence[Outgoing], fence: Fence | None, *, is_first: bool = True) -> "_Sent":
+        """Send them; the answer is still to come."""
         _check(messages)
-        if not self._connection.is_up:
+        if is_first and not self._connection.is_up:
             self._connection.check()
             raise LogUnavailable(f"the broker at {self._connection.url} is not connected")
+        reply, wait = self._connection.expect()
+        try:
+            await self._send(messages, fence, reply, is_first=is_first)
+        except BaseException:
+            wait.cancel()
+            raise
+        return _Sent(wait, asyncio.get_running_loop().call_later(limits.ACK_S, _give_up, wait))
+
+    async def _finish(self, messages: Sequence[Outgoing], fence: Fence | None, sent: "_Sent") -> int:
+        """Wait for the answer; without one, send the same bytes again."""
         for attempt in range(1, limits.ACK_TRIES + 1):
-            reply, wait = self._connection.expect()
+            if attempt > 1:
+                sent = await self._begin(messages, fence, is_first=False)
             try:
-                await self._send(messages, fence, reply, is_first=attempt == 1)
-                answer = await _answer_to(wait)
+                answer = await sent.wait
             except TimeoutError:
                 continue
+            except LogUnavailable as error:  # it was sent, and the connection broke
+                raise NotSettled(str(error)) from error
             finally:
-                wait.cancel()
+                sent.timer.cancel()
+                sent.wait.cancel()
             return _settle(answer, is_retry=attempt > 1, is_fenced=fence is not None, size=len(messages))
         raise NotSettled(f"no acknowledgement within {limits.ACK_TRIES * limits.ACK_S:g} s")
 
@@ -102,11 +141,10 @@ class Publisher:
             headers = {}
 
 
-async def _answer_to(wait: "asyncio.Future[Msg]") -> Msg:
-    try:
-        return await asyncio.wait_for(wait, limits.ACK_S)
-    except LogUnavailable as error:  # it was sent, and the connection broke
-        raise NotSettled(str(error)) from error
+def _give_up(wait: "asyncio.Future[Msg]") -> None:
+    if not wait.done():
+        wait.set_exception(TimeoutError())
+        wait.exception()  # nobody may be waiting any more
 
 
 def _check(messages: Sequence[Outgoing]) -> None:

@@ -23,6 +23,7 @@ from pto_proto.subjects import (
     LOG_SUBJECTS,
     REQUEST_STREAM,
     REQUEST_SUBJECTS,
+    ROLL_CALLS,
     SCHEDULER_LEASE,
     STATE_SUBJECT,
     VIEW_STREAM,
@@ -71,7 +72,8 @@ class Sizes:
 
 
 def streams(sizes: Sizes) -> list[dict[str, Any]]:
-    """The streams' configurations as the broker's API takes them, in the order in which they are made.
+    """The streams' configurations as the broker's API takes them, in the order in which they are made: the log, then
+    its mirror, because the server lets a new mirror wait for a tenth of a second before it fills it.
 
     The log may be purged by permission only (the archiver's), because ``deny_purge`` could never be taken back. The
     server makes the mirror answer direct gets of the log, late as a mirror is (it forces ``mirror_direct``): whoever
@@ -84,6 +86,11 @@ def streams(sizes: Sizes) -> list[dict[str, Any]]:
         {
             **durable, "name": LOG_STREAM, "subjects": LOG_SUBJECTS, "max_bytes": sizes.log_bytes, "deny_delete": True,
             "deny_purge": False, "allow_atomic": True, "duplicate_window": limits.DUPLICATE_WINDOW_S * _NS,
+        },
+        {
+            **durable, "name": VIEW_STREAM, "mirror": {"name": LOG_STREAM},
+            "discard": "old", "max_consumers": limits.VIEW_CONSUMERS,
+            "consumer_limits": {"inactive_threshold": limits.VIEW_IDLE_S * _NS},
         },
         {
             **durable, "name": REQUEST_STREAM, "subjects": REQUEST_SUBJECTS, "max_bytes": sizes.request_bytes,
@@ -100,11 +107,6 @@ def streams(sizes: Sizes) -> list[dict[str, Any]]:
             "allow_direct": True, "max_bytes": limits.LEASE_BYTES, "max_msgs_per_subject": 1,
             "max_age": int(LEASE_S * _NS), "duplicate_window": int(LEASE_S * _NS),
         },
-        {
-            **durable, "name": VIEW_STREAM, "mirror": {"name": LOG_STREAM},
-            "discard": "old", "max_consumers": limits.VIEW_CONSUMERS,
-            "consumer_limits": {"inactive_threshold": limits.VIEW_IDLE_S * _NS},
-        },
     ]  # fmt: skip
 
 
@@ -119,13 +121,17 @@ def lane_reader_name(user: str) -> str:
 
 
 def consumers(accounts: list[Account]) -> list[tuple[str, dict[str, Any]]]:
-    """(stream, configuration) of the consumers that services bind to. They acknowledge nothing; readers reset them."""
+    """(stream, configuration) of the consumers that services bind to. They acknowledge nothing; readers reset them.
+
+    Who has a lane reads its lane, everybody else the whole log: each consumer costs the broker something per message.
+    """
     found: list[tuple[str, dict[str, Any]]] = []
     for account in accounts:
         if account.role not in _SERVICES:
             continue
-        found.append((LOG_STREAM, _consumer(reader_name(account.user))))
-        if account.lane is not None:
+        if account.lane is None:
+            found.append((LOG_STREAM, _consumer(reader_name(account.user))))
+        else:
             found.append((LOG_STREAM, _consumer(lane_reader_name(account.user), lane_filter(account.lane))))
         if account.role == "scheduler":
             found.append((REQUEST_STREAM, _consumer(reader_name(account.user))))
@@ -174,7 +180,7 @@ def _scheduler_rules(account: Account) -> tuple[list[str], list[str]]:
     publish, subscribe = _service_rules(account)
     publish += writer_subjects(WRITERS["scheduler"], None)
     publish += [*_looks_at(REQUEST_STREAM), *_binds(REQUEST_STREAM, reader_name(account.user))]
-    publish += [*_looks_at(LEASE_STREAM), SCHEDULER_LEASE, STATE_SUBJECT]
+    publish += [*_looks_at(LEASE_STREAM), SCHEDULER_LEASE, STATE_SUBJECT, ROLL_CALLS]
     return publish, subscribe
 
 

@@ -14,12 +14,12 @@ from pto_proto.ids import Lane, RunId
 
 
 class Message(NamedTuple):
-    """One message to store: where, its wire id, its bytes, and the entries it carries."""
+    """One message to store: where, its wire id, its bytes, and the event that they are."""
 
     subject: str
     wire_id: str
     data: bytes
-    entries: tuple[Entry, ...]
+    event: Event
 
 
 def coalesce(decisions: Iterable[Decision], *, prefix: str, source: str) -> list[Message]:
@@ -43,5 +43,5 @@ def coalesce(decisions: Iterable[Decision], *, prefix: str, source: str) -> list
                 middle = len(part) // 2
                 waiting += [part[middle:], part[:middle]]
             else:
-                messages.append(Message(event.subject, wire_id, data, event.entries))
+                messages.append(Message(event.subject, wire_id, data, event))
     return messages

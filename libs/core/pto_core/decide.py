@@ -4,7 +4,9 @@ Imports pto_proto and siblings only. Invariants: every decision is legal alone, 
 written without the rest; deciding again on the same state gives the same decisions.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 import msgspec
@@ -57,8 +59,12 @@ def next_due(state: State, now: int) -> int | None:
     """When (Unix ms) time alone will call for a decision; None: never."""
     due = [lane.paused_until for lane in state.lanes.values() if lane.paused_until and lane.paused_until > now]
     for run in state.active.values():
-        due += [task.due_at for task in run.delayed.values() if task.retry_known and task.due_at > now]
+        at = bisect_right(run.due, now, key=_moment) if run.due else 0
+        due += [moment for moment, _ in run.due[at : at + 1]]
     return min(due, default=None)
+
+
+_moment = itemgetter(0)
 
 
 def _lanes(state: State, now: int) -> Iterator[tuple[Lane, ev.Entry]]:
@@ -81,9 +87,8 @@ def _steps(
     if run.halt is not None and run.phase is not RunPhase.CANCELLING:
         kind, reason = run.halt
         yield None, ev.RunPaused(at=now, kind="config" if kind == "config" else "budget", reason=reason)
-    for task in run.delayed.values():
-        if not task.retry_known:
-            yield None, _retry(run, task, now)
+    for task in run.unscheduled.values():
+        yield None, _retry(run, task, now)
     if run.phase is RunPhase.CANCELLING:
         yield from _stop(run, run.open.values(), now)
     elif run.plan is not None and run.phase in (RunPhase.PLANNING, RunPhase.AWAITING_APPROVAL):

@@ -17,9 +17,11 @@ from pto_core.movements import (
     close_attempt,
     enter,
     fail,
+    forget_retry,
     lay_out,
     move,
     release_dependents,
+    schedule_retry,
     unready,
 )
 from pto_core.state import Attempt, Instance, PlanParts, Run, State, Task
@@ -50,7 +52,8 @@ def evolve(state: State, seq: int, event: Event) -> None:
         except IllegalEvent as error:
             poison(state, event.run, seq, str(error))
             if event.kind not in _WHILE_POISONED:
-                return
+                break
+    state.note_hunger(event.run)
 
 
 def poison(state: State, run: RunId | None, seq: int, reason: str) -> None:
@@ -60,6 +63,7 @@ def poison(state: State, run: RunId | None, seq: int, reason: str) -> None:
     if known is not None and known.poisoned is None and not known.ended:
         known.poisoned = (seq, reason)
         state.touched.add(known.id)
+        state.note_hunger(known.id)
 
 
 class _Context:
@@ -168,7 +172,7 @@ def _on_ready(at: _Context, entry: ev.TaskReady) -> None:
     if run.phase is RunPhase.CANCELLING or run.ended:
         raise IllegalEvent(f"attempt of {entry.task} handed out although the run is {run.phase.value}")
     unready(run, task)
-    run.delayed.pop(entry.task, None)
+    forget_retry(run, task)
     move(run, task, TaskTrigger.HANDED_OUT)
     task.attempt = entry.attempt
     task.round = entry.round
@@ -211,8 +215,7 @@ def _on_retry_scheduled(at: _Context, entry: ev.TaskRetryScheduled) -> None:
     at.state.now = max(at.state.now, entry.at)
     task = at.task(entry)
     if task.state is TaskState.WAITING_RETRY and (entry.round, entry.attempt) == (task.round, task.attempt):
-        task.due_at = entry.due_at
-        task.retry_known = True
+        schedule_retry(at.run, task, entry.due_at)
 
 
 def _on_lane_paused(at: _Context, entry: ev.LanePaused) -> None:

@@ -10,33 +10,35 @@ from heapq import heapify, heappop, heapreplace
 from pto_core.keys import task_key
 from pto_core.limits import MAX_HAND_OUT
 from pto_core.state import LaneState, Run, State, Task
-from pto_core.transitions import RunPhase, TaskState
+from pto_core.transitions import RunPhase
+from pto_proto.envelope import MAX_ENTRIES
 from pto_proto.events import TaskReady
-from pto_proto.ids import MERGE_TASK, NO_DIGEST, PLAN_TASK, InstanceId, Lane
+from pto_proto.ids import NO_DIGEST, PLAN_TASK, InstanceId, Lane
 
 
 def hand_out(
     state: State, now: int, alive: Container[tuple[Lane, InstanceId]]
 ) -> Iterator[tuple[Lane, Run, TaskReady]]:
-    """The attempts to hand out now, most urgent first, at most ``MAX_HAND_OUT``; and only to who is ``alive``."""
+    """The attempts to hand out now, most urgent first, at most ``MAX_HAND_OUT``; and only to who is ``alive``.
+
+    If a single run waits, they are as many as one message takes: that is stored for a fifth of what a batch costs, and
+    the dispatcher starts them while the next ones are handed out.
+    """
+    rooms = {name: room for name, lane in state.lanes.items() if (room := _Room(name, lane, alive)).left}
     waiting: dict[Lane, list[_Waiting]] = {}
     budgets: dict[str, _Budget] = {}
-    for run in state.active.values():
-        budget = _Budget(run)
-        if run.paused is None and run.poisoned is None and run.halt is None and budget.left > 0:
-            budgets[run.id] = budget
-            for lane in sorted(_lanes(run, now)):
-                waiting.setdefault(lane, []).append(_Waiting(run, lane, now))
+    for name in state.hungry if rooms else ():
+        run = state.active[name]
+        budgets[name] = _Budget(run)
+        for lane in _lanes(run, now) & rooms.keys():
+            waiting.setdefault(lane, []).append(_Waiting(run, lane, now))
     total = 0
-    for lane, runs in waiting.items():
-        known = state.lanes.get(lane)
-        if known is None or known.paused_until is not None or known.short_of:
-            continue
-        room = _Room(lane, known, alive)
-        for run, ready in _serve(lane, room, runs, budgets, now):
+    most = MAX_HAND_OUT if len({run.run.id for runs in waiting.values() for run in runs}) > 1 else MAX_ENTRIES
+    for lane in sorted(waiting):
+        for run, ready in _serve(lane, rooms[lane], waiting[lane], budgets, now):
             yield lane, run, ready
             total += 1
-            if total >= MAX_HAND_OUT:
+            if total >= most:
                 return
 
 
@@ -85,18 +87,20 @@ class _Room:
             for instance, known in lane.instances.items()
             if not known.draining and (name, instance) in alive
         }
+        if lane.paused_until is not None or lane.short_of:
+            self.free = {}
 
-    def any(self) -> bool:
-        return any(count > 0 for count in self.free.values())
+        self.left = sum(count for count in self.free.values() if count > 0)
 
     def take(self, ability: str) -> InstanceId | None:
         """A place in the emptiest instance that has this ability."""
-        best: InstanceId | None = None
+        best, most = None, 0
         for name, count in self.free.items():
-            if count > 0 and ability in self._instances[name].can_run and (best is None or count > self.free[best]):
-                best = name
+            if count > most and ability in self._instances[name].can_run:
+                best, most = name, count
         if best is not None:
             self.free[best] -= 1
+            self.left -= 1
         return best
 
 
@@ -104,7 +108,7 @@ def _serve(
     lane: Lane, room: _Room, runs: list[_Waiting], budgets: dict[str, _Budget], now: int
 ) -> Iterator[tuple[Run, TaskReady]]:
     heapify(runs)
-    while runs and room.any():
+    while runs and room.left:
         waiting = runs[0]
         budget = budgets[waiting.run.id]
         task = next(waiting.tasks, None) if budget.left > 0 else None
@@ -116,7 +120,8 @@ def _serve(
             continue
         yield waiting.run, _ready(waiting.run, task, instance, budget.take_slot(), now)
         waiting.out += 1
-        heapreplace(runs, waiting)
+        if len(runs) > 1:
+            heapreplace(runs, waiting)
 
 
 def ability_for(run: Run, task: Task) -> str:
@@ -130,27 +135,27 @@ def ability_for(run: Run, task: Task) -> str:
 
 def _lanes(run: Run, now: int) -> set[Lane]:
     lanes = {lane for lane, ready in run.ready.items() if ready} if run.phase is RunPhase.RUNNING else set()
-    lanes |= {run.lane_of(task) for task in run.delayed.values() if _is_due(task, now)}
-    system = _system_task(run)
+    lanes |= {run.lane_of(task) for task in _due(run, now)}
+    system = run.waiting_system_task
     return lanes | {run.lane_of(system)} if system is not None else lanes
 
 
-def _system_task(run: Run) -> Task | None:
-    name = {RunPhase.PLANNING: PLAN_TASK, RunPhase.CONSOLIDATING: MERGE_TASK}.get(run.phase)
-    task = run.system[name] if name is not None else None
-    return task if task is not None and task.state is TaskState.PLANNED else None
-
-
-def _is_due(task: Task, now: int) -> bool:
-    return task.state is TaskState.WAITING_RETRY and task.retry_known and task.due_at <= now
+def _due(run: Run, now: int) -> Iterator[Task]:
+    """Tasks whose retry may start, the one that is due for longest first."""
+    for moment, name in run.due:
+        if moment > now:
+            return
+        task = run.task(name)
+        if task is not None:
+            yield task
 
 
 def _urgent_first(run: Run, lane: Lane, now: int) -> Iterator[Task]:
     """Retries that are due come before first attempts: others have waited for them longest."""
-    system = _system_task(run)
+    system = run.waiting_system_task
     if system is not None and run.lane_of(system) == lane:
         yield system
-    yield from [task for task in run.delayed.values() if _is_due(task, now) and run.lane_of(task) == lane]
+    yield from [task for task in _due(run, now) if run.lane_of(task) == lane]
     if run.phase is RunPhase.RUNNING:
         by_rank = run.graph.by_rank
         for rank in reversed(run.ready.get(lane, ())):

@@ -40,29 +40,47 @@ def key_parts(
 ) -> dict[str, Digest]:
     """What the result depends on, by name: ``outputs`` are the dependencies' trees, ``inputs`` the files it sees."""
     request = run.request
+    resources = (spec.resources.cpus, spec.resources.gpus)
+    backend = spec.backend or request.backend
+    agent = (spec.agent, spec.title, spec.writes, request.engine, request.requirement) if spec.agent else ()
+    parts = dict(_common(backend, spec.command, spec.outputs, spec.checks, spec.env, resources, round_, agent))
+    parts["id"] = _digest(spec.id)
+    if len(outputs) > 1 and len({tree for tree in outputs.values() if tree}) > 1:
+        # Where they disagree, the rule decides what the task sees, and the last one may win.
+        rule = (request.on_conflict, spec.depends_on if request.on_conflict == "latest" else ())
+        parts["conflict rule"] = _digest(rule)
+    for name, tree in outputs.items():
+        parts[f"{OUTPUT_OF}{name}"] = tree
+    if inputs != NO_DIGEST:
+        parts["input files"] = inputs
+    return parts
+
+
+@lru_cache(MAX_CACHED)
+def _common(
+    backend: str,
+    command: str | tuple[str, ...],
+    outputs: tuple[str, ...],
+    checks: tuple[str, ...],
+    env: tuple[str, ...],
+    resources: tuple[int, int],
+    round_: int,
+    agent: tuple[Hashable, ...],
+) -> Mapping[str, Digest]:
+    """The parts that many tasks of a run share, which leaves out what is empty."""
     found: dict[str, Hashable] = {
         "harness version": KEY_VERSION,
-        "id": spec.id,
-        "backend": spec.backend or request.backend,
-        "command": spec.command,
-        "agent": spec.agent,
-        "outputs": spec.outputs,
-        "checks": spec.checks,
-        "environment names": tuple(sorted(spec.env)),
-        "resources": (spec.resources.cpus, spec.resources.gpus),
+        "backend": backend,
+        "command": command,
+        "outputs": outputs,
+        "checks": checks,
+        "environment names": tuple(sorted(env)),
+        "resources": resources,
         "evidence": round_,
     }
-    if spec.agent:
-        found |= {
-            "title": spec.title, "writes": spec.writes, "engine": request.engine, "requirement": request.requirement,
-        }  # fmt: skip
-    trees = {tree for tree in outputs.values() if tree}
-    if len(trees) > 1:
-        # Where they disagree, the rule decides what the task sees, and the last one may win.
-        found["conflict rule"] = (request.on_conflict, spec.depends_on if request.on_conflict == "latest" else ())
-    parts = {name: _digest(value) for name, value in found.items() if value not in ("", (), 0, (0, 0))}
-    parts |= {f"{OUTPUT_OF}{name}": tree for name, tree in outputs.items()}
-    return parts | {"input files": inputs} if inputs != NO_DIGEST else parts
+    if agent:
+        found |= dict(zip(("agent", "title", "writes", "engine", "requirement"), agent, strict=True))
+    return {name: _digest(value) for name, value in found.items() if value not in ("", (), 0, (0, 0))}
 
 
 @lru_cache(MAX_CACHED)

@@ -43,6 +43,8 @@ def value_text(value: object) -> str:
 
 def expand(tasks: Sequence[TaskSpec]) -> Expansion:
     """All tasks with their matrices written out. A dependency on a task with a matrix means all its expansions."""
+    if not any(spec.matrix for spec in tasks):
+        return Expansion(tuple(tasks), tuple(range(len(tasks))))
     ids = _Ids(spec.id for spec in tasks if not spec.matrix)
     variants = [list(_variants(spec, ids)) for spec in tasks]
     groups = {spec.id: tuple(id_ for id_, _ in own) for spec, own in zip(tasks, variants, strict=True) if spec.matrix}

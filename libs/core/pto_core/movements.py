@@ -22,6 +22,9 @@ from pto_core.transitions import (
 from pto_proto.events import FailureClass
 from pto_proto.ids import NO_DIGEST, Digest
 
+MANY_RELEASED = 64
+"""From here on, sorting once is cheaper than inserting each at its place."""
+
 
 class IllegalEvent(Exception):
     """An event does not fit what the log says so far. The fold turns it into the run's poison."""
@@ -53,7 +56,8 @@ def enter(state: State, run: Run, phase: RunPhase) -> None:
         state.active.pop(run.id, None)
         run.plans.clear()
         run.ready.clear()
-        run.delayed.clear()
+        run.unscheduled.clear()
+        run.due.clear()
 
 
 def make_ready(run: Run, task: Task) -> None:
@@ -73,6 +77,22 @@ def unready(run: Run, task: Task) -> None:
         del ready[at]
 
 
+def schedule_retry(run: Run, task: Task, due_at: int) -> None:
+    """The next attempt of a task in waiting-retry is due then (Unix ms)."""
+    forget_retry(run, task)
+    task.due_at = due_at
+    insort(run.due, (due_at, task.spec.id))
+
+
+def forget_retry(run: Run, task: Task) -> None:
+    """The task waits for no retry any more."""
+    run.unscheduled.pop(task.spec.id, None)
+    if run.due:
+        at = bisect_left(run.due, (task.due_at, task.spec.id))
+        if at < len(run.due) and run.due[at][1] == task.spec.id:
+            del run.due[at]
+
+
 def close_attempt(state: State, run: Run, task: Task) -> None:
     """The attempt that was out is over: its slot and its place in the instance are free."""
     run.open.pop(task.spec.id, None)
@@ -86,11 +106,20 @@ def close_attempt(state: State, run: Run, task: Task) -> None:
 
 def release_dependents(run: Run, task: Task) -> None:
     """The task is done: what waited only for it may be handed out."""
+    released = []
     for child in run.graph.children[task.index] if task.index >= 0 else ():
         dependent = run.tasks[child]
         dependent.unmet -= 1
         if dependent.unmet == 0 and dependent.state is TaskState.PLANNED:
+            released.append(dependent)
+    if len(released) < MANY_RELEASED:
+        for dependent in released:
             make_ready(run, dependent)
+        return
+    for dependent in released:
+        run.ready.setdefault(run.lane_of(dependent), []).append(run.graph.rank[dependent.index])
+    for ready in run.ready.values():
+        ready.sort()  # mostly in order already, which costs this sort no more than a look at each
 
 
 def give_up(run: Run, task: Task) -> None:
@@ -115,7 +144,7 @@ def drop(run: Run, task: Task, trigger: TaskTrigger) -> None:
     """End a task that has no attempt out, by this trigger; others are left alone."""
     if task.state in (TaskState.PLANNED, TaskState.WAITING_RETRY):
         unready(run, task)
-        run.delayed.pop(task.spec.id, None)
+        forget_retry(run, task)
         move(run, task, trigger)
 
 
@@ -181,8 +210,7 @@ def fail(state: State, run: Run, task: Task, failure: FailureClass, reason: str)
         give_up(run, task)
         return
     move(run, task, TaskTrigger.FAILED_AGAIN)
-    run.delayed[task.spec.id] = task
-    task.retry_known = False
+    run.unscheduled[task.spec.id] = task
     if failure == "capacity":
         state.lane(run.lane_of(task)).short_of = reason or "no capacity"
     elif failure in ("config", "budget"):

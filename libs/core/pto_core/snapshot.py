@@ -1,8 +1,8 @@
 """The state as bytes and back, so that a start need not fold from zero, and digests of it to compare.
 
 Imports pto_proto and siblings only. Invariants: ``load(dump(state))`` is the same state, so that folding on from either
-gives the same; equal states have equal bytes. ``State.touched`` is no part of it: it belongs to who decides. A snapshot
-that cannot be trusted whole is no snapshot.
+gives the same; equal states have equal bytes. ``State.touched`` is no part of it: it belongs to who decides; what
+follows from the rest is worked out anew. A snapshot that cannot be trusted whole is no snapshot.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ _MAGIC = b"pto-snapshot\n"
 _MARK = 64
 """Bytes of a digest in hex."""
 _LAYOUT = digest_of(layout().encode())
-_STATE_FIELDS = tuple(name for name in fields_of(State) if name not in ("active", "runs", "touched"))
+_STATE_FIELDS = tuple(name for name in fields_of(State) if name not in ("active", "hungry", "runs", "touched"))
 _HEAVY = ("graph", "index", "tasks")
 """Fields of a run that grow with its plan; the others are its head."""
 _HEAD = tuple(name for name in fields_of(Run) if name not in (*_HEAVY, "system"))
@@ -82,7 +82,10 @@ _head_decoder = msgspec.msgpack.Decoder(list[Any])
 
 
 class _Resting(Run):
-    """An ended run whose tasks are still packed: nobody asked for them. It turns into a ``Run`` when somebody does."""
+    """An ended run whose tasks are packed: nobody asks for them. It turns into a ``Run`` when somebody does.
+
+    So each run is packed once, when it has ended, however many snapshots follow.
+    """
 
     packed: bytes
 
@@ -109,6 +112,7 @@ def load(data: bytes | memoryview) -> State:
     for stored in packed.runs:
         state.runs[stored.id] = _load_run(stored)
     state.active = {run: state.runs[run] for run in packed.active}
+    state.hungry = {run.id for run in state.active.values() if run.may_be_handed_out}
     return state
 
 
@@ -145,7 +149,19 @@ def _pack_run(run: Run) -> _Stored:
 
     head = [pack_fields(run, _HEAD, refer), list(run.system), *_pack_tasks(list(run.system.values()))]
     packed: bytes | None = vars(run).get("packed")  # another thread may be waking it
-    return _Stored(run.id, _encoder.encode(head), _encoder.encode(_pack_plan(run)) if packed is None else packed)
+    if packed is None:
+        packed = _encoder.encode(_pack_plan(run))
+        if run.ended:
+            _rest(run, packed)
+    return _Stored(run.id, _encoder.encode(head), packed)
+
+
+def _rest(run: Run, packed: bytes) -> None:
+    with _waking:
+        run.packed = packed  # type: ignore[attr-defined]
+        run.__class__ = _Resting
+        for name in _HEAVY:
+            vars(run).pop(name, None)
 
 
 def _pack_plan(run: Run) -> _Plan:

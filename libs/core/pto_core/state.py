@@ -30,7 +30,7 @@ class Task:
 
     __slots__ = (
         "attempt", "burned", "due_at", "failure", "index", "infra", "inputs", "instance", "key", "manifest", "reason",
-        "retry_known", "round", "slot", "spec", "state", "stopping", "tree", "unknown", "unmet",
+        "round", "slot", "spec", "state", "stopping", "tree", "unknown", "unmet",
     )  # fmt: skip
 
     def __init__(self, spec: TaskSpec, index: int, unmet: int) -> None:
@@ -51,8 +51,6 @@ class Task:
         self.slot = -1
         self.due_at = 0
         """Unix ms before which the next attempt must not start."""
-        self.retry_known = True
-        """Whether TaskRetryScheduled has said when the next attempt is due."""
         self.stopping = False
         """Whether AttemptStopRequested is in the log for the current attempt."""
         self.unknown = False
@@ -106,6 +104,9 @@ class PlanParts:
         )
 
 
+_SYSTEM_TASKS = {RunPhase.PLANNING: PLAN_TASK, RunPhase.CONSOLIDATING: MERGE_TASK}
+
+
 class Run:
     """One run, from its acceptance on."""
 
@@ -138,8 +139,10 @@ class Run:
         }
         self.ready: dict[Lane, list[int]] = {}
         """Lane -> ranks (see Graph.rank) of the tasks that may be handed out, ascending: the most urgent is last."""
-        self.delayed: dict[TaskId, Task] = {}
-        """Tasks in waiting-retry."""
+        self.unscheduled: dict[TaskId, Task] = {}
+        """Tasks in waiting-retry about which TaskRetryScheduled has not said yet when the next attempt is due."""
+        self.due: list[tuple[int, TaskId]] = []
+        """The other tasks in waiting-retry by when they are due (Unix ms), the earliest first."""
         self.open: dict[TaskId, Task] = {}
         """Tasks with an attempt out: what counts against the executors."""
         self.unwanted: dict[TaskId, Task] = {}
@@ -162,6 +165,33 @@ class Run:
     def ended(self) -> bool:
         """Whether the run is over."""
         return self.phase in ENDED_PHASES
+
+    @property
+    def may_be_handed_out(self) -> bool:
+        """Whether there is something to hand out, now or later, and the run itself lets it."""
+        if self.paused is not None or self.poisoned is not None or self.halt is not None:
+            return False
+        if len(self.open) >= self.max_executors:
+            return False
+        return bool(self.due) or self.waiting_system_task is not None or self.has_ready
+
+    @property
+    def has_ready(self) -> bool:
+        """Whether a task of the plan may have its first attempt."""
+        return self.phase is RunPhase.RUNNING and any(self.ready.values())
+
+    @property
+    def waiting_system_task(self) -> Task | None:
+        """The system's own task that is to be handed out in this phase, if it was not yet."""
+        name = _SYSTEM_TASKS.get(self.phase)
+        task = self.system[name] if name is not None else None
+        return task if task is not None and task.state is TaskState.PLANNED else None
+
+    @property
+    def delayed(self) -> list[Task]:
+        """Tasks in waiting-retry, those that are due first at the end."""
+        known = (self.task(name) for _, name in reversed(self.due))
+        return [*self.unscheduled.values(), *(task for task in known if task is not None)]
 
     def task(self, task: TaskId) -> Task | None:
         """The task with this id, the system's own included."""
@@ -219,6 +249,8 @@ class State:
         self.lanes: dict[Lane, LaneState] = {}
         self.touched: set[RunId] = set()
         """Runs about which there was news since the scheduler last decided; it empties this before it folds on."""
+        self.hungry: set[RunId] = set()
+        """Runs that ``may_be_handed_out``: of a thousand runs that wait for their tasks' ends, none is looked at."""
 
     def lane(self, lane: Lane) -> LaneState:
         """The lane's state, made when first named."""
@@ -226,3 +258,11 @@ class State:
         if known is None:
             known = self.lanes[lane] = LaneState()
         return known
+
+    def note_hunger(self, name: RunId | None) -> None:
+        """Keep ``hungry`` right after news about this run."""
+        run = self.active.get(name) if name is not None else None
+        if run is not None and run.may_be_handed_out:
+            self.hungry.add(run.id)
+        elif name is not None:
+            self.hungry.discard(name)

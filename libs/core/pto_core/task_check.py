@@ -20,7 +20,7 @@ from pto_core.matrix import PARAMETER, REFERENCE
 from pto_core.merge import MAX_COMPONENT_BYTES, MAX_PATH_BYTES
 from pto_core.units import MAX_TIME_S, parse_memory_bytes, parse_time_s
 from pto_proto.ids import is_lane, is_task_id
-from pto_proto.plans import Problem, Resources, TaskSpec
+from pto_proto.plans import Problem, Resources, SlurmOptions, TaskSpec
 
 BACKENDS = ("local",)
 """Backends that this version can run tasks on."""
@@ -41,7 +41,8 @@ def check_task(spec: TaskSpec, at: str) -> Iterator[Problem]:
         yield Problem(where=f"{at}.id", what=_bad_id(spec.id))
     if spec.title:
         yield from check_line(spec.title, f"{at}.title")
-    yield from _check_work(spec, at)
+    if (bool(spec.agent), bool(spec.command), spec.noop) != _JUST_NOOP:
+        yield from _check_work(spec, at)
     for field, globs in (("inputs", spec.inputs), ("outputs", spec.outputs), ("writes", spec.writes)):
         if globs:
             yield from check_globs(globs, f"{at}.{field}")
@@ -49,8 +50,10 @@ def check_task(spec: TaskSpec, at: str) -> Iterator[Problem]:
         yield from check_commands(spec.checks, f"{at}.checks")
     if spec.resources != _NO_RESOURCES:
         yield from _check_resources(spec.resources, f"{at}.resources")
-    yield from _check_placing(spec, at)
-    yield from _check_numbers(spec, at)
+    if spec.backend or spec.env or spec.slurm != _NO_SLURM:
+        yield from _check_placing(spec, at)
+    if spec.retries is not None or spec.estimate_s is not None:
+        yield from _check_numbers(spec, at)
     yield from _check_text(spec, at)
 
 
@@ -119,6 +122,8 @@ def suggest(word: str, known: Sequence[str]) -> str:
 
 
 _NO_RESOURCES = Resources()
+_NO_SLURM = SlurmOptions()
+_JUST_NOOP = (False, False, True)
 
 
 def _bad_id(id_: str) -> str:

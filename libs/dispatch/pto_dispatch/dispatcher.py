@@ -21,15 +21,16 @@ import structlog
 from pto_core.coalesce import Message, coalesce
 from pto_core.decide import Decision
 from pto_core.failures import HINTS
+from pto_core.own_events import OwnEvents
 from pto_dispatch.heartbeat import HeartbeatSender
 from pto_dispatch.orders import News, OpenOrders
 from pto_dispatch.worker import OrderWorker
 from pto_ports.backend import Backend, LiveLine, Order
 from pto_ports.clock import Clock
-from pto_ports.event_log import MAX_BATCH, EventLog, LogReader, LogUnavailable, NotSettled, Outgoing, Recorded
+from pto_ports.event_log import MAX_BATCH, MAX_EACH, EventLog, LogReader, LogUnavailable, NotSettled, Outgoing, Recorded
 from pto_ports.live import LiveChannel
 from pto_proto import events as ev
-from pto_proto.envelope import ProtocolError, UnknownVersion, decode_event
+from pto_proto.envelope import ProtocolError, UnknownVersion
 from pto_proto.ids import InstanceId, Lane
 from pto_proto.subjects import lane_filter
 from pto_runtime.reading import open_reader, patiently
@@ -43,8 +44,14 @@ RETRY_S = 0.2
 """Pause before a message is sent again while the log is away."""
 SHOWN_LINES = 5
 """Last lines of a failed attempt's output in the service's own log; all that is kept is in the event."""
-MAX_REPORTS = 2_000
-"""Reports written at once; the rest follows in the next write."""
+MAX_REPORTS = 400
+"""Reports written at once, four messages in the best case; the rest follows in the next write."""
+MANY_REPORTS = 100
+"""So many are worth a message of their own at once."""
+LINGER_S = 0.002
+"""Between two writes while others still run: what a synced message costs everybody is shared by more of them."""
+ORDERLESS = frozenset({ev.TaskStarted, ev.TaskFinished, ev.JobStateChanged})
+"""What the fold understands in any order, so that a few messages may be stored each by itself."""
 
 
 class Dispatcher:
@@ -84,6 +91,7 @@ class Dispatcher:
             say_alive=self._say_alive,
         )
         self._outbox: list[Decision] = []
+        self._wrote_at = 0.0
         self._wake = asyncio.Event()
         self._writes = 0
         self._read_up_to = 0
@@ -95,6 +103,7 @@ class Dispatcher:
         """Whether this incarnation's own DispatcherUp was read."""
         self._unsettled: set[str] = set()
         """Wire ids that wait to be seen in the log."""
+        self._own = OwnEvents()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._logger = structlog.get_logger().bind(lane=lane, instance=instance)
@@ -115,6 +124,7 @@ class Dispatcher:
             before = dict(self._orders.open)
             await self._announce(reader)
             on_up()
+            await self._heartbeat.open()
             beating = asyncio.create_task(self._heartbeat.beat())
             writer = asyncio.create_task(self._write_reports())
             for order in before.values():
@@ -125,13 +135,15 @@ class Dispatcher:
         finally:
             if beating is not None:
                 beating.cancel()
+            await self._heartbeat.close()
             await self._backend.close()
             await self._flush(writer, is_leaving=stop.is_set())
             await reader.close()
 
     def report(self, order: Order, *entries: ev.Entry) -> None:
         """Queue entries about the order's run; the ``Report`` of the backend port."""
-        decisions = [Decision(self._lane, order.run, self._complete(order, entry)) for entry in entries]
+        lane, run = self._lane, order.run
+        decisions = [Decision(lane, run, self._complete(order, entry)) for entry in entries]
         if threading.get_ident() == self._thread:
             self._queue(decisions)
         elif self._loop is not None and not self._loop.is_closed():
@@ -252,7 +264,7 @@ class Dispatcher:
     def _fold(self, recorded: Recorded) -> News:
         self._read_up_to = recorded.seq
         try:
-            event = decode_event(recorded.data)
+            event = self._own.read(recorded.data)
         except UnknownVersion:
             raise
         except ProtocolError as error:
@@ -283,8 +295,17 @@ class Dispatcher:
             await self._wake.wait()
             self._wake.clear()
             while self._outbox:
+                await self._linger()
                 batch, self._outbox = self._outbox[:MAX_REPORTS], self._outbox[MAX_REPORTS:]
+                self._wrote_at = self._clock.monotonic_s()
                 await self._settle(self._render(batch), None)
+
+    async def _linger(self) -> None:
+        """Right after a write, wait for what others that run will have to say, so that a message carries more."""
+        ends = sum(isinstance(entry, ev.TaskFinished) for _, _, entry in self._outbox[:MANY_REPORTS])
+        left = self._wrote_at + LINGER_S - self._clock.monotonic_s()
+        if left > 0 and len(self._outbox) < MANY_REPORTS and len(self._orders.open) > ends:
+            await self._clock.sleep(left)
 
     def _render(self, decisions: list[Decision]) -> list[Message]:
         self._writes += 1
@@ -292,24 +313,34 @@ class Dispatcher:
 
     async def _settle(self, messages: list[Message], reader: LogReader | None) -> None:
         """Write until the log has it all; ``reader`` is given while nobody else reads."""
-        outgoing = [Outgoing(message.subject, message.data, message.wire_id) for message in messages]
-        for at in range(0, len(outgoing), MAX_BATCH):
-            part = outgoing[at : at + MAX_BATCH]
-            last = part[-1].wire_id
-            self._unsettled.add(last)
-            while last in self._unsettled:
-                try:
-                    await self._log.append(part)
-                    self._unsettled.discard(last)
-                except NotSettled as unsettled:
-                    self._logger.info("looking in the log for a write", wire_id=last, reason=str(unsettled))
-                    await self._look_for(last, reader)
-                except LogUnavailable:
-                    await self._clock.sleep(RETRY_S)
+        self._own.wrote(messages)
+        if len(messages) <= MAX_EACH and all(message.event.kind in ORDERLESS for message in messages):
+            await self._settle_part(messages, reader, is_whole=False)
+            return
+        for at in range(0, len(messages), MAX_BATCH):
+            await self._settle_part(messages[at : at + MAX_BATCH], reader, is_whole=True)
 
-    async def _look_for(self, wire_id: str, reader: LogReader | None) -> None:
+    async def _settle_part(self, part: list[Message], reader: LogReader | None, *, is_whole: bool) -> None:
+        outgoing = [Outgoing(message.subject, message.data, message.wire_id) for message in part]
+        # Of a whole, the last one tells that all of it is there.
+        wanted = {outgoing[-1].wire_id} if is_whole else {message.wire_id for message in outgoing}
+        self._unsettled |= wanted
+        while not wanted.isdisjoint(self._unsettled):
+            try:
+                if is_whole:
+                    await self._log.append(outgoing)
+                else:
+                    await self._log.append_each(outgoing)
+                self._unsettled -= wanted
+            except NotSettled as unsettled:
+                self._logger.info("looking in the log for a write", wire_ids=sorted(wanted), reason=str(unsettled))
+                await self._look_for(wanted, reader)
+            except LogUnavailable:
+                await self._clock.sleep(RETRY_S)
+
+    async def _look_for(self, wanted: set[str], reader: LogReader | None) -> None:
         until = self._clock.monotonic_s() + CONFIRM_S
-        while wire_id in self._unsettled and self._clock.monotonic_s() < until:
+        while not wanted.isdisjoint(self._unsettled) and self._clock.monotonic_s() < until:
             if reader is None:
                 await self._clock.sleep(RETRY_S / 10)
                 continue

@@ -10,14 +10,8 @@ from pto_proto import events as ev
 from pto_proto.envelope import Event
 from pto_proto.ids import InstanceId, RunId, TaskId
 
-
-class Identity(NamedTuple):
-    """An attempt's identity."""
-
-    run: RunId
-    round: int
-    task: TaskId
-    attempt: int
+Identity = tuple[RunId, int, TaskId, int]
+"""An attempt's run, round, task and number."""
 
 
 class News(NamedTuple):
@@ -30,7 +24,7 @@ class News(NamedTuple):
 
 def identity_of(run: RunId, entry: ev.TaskEntry) -> Identity:
     """The identity of the attempt that this entry is about."""
-    return Identity(run, entry.round, entry.task, entry.attempt)
+    return (run, entry.round, entry.task, entry.attempt)
 
 
 class OpenOrders:
@@ -61,8 +55,9 @@ class OpenOrders:
                     news.start.append(order)
         elif event.kind is ev.TaskFinished:
             for entry in event.entries:
-                self.open.pop(identity_of(event.run, entry), None)
-                self.stopping.pop(identity_of(event.run, entry), None)
+                identity = identity_of(event.run, entry)
+                self.open.pop(identity, None)
+                self.stopping.pop(identity, None)
         elif event.kind in (ev.AttemptStopRequested, ev.AttemptLost, ev.AttemptUnknown):
             for entry in event.entries:
                 identity = identity_of(event.run, entry)
@@ -82,7 +77,7 @@ class OpenOrders:
 
     def stop_reason(self, order: Order) -> str | None:
         """Why the order must not go on; None: it may."""
-        return self.stopping.get(identity_of(order.run, order.ready))
+        return self.stopping.get(identity_of(order.run, order.ready)) if self.stopping else None
 
 
 def _numbers(wire_id: str) -> tuple[int, ...]:

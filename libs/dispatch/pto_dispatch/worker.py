@@ -14,6 +14,8 @@ from pto_proto import events as ev
 
 ReportEnd = Callable[[Order, ev.FailureClass, str], None]
 """Says that the attempt does not run, with class and reason."""
+MAX_IN_A_ROW = 100
+"""Orders started before others get a turn: what they report is on its way while the next ones start."""
 SayAlive = Callable[[Order, str], None]
 """Says that the attempt runs, with a detail."""
 
@@ -67,6 +69,7 @@ class OrderWorker:
 
     async def work(self) -> None:
         """Do what has to be done, until cancelled."""
+        started = 0
         while True:
             while self._stops:
                 await self._stop(self._stops.popleft())
@@ -77,6 +80,9 @@ class OrderWorker:
             await self._be_current()
             if self._waiting and not self._stops:
                 await self._start(self._waiting.pop(next(iter(self._waiting))))
+                started += 1
+                if started % MAX_IN_A_ROW == 0:
+                    await asyncio.sleep(0)
 
     async def _start(self, order: Order) -> None:
         reason = self._orders.stop_reason(order)

@@ -6,6 +6,6 @@ well, every declared output is there, every check passed, and the bundle and its
 
 from pto_harness.cancel import Cancel
 from pto_harness.globs import matches
-from pto_harness.runner import Work, WorkFailed, run_task
+from pto_harness.runner import TaskRun, Work, WorkFailed, run_task
 
-__all__ = ["Cancel", "Work", "WorkFailed", "matches", "run_task"]
+__all__ = ["Cancel", "TaskRun", "Work", "WorkFailed", "matches", "run_task"]

@@ -51,4 +51,5 @@ class Cancel:
     def unlisten(self, listener: Callable[[], None]) -> None:
         """When this returns, the listener is not running and will not be called again."""
         with self._lock:
-            self._listeners.remove(listener)
+            if listener in self._listeners:
+                self._listeners.remove(listener)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 ALLOWED = ("HOME", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER")
 DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 OWNER = "PTO_OWNER"
+VIRTUAL = str(Path(sys.executable).parent) if sys.prefix != sys.base_prefix else ""
+"""Where the programs of the virtual environment are that this process runs in, if it runs in one."""
 
 
 def allowed_environment(host: Mapping[str, str], owner: str, named: Iterable[str] = ()) -> dict[str, str]:
@@ -22,7 +24,7 @@ def allowed_environment(host: Mapping[str, str], owner: str, named: Iterable[str
     environment = {name: host[name] for name in (*ALLOWED, *named) if name in host}
     path = environment.get("PATH", DEFAULT_PATH)
     # The virtual environment that the starter runs in comes first, so that ``python3`` means the same everywhere.
-    environment["PATH"] = f"{Path(sys.executable).parent}:{path}" if sys.prefix != sys.base_prefix else path
+    environment["PATH"] = f"{VIRTUAL}:{path}" if VIRTUAL else path
     # By-products must not look like outputs, and output must come as it is written.
     environment.update({"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1", OWNER: owner})
     return environment

@@ -39,3 +39,7 @@ JUNK_FOLDERS = frozenset(
     (".git", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".venv", "__pycache__", "node_modules")
 )
 """By-products of tools, never outputs unless a declared output names the folder."""
+EVENTS_AT_ONCE = 64
+"""Descriptors served per step of a poller, so that whoever drives it gets a turn."""
+GUARDED_GROUPS = 32_768
+"""Process groups one guard can keep in mind; descriptors run out long before."""

@@ -6,10 +6,13 @@ is the canonical JSON of ``pto_proto.manifests.Manifest``, which cannot be impor
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import json
 import os
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -42,58 +45,58 @@ def write_bundle(workspace: Path, paths: list[str], folder: Path) -> dict[str, A
     """
     folder.mkdir(parents=True, exist_ok=True)
     bundle, manifest = folder / "bundle.tar", folder / "manifest.json"
-    files: list[dict[str, Any]] = []
     with bundle.open("wb") as raw:
-        out = _HashingWriter(raw)
-        with tarfile.open(fileobj=out, mode="w|", format=tarfile.GNU_FORMAT, encoding="utf-8") as tar:  # type: ignore[call-overload]
-            for path in sorted(paths):
-                files.append(_add(tar, workspace / path, path))
+        data, digests = _bundle(workspace, paths, raw)
+    manifest.write_bytes(data)
+    return {"bundle": str(bundle), "manifest": str(manifest), **digests}
+
+
+def small_bundle(workspace: Path, paths: list[str], limit: int) -> dict[str, Any] | None:
+    """The same with ``bundle_data`` and ``manifest_data`` in the place of files, unless that is more than ``limit``."""
+    sizes = [os.lstat(f"{workspace}/{path}").st_size for path in paths]
+    if sum(sizes) + 2 * tarfile.BLOCKSIZE * len(sizes) + tarfile.RECORDSIZE > limit:
+        return None
+    raw = io.BytesIO()
+    data, digests = _bundle(workspace, paths, raw)
+    return {"bundle_data": raw.getvalue(), "manifest_data": data, **digests}
+
+
+def _bundle(workspace: Path, paths: list[str], raw: IO[bytes]) -> tuple[bytes, dict[str, Any]]:
+    """(canonical manifest, digests and number of files). ``tarfile`` would write the same bytes, but slower."""
+    out, files, written = hashlib.sha256(), [], 0
+
+    def write(data: bytes) -> None:
+        nonlocal written
+        out.update(data)
+        written += raw.write(data)
+
+    for path in sorted(paths):
+        files.append(_add(f"{workspace}/{path}", path, write))
+    write(bytes(2 * tarfile.BLOCKSIZE))
+    write(bytes(-written % tarfile.RECORDSIZE))
     text = json.dumps({"bundle": out.hexdigest(), "files": files}, ensure_ascii=False, separators=(",", ":"))
     data = text.encode()
-    manifest.write_bytes(data)
-    return {
-        "bundle": str(bundle),
-        "bundle_sha256": out.hexdigest(),
-        "manifest": str(manifest),
-        "manifest_sha256": hashlib.sha256(data).hexdigest(),
-        "files": len(files),
-    }
+    sha256 = hashlib.sha256(data).hexdigest()
+    return data, {"bundle_sha256": out.hexdigest(), "manifest_sha256": sha256, "files": len(files)}
 
 
-def _add(tar: tarfile.TarFile, source: Path, path: str) -> dict[str, Any]:
+def _add(source: str, path: str, write: Callable[[bytes], None]) -> dict[str, Any]:
     # A process that escaped may put a link in the place of a file that was found sound.
-    with open(os.open(source, os.O_RDONLY | os.O_NOFOLLOW), "rb") as raw:  # noqa: PTH123
+    with open(os.open(source, os.O_RDONLY | os.O_NOFOLLOW), "rb", buffering=0) as raw:  # noqa: PTH123
         info = tarfile.TarInfo(path)
         stat = os.fstat(raw.fileno())
         info.size, info.mode = stat.st_size, normal_mode(stat.st_mode)
-        reader = _HashingReader(raw)
-        tar.addfile(info, reader)
-    entry: dict[str, Any] = {"path": path, "sha256": reader.hexdigest(), "size": info.size}
+        write(info.tobuf(tarfile.GNU_FORMAT, "utf-8"))
+        hasher, left = hashlib.sha256(), info.size
+        while left:
+            block = raw.read(min(left, HASH_BYTES))
+            if not block:
+                raise OSError(errno.EIO, f"{path!r} became shorter while it was read")
+            hasher.update(block)
+            write(block)
+            left -= len(block)
+        write(bytes(-info.size % tarfile.BLOCKSIZE))
+    entry: dict[str, Any] = {"path": path, "sha256": hasher.hexdigest(), "size": info.size}
     if info.mode != PLAIN:
         entry["mode"] = info.mode
     return entry
-
-
-class _HashingWriter:
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file, self._hasher = file, hashlib.sha256()
-
-    def write(self, data: bytes) -> int:
-        self._hasher.update(data)
-        return self._file.write(data)
-
-    def hexdigest(self) -> str:
-        return self._hasher.hexdigest()
-
-
-class _HashingReader:
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file, self._hasher = file, hashlib.sha256()
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._file.read(size)
-        self._hasher.update(data)
-        return data
-
-    def hexdigest(self) -> str:
-        return self._hasher.hexdigest()

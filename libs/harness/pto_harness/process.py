@@ -1,27 +1,28 @@
-"""Runs one command as a process group of its own, with a time limit, captured output and a way to end it.
+"""Runs commands as process groups of their own, with a time limit, captured output and a way to end them.
 
-Imports the standard library only. Invariant: when ``run_command`` returns, no process of the command's group runs;
-after a time limit or a cancel also none that left the group, as long as it kept the environment it was started with.
+Imports the standard library only. Invariant: when a command is said to have ended, no process of its group runs; after
+a time limit or a cancel also none that left the group, as long as it kept the environment it was started with.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import selectors
 import signal
-import subprocess
 import tempfile
-import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pto_harness.limits import DRAIN_S, GRACE_S, READ_BYTES
+from pto_harness.poller import Poller
+from pto_harness.spawn import prepare
 from pto_harness.strays import kill_strays
 
 if TYPE_CHECKING:
     from pto_harness.cancel import Cancel
     from pto_harness.guard import Guard
+    from pto_harness.poller import Then, Timer
 
 POLL_S = 0.05
 """Where the kernel has no pidfd (before Python 3.9): how often the end of the process is looked for."""
@@ -37,168 +38,252 @@ class Ended(NamedTuple):
     """``exited``, ``timeout`` or ``cancelled``."""
 
 
-def run_command(
-    command: str | list[str],
-    *,
-    cwd: str,
-    env: dict[str, str],
-    feed: Callable[[str, bytes], None],
-    cancel: Cancel,
-    time_limit_s: float = 0.0,
-    memory_bytes: int = 0,
-    marker: str = "",
-    guard: Guard | None = None,
-    stdin: bytes = b"",
-) -> Ended:
-    """Run shell text or an argument vector to its end. Output goes to ``feed(stream, data)`` as it comes.
+class Command(NamedTuple):
+    """What to run: shell text or an argument vector.
 
-    ``stdin`` is all that it can read there. ``marker`` is a ``NAME=value`` of ``env`` that no other task has; it
-    finds processes that left the group. Raises OSError when the program cannot be started.
+    ``marker`` is a ``NAME=value`` of ``env`` that no other command has; it finds processes that left the group.
     """
-    argv = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
-    if memory_bytes:
-        argv = ["/bin/sh", "-c", _LIMITED, "sh", str(memory_bytes // 1024), *argv]
-    with tempfile.TemporaryFile() as given:
-        given.write(stdin)
-        given.seek(0)
-        process = subprocess.Popen(
-            argv,
-            cwd=cwd,
-            env=env,
-            stdin=given if stdin else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
+
+    command: str | list[str]
+    cwd: str
+    env: dict[str, str]
+    time_limit_s: float = 0.0
+    memory_bytes: int = 0
+    marker: str = ""
+    stdin: bytes = b""
+    """All that it can read there."""
+    before: Callable[[], None] | None = None
+    """Called first, in the thread that starts it, because it may block."""
+
+    def argv(self) -> list[str]:
+        """What the kernel is asked to run."""
+        argv = ["/bin/sh", "-c", self.command] if isinstance(self.command, str) else list(self.command)
+        if self.memory_bytes:
+            argv = ["/bin/sh", "-c", _LIMITED, "sh", str(self.memory_bytes // 1024), *argv]
+        return argv
+
+
+def run_command(
+    command: Command, feed: Callable[[str, bytes], None], cancel: Cancel, guard: Guard | None = None
+) -> Ended:
+    """Run it to its end; output goes to ``feed(stream, data)`` as it comes.
+
+    Raises OSError or ValueError when it cannot be started.
+    """
+    poller = Poller()
+    outcome: list[tuple[Any, BaseException | None]] = []
+    process = Process(command, poller, feed, cancel, lambda *ended: outcome.append(ended), guard)
     try:
-        if guard is not None:
-            guard.add(process.pid)
-        watch = _Watch(process, feed, cancel, time_limit_s, marker, guard)
+        process.start()
+        poller.run_until(lambda: bool(outcome))
     except BaseException:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        process.abandon()
         raise
-    return watch.run()
+    finally:
+        poller.close()
+    ended, error = outcome[0]
+    if error is not None:
+        raise error
+    return Ended(*ended)
 
 
-class _Watch:
-    """Reads a process's output until it has ended and everything of it is gone."""
+class Process:
+    """One command in the hands of a Poller, called in the Poller's thread only."""
 
     def __init__(
         self,
-        process: subprocess.Popen[bytes],
+        command: Command,
+        poller: Poller,
         feed: Callable[[str, bytes], None],
         cancel: Cancel,
-        time_limit_s: float,
-        marker: str,
-        guard: Guard | None,
+        then: Then,
+        guard: Guard | None = None,
     ) -> None:
-        self._process = process
+        self._command = command
+        self._poller = poller
         self._feed = feed
         self._cancel = cancel
-        self._marker = marker
+        self._then = then
         self._guard = guard
-        self._deadline = time.monotonic() + time_limit_s if time_limit_s else None
-        self._kill_at: float | None = None
-        self._why = "exited"
+        self._pid = 0
+        self._pidfd = -1
         self._pipes: dict[int, str] = {}
-        self._selector = selectors.DefaultSelector()
-        self._wake_out, self._wake_in = os.pipe()
-        self._pidfd = _open_pidfd(process.pid)
+        self._ends: list[int] = []
+        """The process's own ends of the pipes."""
+        self._timer: Timer | None = None
+        """The next thing that time brings: the limit, the end of the grace, the end of the draining."""
+        self._why = "exited"
+        self._has_exited = False
+        self._is_draining = False
+        """Whether only the end of its output is waited for."""
+        self._error: BaseException | None = None
 
-    def run(self) -> Ended:
-        for name, pipe in (("stdout", self._process.stdout), ("stderr", self._process.stderr)):
-            if pipe is not None:
-                os.set_blocking(pipe.fileno(), False)
-                self._pipes[pipe.fileno()] = name
-                self._selector.register(pipe.fileno(), selectors.EVENT_READ)
-        self._selector.register(self._wake_out, selectors.EVENT_READ)
-        if self._pidfd >= 0:
-            self._selector.register(self._pidfd, selectors.EVENT_READ)
-        self._cancel.listen(self._wake)
+    def start(self) -> None:
+        """Have it started; ``then`` is called once with Ended, or with why it could not be started or watched."""
+        command, ends = self._command, self._ends
         try:
-            while not _has_ended(self._process.pid):
-                self._step()
+            for name in ("stdout", "stderr"):
+                out, into = os.pipe()
+                os.set_blocking(out, False)
+                self._pipes[out] = name
+                ends.append(into)
+            stdout, stderr = ends
+            if command.stdin:
+                ends.append(_holding(command.stdin))
+            spawn = prepare(command.argv(), command.cwd, command.env, stdout, stderr, *ends[2:])
+        except Exception as error:
+            self._started(None, error)
+        else:
+            self._poller.aside(partial(self._spawn, spawn), self._started, is_start=True)
+
+    def _spawn(self, spawn: Callable[[], int]) -> int:
+        """In another thread, if the Poller has some: blocks until the program is loaded."""
+        if self._command.before is not None:
+            self._command.before()
+        pid = spawn()
+        if self._guard is not None:
+            self._guard.add(pid)
+        return pid
+
+    def abandon(self) -> None:
+        """End it at once, without calling ``then``."""
+        self._cancel.unlisten(self._on_cancel)
+        if self._pid:
             self._signal(signal.SIGKILL)
-            if self._why != "exited" and self._marker:
-                kill_strays(self._marker)
-            self._drain()
-            if self._pipes and self._marker:
-                kill_strays(self._marker)
-                self._drain()
-        finally:
-            self._cancel.unlisten(self._wake)
-            self._signal(signal.SIGKILL)
-            if self._guard is not None:
-                self._guard.remove(self._process.pid)
-            code = self._process.wait()
+            self._reap()
+
+    def _started(self, pid: int | None, error: BaseException | None) -> None:
+        for into in self._ends:
+            os.close(into)
+        if pid is None:
             self._close()
-        return Ended(code if code >= 0 else 128 - code, self._why)
+            self._then(None, error)
+            return
+        self._pid = pid
+        self._pidfd = _open_pidfd(pid)
+        for pipe in self._pipes:
+            self._poller.watch(pipe, partial(self._read, pipe))
+        if self._pidfd >= 0:
+            self._poller.watch(self._pidfd, self._look)
+        else:
+            self._poller.later(POLL_S, self._look)
+        if self._command.time_limit_s:
+            self._timer = self._poller.later(self._command.time_limit_s, partial(self._stop, "timeout"))
+        self._cancel.listen(self._on_cancel)
 
-    def _wake(self) -> None:
-        os.write(self._wake_in, b"x")
+    def _on_cancel(self) -> None:
+        """In any thread."""
+        self._poller.soon(partial(self._stop, "cancelled"))
 
-    def _step(self) -> None:
-        """Wait for output, the end, a cancel or a deadline, whatever comes first."""
-        now = time.monotonic()
-        if self._kill_at is not None and now >= self._kill_at:
-            self._signal(signal.SIGKILL)
-            self._kill_at = None
-        elif self._why == "exited" and (self._cancel.requested or (self._deadline and now >= self._deadline)):
-            self._why = "cancelled" if self._cancel.requested else "timeout"
-            self._signal(signal.SIGTERM)
-            self._kill_at = now + GRACE_S
-        until = self._kill_at if self._why != "exited" else self._deadline
-        patience = None if until is None else max(0.0, until - now)
-        if self._pidfd < 0:
-            patience = min(POLL_S, POLL_S if patience is None else patience)
-        for key, _ in self._selector.select(patience):
-            if key.fd == self._wake_out:
-                os.read(self._wake_out, 16)
-            elif key.fd != self._pidfd:
-                self._read(key.fd)
+    def _stop(self, why: str) -> None:
+        """Ask all its processes to end, and end them after a while."""
+        if self._has_exited or self._why != "exited":
+            return
+        self._why = why
+        self._signal(signal.SIGTERM)
+        self._set_timer(GRACE_S, partial(self._signal, signal.SIGKILL))
+
+    def _look(self) -> None:
+        if self._has_exited:
+            return
+        if not _has_ended(self._pid):
+            if self._pidfd < 0:
+                self._poller.later(POLL_S, self._look)
+            return
+        self._has_exited = True
+        self._set_timer(0.0, None)
+        self._poller.forget(self._pidfd)
+        self._signal(signal.SIGKILL)
+        if self._why != "exited" and self._command.marker:
+            self._sweep(self._drain)
+        else:
+            self._drain()
+
+    def _sweep(self, then: Callable[[], None]) -> None:
+        """End what left the group; looking through the process table takes long."""
+        self._poller.aside(partial(kill_strays, self._command.marker), lambda *_: then())
+
+    def _drain(self) -> None:
+        """Read what is still in the pipes; a process that escaped may hold them open, so only for a while."""
+        for pipe in list(self._pipes):
+            self._read(pipe)
+        self._drain_for(DRAIN_S, self._drain_without_strays if self._command.marker else self._finish)
+
+    def _drain_without_strays(self) -> None:
+        self._is_draining = False
+        self._sweep(lambda: self._drain_for(DRAIN_S, self._finish))
+
+    def _drain_for(self, seconds: float, then: Callable[[], None]) -> None:
+        if self._pipes:
+            self._is_draining = True
+            self._set_timer(seconds, then)
+        else:
+            self._finish()
 
     def _read(self, pipe: int) -> None:
         try:
             data = os.read(pipe, READ_BYTES)
         except BlockingIOError:
             return
-        if data:
-            self._feed(self._pipes[pipe], data)
-        else:
-            self._selector.unregister(pipe)
+        if data and self._error is None:
+            try:
+                self._feed(self._pipes[pipe], data)
+            except Exception as error:
+                self._error = error
+                self._signal(signal.SIGKILL)
+        elif not data:
+            self._poller.forget(pipe)
             del self._pipes[pipe]
+            os.close(pipe)
+            if self._is_draining and not self._pipes:
+                self._finish()
 
-    def _drain(self) -> None:
-        """What is still in the pipes; a process that escaped may hold them open, so only for a while."""
-        if self._pidfd in self._selector.get_map():
-            self._selector.unregister(self._pidfd)
-        until = time.monotonic() + DRAIN_S
-        while self._pipes and time.monotonic() < until:
-            for key, _ in self._selector.select(max(0.0, until - time.monotonic())):
-                if key.fd in self._pipes:
-                    self._read(key.fd)
-                else:
-                    os.read(self._wake_out, 16)
+    def _finish(self) -> None:
+        self._cancel.unlisten(self._on_cancel)
+        self._set_timer(0.0, None)
+        status = self._reap()
+        code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        if self._error is not None:
+            self._then(None, self._error)
+        else:
+            self._then(Ended(code, self._why), None)
+
+    def _reap(self) -> int:
+        if self._guard is not None:
+            self._guard.remove(self._pid)
+        _, status = os.waitpid(self._pid, 0)
+        self._close()
+        return status
+
+    def _close(self) -> None:
+        for descriptor in (*self._pipes, self._pidfd):
+            if descriptor >= 0:
+                self._poller.forget(descriptor)
+                os.close(descriptor)
+        self._pipes.clear()
+        self._pidfd = -1
+
+    def _set_timer(self, seconds: float, callback: Callable[[], None] | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if callback is None else self._poller.later(seconds, callback)
 
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, number)
-
-    def _close(self) -> None:
-        self._selector.close()
-        for pipe in (self._process.stdout, self._process.stderr):
-            if pipe is not None:
-                pipe.close()
-        for descriptor in (self._wake_out, self._wake_in, self._pidfd):
-            if descriptor >= 0:
-                os.close(descriptor)
+            os.killpg(self._pid, number)
 
 
 def _has_ended(pid: int) -> bool:
     """Whether the process has ended; it is not reaped, so that its number still means its group and nobody else's."""
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _holding(data: bytes) -> int:
+    """A descriptor from which a process reads this."""
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.seek(0)
+        return os.dup(file.fileno())
 
 
 def _open_pidfd(pid: int) -> int:

@@ -19,6 +19,7 @@ from pto_harness.globs import matches
 from pto_harness.limits import HASH_BYTES, JUNK_FOLDERS, MATERIALISED_MTIME_S, MAX_FILES, MAX_REFUSED
 from pto_harness.manifest import hash_file, normal_mode
 from pto_harness.paths import refused_path
+from pto_harness.placement import spread_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,20 +31,41 @@ class WorkspaceError(Exception):
 
 
 class Workspace:
-    """One attempt's folder, empty at first; what was there before is removed."""
+    """One attempt's folder, which begins to be there with ``make`` or ``fill``."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.refused: list[str] = []
         """Names that were not taken, with the reason."""
         self._baseline: dict[str, tuple[tuple[int, int, int], int, str]] = {}
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+
+    def make(self) -> None:
+        """Make the folder, empty; what was there before is removed. Raises WorkspaceError."""
+        try:
+            os.mkdir(self.folder)  # noqa: PTH102 - once per task, and twice as fast
+        except OSError:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            try:
+                for above in (self.folder.parent.parent, self.folder.parent):
+                    if not above.exists():
+                        above.mkdir(parents=True, exist_ok=True)
+                        spread_below(above)
+                self.folder.mkdir()
+            except OSError as error:
+                raise WorkspaceError(f"the workspace cannot be made: {error}") from error
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing in it at all; cheap."""
+        with os.scandir(self.folder) as entries:
+            return next(entries, None) is None
 
     def fill(self, files: Iterable[dict[str, Any]]) -> None:
-        """Write each ``{"path", "mode", "bundle", "member"}`` or ``{"path", "mode", "source"}``. Raises
-        WorkspaceError.
+        """Make the folder and write each ``{"path", "mode", "bundle", "member"}`` or ``{"path", "mode", "source"}``.
+
+        Raises WorkspaceError.
         """
+        self.make()
         by_bundle: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for file in files:
             reason = refused_path(file["path"])

@@ -6,7 +6,7 @@ in which they fell asleep, so the same program always runs the same way.
 
 import asyncio
 import heapq
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
@@ -39,10 +39,19 @@ class VirtualClock:
         if seconds <= 0:
             await asyncio.sleep(0)
             return
+        await self._new_sleeper(seconds)
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], object]:
+        """Call ``callback`` when the clock was moved past that moment, unless what is returned is called before."""
+        wake = self._new_sleeper(seconds)
+        wake.add_done_callback(lambda done: None if done.cancelled() else callback())
+        return wake.cancel
+
+    def _new_sleeper(self, seconds: float) -> "asyncio.Future[None]":
         wake: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._slept += 1
         heapq.heappush(self._sleepers, (self._now_s + seconds, self._slept, wake))
-        await wake
+        return wake
 
     async def advance(self, seconds: float) -> None:
         """Move on by this much, waking every sleeper at its moment and letting it act before time goes on."""

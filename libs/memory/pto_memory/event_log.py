@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Sequence
 
 from pto_ports.clock import Clock
-from pto_ports.event_log import MAX_BATCH, Fence, LogCorrupt, NotSettled, Outgoing, Recorded
+from pto_ports.event_log import MAX_BATCH, MAX_EACH, Fence, LogCorrupt, NotSettled, Outgoing, Recorded
 from pto_proto.subjects import subject_filter
 
 MAX_MESSAGE_BYTES = 1000 * 1024
@@ -61,6 +61,13 @@ class MemoryEventLog:
             if not wake.done():
                 wake.set_result(None)
         return self._end
+
+    async def append_each(self, messages: Sequence[Outgoing]) -> None:
+        """As the port says."""
+        if not 0 < len(messages) <= MAX_EACH:
+            raise ValueError(f"1 to {MAX_EACH} messages are stored each by itself, got {len(messages)}")
+        for message in messages:
+            await self.append([message])
 
     async def purge(self, up_to: int) -> None:
         """As the port says."""

@@ -3,6 +3,7 @@
 Invariant: ``now_ms`` may jump with the machine's clock; ``monotonic_s`` never goes back.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 
@@ -17,3 +18,6 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Return after this many seconds of this clock."""
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], object]:
+        """Call ``callback`` in the event loop after this many seconds, unless what is returned is called before."""

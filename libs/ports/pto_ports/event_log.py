@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 
 
-class Recorded(msgspec.Struct, frozen=True):
+class Recorded(msgspec.Struct, frozen=True, gc=False):
     """One stored message."""
 
     seq: int
@@ -18,7 +18,7 @@ class Recorded(msgspec.Struct, frozen=True):
     data: bytes
 
 
-class Outgoing(msgspec.Struct, frozen=True):
+class Outgoing(msgspec.Struct, frozen=True, gc=False):
     """One message to store. ``wire_id`` is the same on every retry of the same bytes."""
 
     subject: str
@@ -84,6 +84,13 @@ class EventLog(Protocol):
         At most ``MAX_BATCH`` messages. Raises NotSettled; LogUnavailable when nothing can have been stored.
         """
 
+    async def append_each(self, messages: Sequence[Outgoing]) -> None:
+        """Store each message by itself: cheaper than ``append`` for a few whose order the fold does not need.
+
+        At most ``MAX_EACH`` messages, in their order unless the log is in trouble. A repeated one counts as stored.
+        Raises NotSettled and LogUnavailable when one of them may be missing; others may be stored.
+        """
+
     async def last_seq(self, subject: str | None = None) -> int:
         """The last sequence on ``subject`` (None: of the whole stream); 0 if there is none."""
 
@@ -97,3 +104,5 @@ class ArchivedLog(EventLog, Protocol):
 
 MAX_BATCH = 900
 """Messages of one append; the broker takes at most 1,000 in one atomic batch."""
+MAX_EACH = 4
+"""Messages of one ``append_each``: a synced message costs about 0.2 ms, an atomic batch 1.3 ms whatever is in it."""

@@ -6,6 +6,7 @@ events.
 
 import asyncio
 import time
+from collections.abc import Callable
 
 _BOOT_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
@@ -24,3 +25,7 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Return after this many seconds."""
         await asyncio.sleep(seconds)
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], object]:
+        """Call ``callback`` after this many seconds, unless what is returned is called before."""
+        return asyncio.get_running_loop().call_later(seconds, callback).cancel

@@ -1,13 +1,20 @@
 """Logs of the services: JSON lines for machines or plain lines for people, on standard error or in a file.
 
-Imports structlog. Invariant: a log line carries ids, never file contents, environment values or secrets.
+Imports structlog, without rich, which structlog would read for tracebacks in colour; these logs have none, and it costs
+more than structlog itself. Invariant: a log line carries ids, never file contents, environment values or secrets.
 """
 
 import logging
 import sys
-from typing import Literal, TextIO
+from typing import Any, Literal, TextIO
 
-import structlog
+_modules: dict[str, Any] = sys.modules
+_has_rich = "rich" in _modules
+_modules.setdefault("rich", None)
+import structlog  # noqa: E402 - while rich cannot be found
+
+if not _has_rich:
+    del _modules["rich"]
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 

@@ -17,6 +17,7 @@ import uvloop
 
 from pto_ports.event_log import LogCorrupt
 from pto_proto.envelope import UnknownVersion
+from pto_runtime.gc_pause import relax_gc
 from pto_runtime.logs import configure_logs
 from pto_runtime.settings import BadSettings, Settings, read_settings
 
@@ -41,6 +42,7 @@ def run_service(name: str, serve: Callable[[Settings, asyncio.Event], Awaitable[
         sys.stderr.write(f"pto-{name}: {error}\n")
         sys.exit(EXIT_USAGE)
     configure_logs(settings.log_format, settings.log_level)
+    relax_gc()
     sys.exit(uvloop.run(_serve(name, settings, serve)))
 
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from pto_bus.errors import BusError, StoreInUse
 from pto_bus.session import Session, open_session
-from pto_cli.host import Host
+from pto_cli.host import Host, blob_cache
 from pto_cli.problems import Unavailable
-from pto_cli.registry import Endpoint, RunFolder, run_folder, state_home
+from pto_cli.registry import Endpoint, RunFolder, run_folder
 from pto_ports.blob_store import BlobStore
 from pto_ports.event_log import LogCorrupt
 from pto_proto.ids import LANE_LOCAL
@@ -55,11 +55,6 @@ class Access:
             await self.host.close()
 
 
-def blob_cache() -> Path:
-    """The folder of the blobs that all embedded runs share."""
-    return state_home() / "blobs"
-
-
 def open_blob_cache() -> "DirectoryBlobStore":
     """The store in that folder."""
     from pto_blobs.directory import DirectoryBlobStore
@@ -98,12 +93,20 @@ async def open_archive(
         await session.close()
 
 
-async def host_run(folder: RunFolder, *, work_dir: Path, capacity: int, with_services: bool) -> Access:
-    """Start the run's broker in this process, and its services if asked for. Raises BusError."""
+async def host_run(
+    folder: RunFolder, *, work_dir: Path, capacity: int, with_services: bool, begun: Host | None = None
+) -> Access:
+    """Start the run's broker in this process (``begun``: it was started), and its services if asked for.
+
+    Raises BusError.
+    """
     folder.path.mkdir(parents=True, exist_ok=True)
-    host = Host(folder.store, blobs=blob_cache(), work_dir=work_dir, capacity=capacity)
+    host = begun or Host(folder.store, blobs=blob_cache(), work_dir=work_dir, capacity=capacity)
     host.start_broker()
     try:
+        if with_services:
+            host.begin()
+            await host.load()
         session = await host.open()
         if with_services:
             host.start_services()

@@ -14,17 +14,17 @@ from pto_cli.output_dir import open_output_dir
 from pto_cli.prepare import Prepared
 from pto_cli.problems import EXIT_ENVIRONMENT, EXIT_OK, complain
 from pto_cli.progress import write_lines
-from pto_cli.registry import RunFolder
+from pto_cli.registry import RunFolder, run_folder
 
 READY = b"ready"
 
 
 def start_in_background(prepared: Prepared) -> int:
     """Start the run's host and print the run's id. Returns the exit code."""
-    output = open_output_dir(prepared.options.output_dir, prepared.name)
-    folder = None
+    output, request = open_output_dir(prepared.options.output_dir, prepared.name), prepared.request()
+    folder = run_folder(request.run)
     try:
-        folder, note, _ = asyncio.run(new_run(prepared, output))
+        _, note, _ = asyncio.run(new_run(prepared, request, output))
         said = _start_host(folder)
     except BaseException:
         undo(folder, output)

@@ -5,18 +5,14 @@ that doing it again later gives the same.
 """
 
 import asyncio
-import os
 import secrets
-import signal
-import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pto_cli.access import Access
 from pto_cli.job import Job
-from pto_cli.problems import EXIT_INTERRUPTED
 from pto_cli.progress import Progress
 from pto_cli.registry import RunFolder
 from pto_client.follower import Follower
@@ -31,38 +27,7 @@ TICK_S = 0.2
 ANSWER_S = 15.0
 """How long to wait for the scheduler's answer to a request; it answers at once when it is there."""
 
-SHOW_CURSOR = "\x1b[?25h"
-"""The live picture hides it."""
-
 End = Literal["ended", "refused", "paused", "interrupted", "host-gone"]
-
-
-def run_loop(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> int:
-    """Run ``work`` with an event that Ctrl-C and SIGTERM set; a second Ctrl-C ends at once. Returns its exit code."""
-    import uvloop
-
-    async def guarded() -> int:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-
-        def on_signal() -> None:
-            if stop.is_set():
-                _leave_at_once()
-            stop.set()
-
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, on_signal)
-        return await work(stop)
-
-    return uvloop.run(guarded())
-
-
-def _leave_at_once() -> None:
-    """Safe at any moment: the log is on disk, and broker and tasks end with this process."""
-    if sys.stdout.isatty():
-        sys.stdout.write(SHOW_CURSOR)
-        sys.stdout.flush()
-    os._exit(EXIT_INTERRUPTED)
 
 
 def now_ms() -> int:

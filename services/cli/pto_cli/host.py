@@ -1,31 +1,41 @@
 """Embedded mode: a broker and all services of one run's folder, living as long as this process.
 
-Composition root of the command line: the one module beside the services' mains that names adapters. Invariant: the
-services share this process and nothing else; each has its own connection and account, and they meet in the log alone.
+Composition root of the command line: the one module beside the services' mains that names adapters. What only works
+with a running broker is imported while that starts. Invariant: the services share this process and nothing else; each
+has its own connection and account, and they meet in the log alone.
 """
 
-import asyncio
 import os
 import secrets
-from collections.abc import Awaitable, Callable
+import sys
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from pto_bus.bootstrap import bootstrap
 from pto_bus.broker import Broker
-from pto_bus.connect import connect
-from pto_bus.mirror import wait_for_mirror
-from pto_bus.session import Session, open_session
 from pto_bus.topology import single_host_accounts
-from pto_ports.engine import PlanDraft
+from pto_cli.registry import state_home
 from pto_proto.ids import LANE_LOCAL
-from pto_runtime.settings import Settings
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Coroutine
+
+    from pto_bus.session import Session
+    from pto_ports.engine import PlanDraft
+    from pto_runtime.settings import Settings
+
+    Serve = Callable[[Settings, asyncio.Event, Callable[[], None]], Coroutine[Any, Any, None]]
 
 STOP_S = 10.0
 """How long the services get to end in order."""
-PLANNER_CAPACITY = 4
+OTHER_CAPACITY = 4
 """Plans and merges at once: one run needs one of each."""
 
-Serve = Callable[[Settings, asyncio.Event, Callable[[], None]], Awaitable[None]]
+LOADING_SWITCH_S = 0.0005
+"""How long the thread that imports may keep others waiting: setting up the streams is a dozen short steps."""
+NOT_NEEDED = ("scheduler-2", "archiver")
+"""Accounts of a shared broker: a run's own has one scheduler, and its log is removed whole."""
 
 
 class Host:
@@ -37,9 +47,12 @@ class Host:
         self._work_dir = work_dir
         self._capacity = capacity
         self._password = secrets.token_urlsafe(18)
-        self._accounts = single_host_accounts(self._password, (LANE_LOCAL,))
+        accounts = single_host_accounts(self._password, (LANE_LOCAL,))
+        self._accounts = [account for account in accounts if account.user not in NOT_NEEDED]
         self._broker: Broker | None = None
-        self._stop = asyncio.Event()
+        self._opening: asyncio.Task[Session] | None = None
+        self._stop: asyncio.Event | None = None
+        """Set when the services are to end; None: there are none."""
         self._services: list[asyncio.Task[None]] = []
 
     @property
@@ -58,11 +71,46 @@ class Host:
         return self._password
 
     def start_broker(self) -> None:
-        """Start the broker. Raises the errors of ``Broker.start``."""
-        self._broker = Broker.start(self._store, self._accounts)
+        """Start the broker and do not wait for it; once. Raises the errors of ``Broker.launch``."""
+        if self._broker is None:
+            self._broker = Broker.launch(self._store, self._accounts)
 
-    async def open(self) -> Session:
-        """Set up the streams and return a requester's session. Raises BusError."""
+    def begin(self) -> None:
+        """Begin to set up the streams, in the background."""
+        import asyncio
+
+        import pto_bus.bootstrap
+        import pto_bus.mirror
+        import pto_bus.session  # noqa: F401 - here, before ``load`` has its thread take turns with it
+
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._open())
+
+    async def load(self) -> None:
+        """Import what hosting a run needs, in a thread: the streams are set up meanwhile."""
+        import asyncio
+
+        usual = sys.getswitchinterval()
+        sys.setswitchinterval(LOADING_SWITCH_S)
+        try:
+            await asyncio.to_thread(_load)
+        finally:
+            sys.setswitchinterval(usual)
+
+    async def open(self) -> "Session":
+        """A requester's session, when the streams are set up. Raises BusError."""
+        self.begin()
+        assert self._opening is not None  # noqa: S101 - ``begin`` has just set it
+        return await self._opening
+
+    async def _open(self) -> "Session":
+        from pto_bus.bootstrap import bootstrap
+        from pto_bus.connect import connect
+        from pto_bus.mirror import wait_for_mirror
+        from pto_bus.session import open_session
+
+        if self._broker is not None:
+            self._broker.wait_ready()
         may_create = self._broker is None or not self._broker.had_log
         connection = await connect(self.url, user="bootstrap", password=self._password)
         try:
@@ -74,24 +122,20 @@ class Host:
 
     def start_services(self) -> None:
         """Start scheduler, planner, local dispatcher and consolidator; they find by themselves what there is to do."""
-        # Imported here: a command that only reads a run needs none of this.
-        import pto_consolidator.main
-        import pto_dispatcher_local.main
-        import pto_planner.main
-        import pto_scheduler.main
+        import asyncio
 
-        for user, serve, capacity in (
-            ("scheduler", pto_scheduler.main.serve, 1),
-            ("dispatcher-local", pto_dispatcher_local.main.serve, self._capacity),
-            ("planner", pto_planner.main.serve, PLANNER_CAPACITY),
-            ("consolidator", pto_consolidator.main.serve, PLANNER_CAPACITY),
-        ):
+        from pto_runtime.gc_pause import relax_gc
+        from pto_runtime.settings import Settings
+
+        relax_gc()
+        self._stop = asyncio.Event()
+        for user, serve in _serving():
             settings = Settings(
                 url=self.url,
                 user=user,
                 password=self._password,
                 instance=user,
-                capacity=capacity,
+                capacity=self._capacity if user == "dispatcher-local" else OTHER_CAPACITY,
                 work_dir=self._work_dir,
                 blobs=f"dir:{self._blobs}",
                 snapshots=self._store.parent / "snapshots",
@@ -101,12 +145,20 @@ class Host:
     def check(self) -> None:
         """Raise what ended a service that should still run."""
         for service in self._services:
-            if service.done() and not self._stop.is_set():
+            if service.done() and self._stop is not None and not self._stop.is_set():
                 service.result()
 
     async def close(self) -> None:
-        """End the services in order, then the broker."""
-        self._stop.set()
+        """End the services in order, then the broker. Harmless when it was closed already."""
+        import asyncio
+
+        if self._opening is not None:
+            self._opening.cancel()
+            (session,) = await asyncio.gather(self._opening, return_exceptions=True)
+            if not isinstance(session, BaseException):
+                await session.close()
+        if self._stop is not None:
+            self._stop.set()
         if self._services:
             _, late = await asyncio.wait(self._services, timeout=STOP_S)
             for service in late:
@@ -115,13 +167,40 @@ class Host:
         self.stop_broker()
 
     def stop_broker(self) -> None:
-        """End the broker; what it stored stays."""
+        """End the broker; what it stored stays. At once, because all that it acknowledged is on disk."""
         if self._broker is not None:
-            self._broker.stop()
+            self._broker.stop(at_once=True)
             self._broker = None
 
 
-def draft_plan(requirement: str, max_executors: int) -> PlanDraft:
+def blob_cache() -> Path:
+    """The folder of the blobs that all embedded runs share."""
+    return state_home() / "blobs"
+
+
+def _load() -> None:
+    # First, because it leaves out what others would bring along.
+    import_module("pto_runtime.logs")
+    _serving()
+    import_module("pto_cli.hosting")
+
+
+def _serving() -> "list[tuple[str, Serve]]":
+    """(account, service) of each service. Imported here: a command that only reads a run needs none of this."""
+    import pto_consolidator.main
+    import pto_dispatcher_local.main
+    import pto_planner.main
+    import pto_scheduler.main
+
+    return [
+        ("scheduler", pto_scheduler.main.serve),
+        ("dispatcher-local", pto_dispatcher_local.main.serve),
+        ("planner", pto_planner.main.serve),
+        ("consolidator", pto_consolidator.main.serve),
+    ]
+
+
+def draft_plan(requirement: str, max_executors: int) -> "PlanDraft":
     """The plan that the simulated engine would make. Raises EngineError."""
     from pto_engines.simulated import SimulatedPlanner
 

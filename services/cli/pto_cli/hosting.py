@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pto_cli.access import Access, host_run
 from pto_cli.conduct import End, NoteKeeper, ask_and_wait, catch_up, fetch_output, follow, submit
+from pto_cli.host import Host
 from pto_cli.job import Job
 from pto_cli.leftovers import write_finished
 from pto_cli.live_lines import show_live
@@ -34,9 +35,10 @@ async def host(
     *,
     on_known: Callable[[RunView], None] = lambda view: None,
     verbose: bool = False,
+    begun: Host | None = None,
 ) -> tuple[RunView, End]:
     """Host the run until it ends or ``stop`` is set. ``on_known`` hears once when the run is accepted or refused;
-    ``verbose`` shows what tasks print.
+    ``verbose`` shows what tasks print; ``begun`` has a broker that was started already.
 
     Raises BusError, LogUnavailable, CannotServe, Unavailable.
     """
@@ -45,7 +47,9 @@ async def host(
     folder.path.mkdir(parents=True, exist_ok=True)
     with folder.log.open("a") as log:
         configure_logs("plain", stream=log)
-        access = await host_run(folder, work_dir=out_dir, capacity=note.max_executors, with_services=True)
+        access = await host_run(
+            folder, work_dir=out_dir, capacity=note.max_executors, with_services=True, begun=begun
+        )  # fmt: skip
         follower = Follower(access.session.view, RunId(note.run))
         try:
             if verbose:

@@ -159,7 +159,7 @@ def waiting_lines(view: RunView, now: int) -> list[str]:
     if run is None:
         return []
     lines = []
-    for task in list(run.delayed.values())[:MAX_WAITING_SHOWN]:
+    for task in run.delayed[:MAX_WAITING_SHOWN]:
         left = max(0, task.due_at - now) / 1000
         lines.append(f"{task.spec.id} tries again in {duration(left)}: {clean(task.reason, 80)}")
     found = 0

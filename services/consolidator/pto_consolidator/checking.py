@@ -13,7 +13,7 @@ from pto_harness import Cancel
 from pto_harness.environment import OWNER, allowed_environment
 from pto_harness.guard import Guard
 from pto_harness.log import TaskLog
-from pto_harness.process import run_command
+from pto_harness.process import Command, run_command
 from pto_proto.events import CheckResult
 
 CHECK_LIMIT_S = 600.0
@@ -36,16 +36,14 @@ class Checker:
         self._start_guard()
         log = TaskLog("", KEPT_OUTPUT_BYTES, KEPT_OUTPUT_BYTES)
         name = secrets.token_hex(8)
-        ended = run_command(
+        command = Command(
             check,
             cwd=str(folder),
             env={**allowed_environment(os.environ, self._owner), CHECK: name},
-            feed=log.feed,
-            cancel=cancel,
             time_limit_s=CHECK_LIMIT_S,
             marker=f"{CHECK}={name}",
-            guard=self._guard,
         )
+        ended = run_command(command, log.feed, cancel, self._guard)
         if ended.why == "timeout":
             log.note(f"ended at the time limit of {CHECK_LIMIT_S:g} s")
         log.close()

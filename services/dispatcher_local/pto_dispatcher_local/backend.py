@@ -1,15 +1,16 @@
-"""Local threads as a backend: each attempt is a thread that runs the harness; commands are real processes.
+"""The local lane as a backend: each attempt is a run of the harness; commands are real processes.
 
 Imports core, harness, ports and proto. Invariants: outputs, log and tree are stored before TaskFinished names them; no
-process outlives the dispatcher, however that ends (see ``pto_harness.guard``).
+process outlives the dispatcher, however that ends (see ``pto_harness.guard``). All attempts are watched by one poller
+in the event loop, since a thread per task costs more than the task; only what blocks goes to threads.
 """
 
 import asyncio
 import secrets
 import shutil
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -21,7 +22,8 @@ from pto_core.units import parse_memory_bytes, parse_time_s
 from pto_dispatcher_local.bench import LocalBench
 from pto_dispatcher_local.environment import ATTEMPT, task_environment
 from pto_dispatcher_local.materials import Conflicting, Materials
-from pto_harness import Cancel, WorkFailed, run_task
+from pto_dispatcher_local.polling import LoopPoller
+from pto_harness import Cancel, TaskRun, WorkFailed
 from pto_harness.environment import OWNER
 from pto_harness.guard import Guard
 from pto_ports.backend import LiveLine, Order, Report
@@ -32,6 +34,10 @@ from pto_ports.event_log import LogUnavailable
 from pto_proto import events as ev
 from pto_proto.ids import NO_DIGEST, Digest, InstanceId, RunId, TaskId
 from pto_proto.manifests import Manifest, Tree, TreeFile
+
+INLINE_BYTES = 64 * 1024
+"""Outputs up to this size go to the blob store without a file in between: on ext4, making and removing many files slows
+down making any for seconds, because numbers of files that were removed just now are not used again."""
 
 Name = tuple[RunId, TaskId, int, int]
 
@@ -46,7 +52,7 @@ class _Identity(TypedDict):
 
 
 class LocalBackend:
-    """Runs ``capacity`` attempts at once, each in a thread and a workspace of its own."""
+    """Runs ``capacity`` attempts at once, each in a workspace of its own."""
 
     def __init__(
         self,
@@ -65,14 +71,17 @@ class LocalBackend:
         self._instance = instance
         self._work_folder = work_folder
         self._engines = engines
-        self._host_environment = host_environment
+        self._host_environment = dict(host_environment)
         self._materials = Materials(blobs, cache)
-        self._threads = ThreadPoolExecutor(max_workers=capacity, thread_name_prefix="task")
+        self._capacity = capacity
+        self._poller: LoopPoller | None = None
         self._owner = secrets.token_hex(8)
         self._guard: Guard | None = None
         self._report: Report | None = None
         self._live: LiveLine | None = None
-        self._running: dict[Name, tuple[Cancel, asyncio.Task[None]]] = {}
+        self._running: dict[Name, Cancel] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._all_ended = asyncio.Event()
         self._logger = structlog.get_logger()
 
     def can_run(self) -> tuple[str, ...]:
@@ -83,28 +92,34 @@ class LocalBackend:
         """Keep where to report."""
         self._report = report
         self._live = live
+        self._poller = LoopPoller(self._capacity)
 
     async def start(self, order: Order) -> None:
         """Start the attempt; noops without anything to merge are answered at once."""
         ready = order.ready
         if ready.spec.noop and len(ready.trees) < 2:
             tree = ready.trees[0] if ready.trees else NO_DIGEST
-            self._say(order, ev.TaskStarted(**self._identity(order)))
-            self._say(order, ev.TaskFinished(**self._identity(order), outcome="succeeded", tree=tree))
+            identity = self._identity(order)
+            self._say(order, ev.TaskStarted(**identity), ev.TaskFinished(**identity, outcome="succeeded", tree=tree))
             return
         if self._guard is None and not ready.spec.noop:
             self._guard = Guard(f"{OWNER}={self._owner}")
         cancel = Cancel()
-        task = asyncio.create_task(self._attempt(order, cancel))
-        self._running[_name(order)] = (cancel, task)
-        task.add_done_callback(lambda _: self._running.pop(_name(order), None))
+        self._running[_name(order)] = cancel
+        if ready.trees or ready.inputs_digest:
+            self._go(order, self._fetch_and_begin(order, cancel))
+        else:
+            try:
+                self._begin(order, cancel, (), [])
+            except Exception as error:
+                self._end(order, self._failed_by(order, error))
 
     async def stop(self, order: Order, reason: str) -> bool:
         """Ask the attempt to end; it reports that itself."""
-        running = self._running.get(_name(order))
-        if running is not None:
-            running[0].request(reason)
-        return running is not None
+        cancel = self._running.get(_name(order))
+        if cancel is not None:
+            cancel.request(reason)
+        return cancel is not None
 
     async def adopt(self, order: Order) -> bool:
         """Local processes die with their dispatcher."""
@@ -113,64 +128,155 @@ class LocalBackend:
     async def close(self) -> None:
         """End all attempts; they are not reported, so that they are found again after a restart."""
         self._report = None
-        running = list(self._running.values())
-        for cancel, _ in running:
+        for cancel in self._running.values():
             cancel.request("the dispatcher was stopped")
-        await asyncio.gather(*(task for _, task in running), return_exceptions=True)
-        self._threads.shutdown(wait=False)
+        while self._running:
+            self._all_ended.clear()
+            await self._all_ended.wait()
+        if self._poller is not None:
+            self._poller.close()
         if self._guard is not None:
             self._guard.close()
 
-    # --- one attempt ---
+    # --- one attempt: fetch, begin, ended, keep, end ---
 
-    async def _attempt(self, order: Order, cancel: Cancel) -> None:
-        try:
-            finished = await self._run(order, cancel)
-        except Conflicting as error:
-            hint = "Let one task depend on the other, or choose --on-conflict latest or keep-both."
-            finished = self._failed(order, "task", str(error), hint)
-        except (BlobMissing, BlobDamaged) as error:
-            finished = self._failed(order, "infra", f"what the task needs cannot be fetched: {error}")
-        except (StoreFull, OSError) as error:
-            finished = self._failed(order, "infra", f"the outputs cannot be stored: {error}", "Free space on the disk.")
-        except LogUnavailable as error:
-            finished = self._failed(order, "infra", f"the blob store is away: {error}")
-        except Exception as error:
-            self._logger.exception("attempt failed by a fault of the dispatcher", task=order.ready.task)
-            finished = self._failed(order, "infra", f"a fault of the dispatcher: {error!r}")
-        self._say(order, finished)
+    def _go(self, order: Order, work: Coroutine[Any, Any, None]) -> None:
+        """A part of an attempt that waits for something; if it fails, so does the attempt."""
 
-    async def _run(self, order: Order, cancel: Cancel) -> ev.TaskFinished:
-        ready = order.ready
-        seen = await self._materials.seen_by(ready)
-        if ready.spec.noop:
+        async def judged() -> None:
+            try:
+                await work
+            except Exception as error:
+                self._end(order, self._failed_by(order, error))
+
+        task = asyncio.create_task(judged())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _fetch_and_begin(self, order: Order, cancel: Cancel) -> None:
+        seen = await self._materials.seen_by(order.ready)
+        if order.ready.spec.noop:
             self._say(order, ev.TaskStarted(**self._identity(order)))
             tree = await self._blobs.put(msgspec.json.encode(Tree(files=seen)))
-            return ev.TaskFinished(**self._identity(order), outcome="succeeded", tree=tree)
+            self._end(order, ev.TaskFinished(**self._identity(order), outcome="succeeded", tree=tree))
+            return
+        self._begin(order, cancel, seen, await self._materials.files_for(order.ready, seen))
+
+    def _begin(self, order: Order, cancel: Cancel, seen: tuple[TreeFile, ...], files: list[dict[str, Any]]) -> None:
+        ready = order.ready
         engine = self._engines.get(ready.engine)
         if ready.spec.agent and engine is None:
-            return self._failed(order, "config", f"this dispatcher has no engine {ready.engine!r}")
-        folder = self._work_folder(order.run) / f"executor_{ready.slot}"
-        name = f"{ready.task}.{ready.attempt}" + (f".r{ready.round}" if ready.round else "")
-        task = self._describe(order, folder, name)
-        task["files"] = await self._materials.files_for(ready, seen)
-        loop = asyncio.get_running_loop()
-        result = await loop.run_in_executor(self._threads, self._work, order, task, engine, cancel)
-        try:
-            return await self._finished(order, result, seen, Path(task["log"]))
-        finally:
-            shutil.rmtree(task["out"], ignore_errors=True)
+            self._end(order, self._failed(order, "config", f"this dispatcher has no engine {ready.engine!r}"))
+            return
+        if self._poller is None:
+            raise RuntimeError("an attempt cannot be started before the backend was opened")
+        task = self._describe(order)
+        task["files"] = files
+        live = self._live
+        run = TaskRun(
+            task,
+            self._poller,
+            partial(self._ended, order, seen, task),
+            work=self._agent(order, engine, task, cancel) if engine is not None and ready.spec.agent else None,
+            cancel=cancel,
+            guard=self._guard,
+            on_line=None if live is None else partial(live, order),
+        )
+        self._say(order, ev.TaskStarted(**self._identity(order)))
+        run.start()
 
-    def _describe(self, order: Order, folder: Path, name: str) -> dict[str, Any]:
-        spec = order.ready.spec
+    def _agent(self, order: Order, engine: TaskEngine, task: dict[str, Any], cancel: Cancel) -> Callable[[Path], None]:
+        ready, live = order.ready, self._live
+
+        def note(line: str) -> None:
+            if live is not None:
+                live(order, "stdout", line)
+
+        def work(workspace: Path) -> None:
+            bench = LocalBench(task, workspace, cancel=cancel, guard=self._guard, note=note)
+            try:
+                engine.execute(AgentTask(requirement=ready.requirement, spec=ready.spec), bench)
+            except EngineError as error:
+                raise WorkFailed(str(error), error.failure, error.hint) from error
+
+        return work
+
+    def _ended(
+        self,
+        order: Order,
+        seen: tuple[TreeFile, ...],
+        task: dict[str, Any],
+        result: dict[str, Any] | None,
+        error: BaseException | None,
+    ) -> None:
+        """The harness is done with it; what is left is to store what it made."""
+        if result is None:
+            self._end(order, self._failed_by(order, error))
+            return
+        for refused in result.get("refused", ()):
+            self._logger.warning("a file was not taken over", run=order.run, task=order.ready.task, file=refused)
+        is_tree_known = result["outcome"] != "succeeded" or len(order.ready.trees) <= 1
+        if is_tree_known and not result["log_bytes"] and not result.get("files"):
+            trees = order.ready.trees if result["outcome"] == "succeeded" else ()
+            self._end(order, self._finished(order, result, tree=trees[0] if trees else NO_DIGEST))
+        else:
+            self._go(order, self._keep(order, seen, task, result))
+
+    async def _keep(
+        self, order: Order, seen: tuple[TreeFile, ...], task: dict[str, Any], result: dict[str, Any]
+    ) -> None:
+        """Store everything, at once and not one after the other, so that it shares its way to the disk."""
+
+        async def log() -> Digest:
+            return await self._blobs.put_file(Path(task["log"])) if result["log_bytes"] else NO_DIGEST
+
+        try:
+            log_digest, (manifest, tree) = await asyncio.gather(log(), self._store(order.ready, result, seen))
+        finally:
+            if "bundle" in result:
+                await asyncio.to_thread(shutil.rmtree, task["out"], ignore_errors=True)
+        self._end(order, self._finished(order, result, log=log_digest, manifest=manifest, tree=tree))
+
+    async def _store(
+        self, ready: ev.TaskReady, result: dict[str, Any], seen: tuple[TreeFile, ...]
+    ) -> tuple[Digest, Digest]:
+        """(manifest, tree) of a success, both stored."""
+        if result["outcome"] != "succeeded":
+            return NO_DIGEST, NO_DIGEST
+        if not result.get("files"):
+            if len(ready.trees) <= 1:
+                return NO_DIGEST, ready.trees[0] if ready.trees else NO_DIGEST
+            return NO_DIGEST, await self._blobs.put(msgspec.json.encode(Tree(files=seen)))
+        data = result.get("manifest_data") or Path(result["manifest"]).read_bytes()
+        made = overlay(seen, msgspec.json.decode(data, type=Manifest), ready.task)
+        inline = result.get("bundle_data")
+        _, manifest, tree = await asyncio.gather(
+            self._blobs.put(inline) if inline else self._blobs.put_file(Path(result["bundle"])),
+            self._blobs.put(data),
+            self._blobs.put(msgspec.json.encode(made)),
+        )
+        return manifest, tree
+
+    def _end(self, order: Order, finished: ev.TaskFinished) -> None:
+        if self._running.pop(_name(order), None) is None:
+            return
+        self._say(order, finished)
+        if not self._running:
+            self._all_ended.set()
+
+    def _describe(self, order: Order) -> dict[str, Any]:
+        ready, spec = order.ready, order.ready.spec
+        folder = f"{self._work_folder(order.run)}/executor_{ready.slot}"
+        name = f"{ready.task}.{ready.attempt}" + (f".r{ready.round}" if ready.round else "")
         environment = task_environment(self._host_environment, order, self._owner)
         return {
-            "workspace": str(folder / name),
-            "out": str(folder / f".{name}.out"),
-            "log": str(folder / f"{name}.log"),
+            "workspace": f"{folder}/{name}",
+            "out": f"{folder}/.{name}.out",
+            "log": f"{folder}/{name}.log",
+            "inline_bytes": INLINE_BYTES,
             "command": list(spec.command) if isinstance(spec.command, tuple) else spec.command,
             "env": environment,
-            "secrets": [environment[name] for name in spec.env if name in environment],
+            "secrets": [environment[variable] for variable in spec.env if variable in environment],
             "marker": f"{ATTEMPT}={environment[ATTEMPT]}",
             "outputs": list(spec.outputs),
             "writes": list(spec.writes),
@@ -179,39 +285,15 @@ class LocalBackend:
             "memory_bytes": parse_memory_bytes(spec.resources.memory) if spec.resources.memory else 0,
         }
 
-    def _work(self, order: Order, task: dict[str, Any], engine: TaskEngine | None, cancel: Cancel) -> dict[str, Any]:
-        """In a worker thread."""
-        live = self._live
-        spec, requirement = order.ready.spec, order.ready.requirement
-
-        def agent(workspace: Path) -> None:
-            if engine is not None:
-                note = (lambda line: None) if live is None else (lambda line: live(order, "stdout", line))
-                bench = LocalBench(task, workspace, cancel=cancel, guard=self._guard, note=note)
-                try:
-                    engine.execute(AgentTask(requirement=requirement, spec=spec), bench)
-                except EngineError as error:
-                    raise WorkFailed(str(error), error.failure, error.hint) from error
-
-        self._say(order, ev.TaskStarted(**self._identity(order)))
-        return run_task(
-            task,
-            work=agent if spec.agent else None,
-            cancel=cancel,
-            guard=self._guard,
-            on_line=None if live is None else lambda stream, text: live(order, stream, text),
-        )
-
-    async def _finished(
-        self, order: Order, result: dict[str, Any], seen: tuple[TreeFile, ...], log: Path
+    def _finished(
+        self,
+        order: Order,
+        result: dict[str, Any],
+        *,
+        tree: Digest,
+        manifest: Digest = NO_DIGEST,
+        log: Digest = NO_DIGEST,
     ) -> ev.TaskFinished:
-        ready = order.ready
-        log_digest = await self._blobs.put_file(log) if result["log_bytes"] else NO_DIGEST
-        manifest = tree = NO_DIGEST
-        if result["outcome"] == "succeeded":
-            manifest, tree = await self._store(ready, result, seen)
-        for refused in result.get("refused", ()):
-            self._logger.warning("a file was not taken over", run=order.run, task=ready.task, file=refused)
         return ev.TaskFinished(
             **self._identity(order),
             outcome=result["outcome"],
@@ -220,26 +302,25 @@ class LocalBackend:
             hint=result["hint"],
             tail=tuple(result.get("tail", ())),
             exit_code=result["exit_code"],
-            manifest=manifest,
-            tree=tree,
-            log=log_digest,
             duration_s=result["duration_s"],
             files=result.get("files", 0),
+            tree=tree,
+            manifest=manifest,
+            log=log,
         )
 
-    async def _store(
-        self, ready: ev.TaskReady, result: dict[str, Any], seen: tuple[TreeFile, ...]
-    ) -> tuple[Digest, Digest]:
-        """(manifest, tree) of a success, both stored."""
-        if not result.get("files"):
-            if len(ready.trees) <= 1:
-                return NO_DIGEST, ready.trees[0] if ready.trees else NO_DIGEST
-            return NO_DIGEST, await self._blobs.put(msgspec.json.encode(Tree(files=seen)))
-        await self._blobs.put_file(Path(result["bundle"]))
-        data = await asyncio.to_thread(Path(result["manifest"]).read_bytes)
-        manifest = await self._blobs.put(data)
-        tree = overlay(seen, msgspec.json.decode(data, type=Manifest), ready.task)
-        return manifest, await self._blobs.put(msgspec.json.encode(tree))
+    def _failed_by(self, order: Order, error: BaseException | None) -> ev.TaskFinished:
+        if isinstance(error, Conflicting):
+            hint = "Let one task depend on the other, or choose --on-conflict latest or keep-both."
+            return self._failed(order, "task", str(error), hint)
+        if isinstance(error, BlobMissing | BlobDamaged):
+            return self._failed(order, "infra", f"what the task needs cannot be fetched: {error}")
+        if isinstance(error, StoreFull | OSError):
+            return self._failed(order, "infra", f"the outputs cannot be stored: {error}", "Free space on the disk.")
+        if isinstance(error, LogUnavailable):
+            return self._failed(order, "infra", f"the blob store is away: {error}")
+        self._logger.error("attempt failed by a fault of the dispatcher", task=order.ready.task, exc_info=error)
+        return self._failed(order, "infra", f"a fault of the dispatcher: {error!r}")
 
     def _failed(self, order: Order, failure: ev.FailureClass, reason: str, hint: str = "") -> ev.TaskFinished:
         return ev.TaskFinished(

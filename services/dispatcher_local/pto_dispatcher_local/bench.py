@@ -12,7 +12,7 @@ from pto_harness import Cancel
 from pto_harness.globs import matches
 from pto_harness.guard import Guard
 from pto_harness.paths import refused_path
-from pto_harness.process import run_command
+from pto_harness.process import Command, run_command
 from pto_ports.engine import Ended, Spent
 
 OURS = "PTO_"
@@ -60,18 +60,16 @@ class LocalBench:
         given = own
         if environment is not None:
             given = {**environment, **{name: own[name] for name in own if name.startswith(OURS)}}
-        ended = run_command(
+        wanted = Command(
             command if isinstance(command, str) else list(command),
-            cwd=str(self.workspace),
-            env=given,
-            feed=feed,
-            cancel=self.cancel,
+            str(self.workspace),
+            given,
             time_limit_s=time_limit_s,
             memory_bytes=self._task.get("memory_bytes") or 0,
             marker=str(self._task["marker"]),
-            guard=self._guard,
             stdin=stdin,
         )
+        ended = run_command(wanted, feed, self.cancel, self._guard)
         return Ended(ended.exit_code, ended.why)  # type: ignore[arg-type]
 
     def judge(self) -> str:

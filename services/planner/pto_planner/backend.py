@@ -1,6 +1,7 @@
 """The planner as the backend of its lane: ``_plan`` orders become TaskPlanned and PlanFinished.
 
-Imports core, ports, proto and structlog. Invariant: a plan is checked whole before any part of it is reported.
+Imports core, ports, proto and structlog. Invariant: a plan is checked whole before any part of it is reported: one that
+an engine made is checked here, one that a person brought was checked before its run was accepted.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from typing import TypedDict
 import msgspec
 import structlog
 
+from pto_core.matrix import expand
 from pto_core.plan_check import check_plan
 from pto_planner.seen_inputs import seen_inputs
 from pto_ports.backend import LiveLine, Order, Report
@@ -179,16 +181,16 @@ class PlannerBackend:
             except msgspec.MsgspecError as error:
                 raise PlanFailed("task", f"the stored plan is not a plan: {error}") from error
         if plan is not None:
-            draft = PlanDraft(plan=plan, complexity=0, rationale="")
-        else:
-            draft = await self._ask_engine(request)
+            written_out = msgspec.structs.replace(plan, tasks=expand(plan.tasks).tasks)
+            return PlanDraft(plan=written_out, complexity=0, rationale=""), True
+        draft = await self._ask_engine(request)
         if len(draft.plan.tasks) <= INLINE_TASKS:
             expanded, problems = check_plan(draft.plan)
         else:
             expanded, problems = await asyncio.to_thread(check_plan, draft.plan)
         if problems:
             raise PlanFailed("task", "the plan is not valid: " + "; ".join(map(str, problems)))
-        return msgspec.structs.replace(draft, plan=expanded), plan is not None
+        return msgspec.structs.replace(draft, plan=expanded), False
 
     async def _seen(self, request: RunRequested, plan: Plan) -> tuple[Digest, ...]:
         if not request.inputs_digest:

@@ -19,7 +19,7 @@ from pto_ports.live import LiveChannel
 from pto_proto.envelope import Event
 from pto_proto.ids import InstanceId
 from pto_proto.live import Heartbeat
-from pto_proto.subjects import HEARTBEATS
+from pto_proto.subjects import HEARTBEATS, roll_call_subject
 
 
 class Leadership:
@@ -48,6 +48,11 @@ class Leadership:
         if self._stop_listening is not None:
             await self._stop_listening()
             self._stop_listening = None
+
+    async def call_roll(self, state: State) -> None:
+        """Ask for signs of life in every lane: a new leader hands out only to who is heard of."""
+        for lane in state.lanes:
+            await self._live.send(roll_call_subject(lane), b"")
 
     async def take(self, *, may_claim: bool = False) -> bool | None:
         """Whether the lease is ours now; None: nobody can say. A look round goes with every try."""

@@ -18,6 +18,7 @@ import structlog
 from pto_core.coalesce import Message, coalesce
 from pto_core.decide import Decision, decide, next_due
 from pto_core.fold import evolve, poison
+from pto_core.own_events import OwnEvents
 from pto_core.reading import run_of
 from pto_core.state import State
 from pto_ports.blob_store import BlobStore
@@ -27,7 +28,7 @@ from pto_ports.lease import CLAIM_S, Lease
 from pto_ports.live import LiveChannel
 from pto_ports.snapshots import SnapshotStore
 from pto_proto import events as ev
-from pto_proto.envelope import ProtocolError, UnknownVersion, decode_event
+from pto_proto.envelope import ProtocolError, UnknownVersion
 from pto_proto.ids import InstanceId, RunId
 from pto_proto.subjects import EPOCH_SUBJECT
 from pto_runtime.audit_answers import AuditAnswers, Look
@@ -89,6 +90,7 @@ class Scheduler:
         """Why this one must not decide any more."""
         self._seen: set[str] = set()
         """Wire ids of the tick in flight that were read back."""
+        self._own = OwnEvents()
         self._logger = structlog.get_logger().bind(instance=instance)
 
     async def run(self, stop: asyncio.Event, *, on_up: Callable[[], None] = lambda: None) -> None:
@@ -155,6 +157,7 @@ class Scheduler:
         keeper = asyncio.create_task(self._leadership.keep(self.state))
         keeper.add_done_callback(lambda _: self._wake.set())
         try:
+            await self._leadership.call_roll(self.state)
             await self._start_epoch()
             self.state.touched.update(self.state.active)
             await self._intake.open(self.state.request_seq, self._wake)
@@ -200,11 +203,11 @@ class Scheduler:
 
     async def _sleep(self, seconds: float) -> None:
         """Until there is news, at most this long."""
-        sleeper = asyncio.create_task(self._clock.sleep(seconds))
-        waker = asyncio.create_task(self._wake.wait())
-        await asyncio.wait({sleeper, waker}, return_when=asyncio.FIRST_COMPLETED)
-        sleeper.cancel()
-        waker.cancel()
+        stop_timer = self._clock.call_later(seconds, self._wake.set)
+        try:
+            await self._wake.wait()
+        finally:
+            stop_timer()
 
     def _take(self) -> list[Recorded]:
         return self._feed.take() if self._feed is not None else []
@@ -242,6 +245,7 @@ class Scheduler:
         outgoing = [Outgoing(message.subject, message.data, message.wire_id) for message in messages]
         fence = Fence(EPOCH_SUBJECT, self.state.epoch_seq)
         last = outgoing[-1].wire_id
+        self._own.wrote(messages)
         self._seen = set()
         is_told = False
         while last not in self._seen:
@@ -278,7 +282,7 @@ class Scheduler:
     def _fold(self, news: list[Recorded]) -> None:
         for recorded in news:
             try:
-                event = decode_event(recorded.data)
+                event = self._own.read(recorded.data)
             except UnknownVersion:
                 raise
             except ProtocolError as error:

@@ -147,6 +147,54 @@ async def test_time_limits_of_the_plan_are_kept(local: Local) -> None:
     assert done.failure == "timeout"
 
 
+async def test_many_attempts_at_once_keep_apart(local: Local) -> None:
+    names = [f"t{number}" for number in range(60)]
+    for name in names:
+        await local.backend.start(local.order(name, command=f"echo {name} | tee out; echo err-{name} >&2"))
+    for name in names:
+        done = await local.finished(name)
+        assert (done.outcome, done.files) == ("succeeded", 1)
+        assert sorted((await local.blobs.get(done.log)).decode().split()) == sorted([name, f"err-{name}"])
+        assert await local.tree(done.tree) == {"out": name}
+    assert [len([e for e in local.reported if e.task == name]) for name in names] == [2] * 60
+
+
+async def test_big_and_small_outputs_end_up_alike(local: Local) -> None:
+    small = await local.run("a", command="head -c 1000 /dev/zero > x")
+    big = await local.run("b", command="head -c 1000000 /dev/zero > y")
+    both = await local.run("c", command="wc -c < x; wc -c < y", trees=(small.tree, big.tree))
+    assert both.outcome == "succeeded"
+    assert local.lines == ["1000", "1000000"]
+    assert not list((local.folder / "run-one").rglob(".*.out"))
+
+
+async def test_an_attempt_stopped_at_once_is_cancelled(local: Local) -> None:
+    order = local.order("a", command="sleep 100")
+    await local.backend.start(order)
+    assert await local.backend.stop(order, "enough")
+    assert (await local.finished("a")).outcome == "cancelled"
+    assert not await local.backend.stop(order, "enough")
+
+
+async def test_a_folder_that_cannot_be_made_is_an_infrastructure_failure(local: Local) -> None:
+    (local.folder / "run-one").write_text("in the way")
+    assert (await local.run("a", command="true")).failure == "infra"
+    (local.folder / "run-one").unlink()
+    assert (await local.run("b", command="true")).outcome == "succeeded"
+
+
+async def test_closing_ends_all_attempts_and_reports_none(tmp_path: Path) -> None:
+    local = await Local(tmp_path).open()
+    for number in range(8):
+        await local.backend.start(local.order(f"t{number}", command="sleep 100"))
+    marker = f"PTO_OWNER={local.backend._owner}"
+    while len(find_strays(marker)) < 8:  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0.02)
+    await asyncio.wait_for(local.backend.close(), 10)
+    assert find_strays(marker) == []
+    assert {type(entry) for entry in local.reported} == {ev.TaskStarted}
+
+
 HOST = """
 import asyncio, sys
 sys.path[:0] = [{folder!r}]

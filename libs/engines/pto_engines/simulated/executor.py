@@ -1,16 +1,13 @@
 """The executing half of the simulated engine.
 
-It imports the standard library, pto_proto and pto_ports. Invariant: a task writes only the paths that its spec lists
-and its bench allows, inside the workspace, and the same task always writes the same bytes over the same ancestors.
+It imports the standard library, pto_proto and pto_ports, and the catalogue when the first task is done. Invariant: a
+task writes only the paths that its spec lists and its bench allows, inside the workspace, and the same task always
+writes the same bytes over the same ancestors.
 """
 
 import time
 from pathlib import Path
 
-from pto_engines.simulated.blueprint import draw
-from pto_engines.simulated.reference import module_table, reference
-from pto_engines.simulated.rendering import project_variables, render
-from pto_engines.simulated.unknown import stand_ins
 from pto_ports.engine import AgentTask, AttemptDone, EngineError, Workbench
 
 COLLECTED = ("README.md", "docs/reference.md")
@@ -40,6 +37,11 @@ class SimulatedExecutor:
         raise EngineError(f"after {tries - 1} corrections the work is still not accepted: {found}")
 
     def _write(self, task: AgentTask, bench: Workbench, until_s: float) -> None:
+        from pto_engines.simulated.blueprint import draw
+        from pto_engines.simulated.reference import module_table, reference
+        from pto_engines.simulated.rendering import project_variables, render
+        from pto_engines.simulated.unknown import stand_ins
+
         spec, blueprint = task.spec, draw(task.requirement)
         known = blueprint.task(spec.id)
         if known is None or known.paths != spec.outputs:

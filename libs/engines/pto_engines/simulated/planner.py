@@ -1,13 +1,18 @@
 """The planning half of the simulated engine.
 
-It imports the standard library, pto_proto and pto_ports. Invariant: N depends on the requirement alone, never on the
+It imports the standard library, pto_proto and pto_ports; the catalogue when the first plan is asked for, because most
+runs bring their own. Invariant: N depends on the requirement alone, never on the
 budget of executors; how many run at a time is the scheduler's business.
 """
 
-from pto_engines.simulated.blueprint import Blueprint, Task, draw
+from typing import TYPE_CHECKING
+
 from pto_ports.engine import Cancel, PlanDraft
 from pto_proto.ids import TaskId
 from pto_proto.plans import Plan, TaskSpec
+
+if TYPE_CHECKING:
+    from pto_engines.simulated.blueprint import Blueprint, Task
 
 SECONDS_PER_FILE = 0.2
 RUN_TESTS = "PYTHONPATH=src:tests python3 -B -m unittest -q "
@@ -22,6 +27,8 @@ class SimulatedPlanner:
 
     def plan(self, requirement: str, max_executors: int, cancel: Cancel | None = None) -> PlanDraft:
         """A valid plan for any text; ``max_executors`` makes no difference, and there is no time for a cancel."""
+        from pto_engines.simulated.blueprint import draw
+
         blueprint = draw(requirement)
         plan = Plan(
             name=blueprint.reading.title,
@@ -31,7 +38,7 @@ class SimulatedPlanner:
         return PlanDraft(plan=plan, complexity=blueprint.reading.complexity, rationale=_rationale(blueprint))
 
 
-def _spec(task: Task, blueprint: Blueprint) -> TaskSpec:
+def _spec(task: "Task", blueprint: "Blueprint") -> TaskSpec:
     checks = [RUN_TESTS + " ".join(task.tests)] if task.tests else []
     if "README.md" in task.paths:
         checks.append(DOCS_THERE)
@@ -47,7 +54,7 @@ def _spec(task: Task, blueprint: Blueprint) -> TaskSpec:
     )
 
 
-def _rationale(blueprint: Blueprint) -> str:
+def _rationale(blueprint: "Blueprint") -> str:
     reading = blueprint.reading
     return (
         f"SIMULATED plan, made without a language model: the words of the requirement suggest a project of the kind "

@@ -25,7 +25,7 @@ def main(words: list[str]) -> int:
     typed = parse(parser, words)
     if typed is None:
         return EXIT_OK
-    from pto_cli.conduct import run_loop
+    from pto_cli.loop import run_loop
 
     return run_loop(lambda stop: _explain(typed))
 

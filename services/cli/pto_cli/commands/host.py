@@ -7,10 +7,10 @@ import asyncio
 import os
 
 from pto_cli.background import READY
-from pto_cli.conduct import run_loop
 from pto_cli.ending import exit_code
 from pto_cli.hosting import host
 from pto_cli.job import read_job
+from pto_cli.loop import run_loop
 from pto_cli.problems import EXIT_ENVIRONMENT, EXIT_USAGE, WrongUse
 from pto_cli.progress import Quiet
 from pto_cli.registry import run_folder

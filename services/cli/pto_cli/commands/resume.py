@@ -33,7 +33,7 @@ def main(words: list[str]) -> int:
     if typed is None:
         return EXIT_OK
     from pto_cli.commands.run import start
-    from pto_cli.conduct import run_loop
+    from pto_cli.loop import run_loop
 
     again: list[Prepared] = []
     code = run_loop(lambda stop: _resume(typed, stop, again))

@@ -25,9 +25,8 @@ def main(words: list[str]) -> int:
 
 def start(prepared: Prepared) -> int:
     """Run it: at a broker, in the background, or here."""
-    from pto_cli.conduct import run_loop
-
     if prepared.options.nats_url:
+        from pto_cli.loop import run_loop
         from pto_cli.remote import run_there
 
         return run_loop(lambda stop: run_there(prepared, stop))
@@ -37,7 +36,7 @@ def start(prepared: Prepared) -> int:
         return start_in_background(prepared)
     from pto_cli.embedded import run_here
 
-    return run_loop(lambda stop: run_here(prepared, stop))
+    return run_here(prepared)
 
 
 def _dry_run(prepared: Prepared) -> int:

@@ -1,0 +1,44 @@
+"""The event loop of one command, and what Ctrl-C and SIGTERM do to it.
+
+Imports asyncio and uvloop, and nothing that takes long. Invariant: the first signal asks, the second one ends at once.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from pto_cli.problems import EXIT_INTERRUPTED
+
+SHOW_CURSOR = "\x1b[?25h"
+"""The live picture hides it."""
+
+
+def run_loop(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> int:
+    """Run ``work`` with an event that Ctrl-C and SIGTERM set; a second Ctrl-C ends at once. Returns its exit code."""
+    import uvloop
+
+    async def guarded() -> int:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def on_signal() -> None:
+            if stop.is_set():
+                _leave_at_once()
+            stop.set()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, on_signal)
+        return await work(stop)
+
+    return uvloop.run(guarded())
+
+
+def _leave_at_once() -> None:
+    """Safe at any moment: the log is on disk, and broker and tasks end with this process."""
+    if sys.stdout.isatty():
+        sys.stdout.write(SHOW_CURSOR)
+        sys.stdout.flush()
+    os._exit(EXIT_INTERRUPTED)

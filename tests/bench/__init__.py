@@ -1,0 +1,1 @@
+"""How fast the product is, measured through its public interface, beside other systems on the same workloads."""

@@ -1,0 +1,63 @@
+"""What a start reads: help needs next to nothing, and nothing stands between a checked plan and the broker's start."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from typing_in import ORCHESTRATOR, Cli, runs, summary, write
+
+HEAVY = ("asyncio", "nats", "rich", "structlog", "uvloop")
+PARSERS = ("msgspec", "yaml")
+PLAN = "name: One\ntasks:\n- {id: a, command: sleep 3}\n"
+
+
+def read_by(code: str) -> set[str]:
+    """The modules that a fresh Python has after this code."""
+    show = "import json, sys; sys.stderr.write(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", f"{code}\n{show}"], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stderr))
+
+
+@pytest.mark.parametrize("word", ["--help", "--version"])
+def test_help_reads_next_to_nothing(word: str) -> None:
+    read = read_by(f"from pto_cli.main import run; run([{word!r}])")
+    assert not read.intersection((*HEAVY, *PARSERS))
+
+
+def test_nothing_heavy_is_read_before_the_broker_is_started() -> None:
+    read = read_by("import pto_cli.commands.run, pto_client.plan_file, pto_cli.embedded")
+    assert not read.intersection(HEAVY)
+
+
+def test_a_run_without_a_terminal_reads_neither_rich_nor_the_catalogue() -> None:
+    read = read_by("from pto_cli.host import _load; _load()")
+    assert "structlog" in read
+    assert not read.intersection(("rich", "pto_engines.simulated.catalogue"))
+
+
+@pytest.mark.parametrize("seen", ["store/.lock", "store/nats-server_*.ports", "job.json", "endpoint.json"])
+def test_a_start_that_is_broken_off_leaves_a_run_that_goes_on_or_nothing(
+    cli: Cli, tmp_path: Path, environment: dict[str, str], seen: str
+) -> None:
+    plan, out, folders = write(tmp_path, PLAN), tmp_path / "out", tmp_path / "state/parallel-orchestrator/runs"
+    process = subprocess.Popen(
+        [ORCHESTRATOR, "--plan", plan, "-o", str(out), "-q"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE
+    )
+    until = time.monotonic() + 30
+    while not list(folders.glob(f"*/{seen}")) and time.monotonic() < until:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130, said
+    assert b"Traceback" not in said
+    known = runs(cli)
+    assert len(list(folders.iterdir())) == len(known)
+    assert out.exists() == bool(known)
+    for run in known:
+        cli("resume", run["run"], "-q")
+        assert summary(out)["status"] == "succeeded"
