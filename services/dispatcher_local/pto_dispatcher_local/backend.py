@@ -29,7 +29,7 @@ from pto_harness.guard import Guard
 from pto_ports.backend import LiveLine, Order, Report
 from pto_ports.blob_store import BlobDamaged, BlobMissing, BlobStore, StoreFull
 from pto_ports.clock import Clock
-from pto_ports.engine import AgentTask, EngineError, TaskEngine
+from pto_ports.engine import AgentTask, AttemptLimits, EngineError, TaskEngine
 from pto_ports.event_log import LogUnavailable
 from pto_proto import events as ev
 from pto_proto.ids import NO_DIGEST, Digest, InstanceId, RunId, TaskId
@@ -187,6 +187,8 @@ class LocalBackend:
 
     def _agent(self, order: Order, engine: TaskEngine, task: dict[str, Any], cancel: Cancel) -> Callable[[Path], None]:
         ready, live = order.ready, self._live
+        # The harness leaves a thread alone at the limit, so the engine has to end by itself then.
+        limits = AttemptLimits(time_s=task["time_limit_s"]) if task["time_limit_s"] else AttemptLimits()
 
         def note(line: str) -> None:
             if live is not None:
@@ -195,7 +197,7 @@ class LocalBackend:
         def work(workspace: Path) -> None:
             bench = LocalBench(task, workspace, cancel=cancel, guard=self._guard, note=note)
             try:
-                engine.execute(AgentTask(requirement=ready.requirement, spec=ready.spec), bench)
+                engine.execute(AgentTask(requirement=ready.requirement, spec=ready.spec, limits=limits), bench)
             except EngineError as error:
                 raise WorkFailed(str(error), error.failure, error.hint) from error
 
