@@ -20,7 +20,7 @@ from pto_core.transitions import (
     TaskTrigger,
 )
 from pto_proto.events import FailureClass
-from pto_proto.ids import NO_DIGEST, Digest
+from pto_proto.ids import NO_DIGEST, PLAN_TASK, Digest
 
 MANY_RELEASED = 64
 """From here on, sorting once is cheaper than inserting each at its place."""
@@ -156,6 +156,7 @@ def lay_out(run: Run, plan: PlanParts) -> None:
     except (PlanCycle, KeyError) as error:
         raise IllegalEvent(f"the plan cannot run: {error}") from error
     run.plans.clear()
+    drop(run, run.system[PLAN_TASK], TaskTrigger.CANCELLED)
     run.tasks = [Task(spec, at, unmet_at_first(spec)) for at, spec in enumerate(specs)]
     run.index = {spec.id: at for at, spec in enumerate(specs)}
     run.counts = {TaskState.PLANNED: len(specs)}
@@ -198,6 +199,8 @@ def fail(state: State, run: Run, task: Task, failure: FailureClass, reason: str)
     close_attempt(state, run, task)
     task.failure = failure
     task.reason = reason
+    # A plan may come from an attempt that was given up meanwhile: once it is settled, nobody plans again.
+    is_unwanted |= task is run.system[PLAN_TASK] and run.settled
     if run.phase is RunPhase.CANCELLING or failure == "cancelled" or is_unwanted:
         move(run, task, TaskTrigger.CANCELLED)
         give_up(run, task)
