@@ -14,7 +14,6 @@ from pto_cli.prepare import Prepared
 from pto_cli.registry import RunFolder, RunNote, run_folder
 from pto_proto.requests import RunRequested
 from pto_runtime.gc_pause import relax_gc
-from pto_runtime.process_limits import widen_limits
 
 if TYPE_CHECKING:
     import asyncio
@@ -60,7 +59,6 @@ def undo(folder: RunFolder, output: OutputDir) -> None:
 def run_here(prepared: Prepared) -> int:
     """Host the run in this process and show it. Returns the exit code."""
     relax_gc()  # before all that is imported from here on
-    widen_limits()
     options, request = prepared.options, prepared.request()
     output = open_output_dir(options.output_dir, prepared.name)
     folder = run_folder(request.run)

@@ -12,7 +12,7 @@ from typing import TypedDict
 import msgspec
 
 from pto_core.matrix import expand
-from pto_core.plan_check import check_plan
+from pto_core.plan_check import check_plan, count_tasks
 from pto_planner.seen_inputs import seen_inputs
 from pto_ports.backend import LiveLine, Order, Report
 from pto_ports.blob_store import BlobDamaged, BlobMissing, BlobStore
@@ -181,7 +181,8 @@ class PlannerBackend:
             except msgspec.MsgspecError as error:
                 raise PlanFailed("task", f"the stored plan is not a plan: {error}") from error
         if plan is not None:
-            written_out = msgspec.structs.replace(plan, tasks=expand(plan.tasks).tasks)
+            expansion = await asyncio.to_thread(expand, plan.tasks) if _is_big(plan) else expand(plan.tasks)
+            written_out = msgspec.structs.replace(plan, tasks=expansion.tasks)
             return PlanDraft(plan=written_out, complexity=0, rationale=""), True
         draft = await self._ask_engine(request)
         if len(draft.plan.tasks) <= INLINE_TASKS:
@@ -258,3 +259,8 @@ def split(plan: Plan) -> list[tuple[TaskSpec, ...]]:
         part.append(spec)
         size += length
     return [*parts, tuple(part)]
+
+
+def _is_big(plan: Plan) -> bool:
+    """Whether writing out its matrices would hold up the event loop."""
+    return any(spec.matrix for spec in plan.tasks) and count_tasks(plan) > INLINE_TASKS
