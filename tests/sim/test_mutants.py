@@ -25,7 +25,7 @@ QUICK = {
     "tick-is-not-read-back": 10,
     "unsettled-write-counts-as-written": 20,
 }
-SLOW_SEEDS = 800
+SLOW_SEEDS = 1_200
 """For those that take a rarer world."""
 
 

@@ -1,6 +1,6 @@
 """The planner as the backend of its lane: ``_plan`` orders become TaskPlanned and PlanFinished.
 
-Imports core, ports, proto and structlog. Invariant: a plan is checked whole before any part of it is reported: one that
+Imports core, ports, proto and runtime. Invariant: a plan is checked whole before any part of it is reported: one that
 an engine made is checked here, one that a person brought was checked before its run was accepted.
 """
 
@@ -10,10 +10,9 @@ from contextlib import suppress
 from typing import TypedDict
 
 import msgspec
-import structlog
 
 from pto_core.matrix import expand
-from pto_core.plan_check import check_plan
+from pto_core.plan_check import check_plan, count_tasks
 from pto_planner.seen_inputs import seen_inputs
 from pto_ports.backend import LiveLine, Order, Report
 from pto_ports.blob_store import BlobDamaged, BlobMissing, BlobStore
@@ -26,6 +25,7 @@ from pto_proto.ids import Digest, InstanceId, TaskId, digest_of
 from pto_proto.plans import InputFile, Plan, TaskSpec
 from pto_proto.requests import RunRequested
 from pto_proto.subjects import event_subject
+from pto_runtime.logs import get_logger
 
 INLINE_TASKS = 500
 """Plans up to this many tasks are checked at once (a few ms); the way through a thread costs more than that."""
@@ -75,7 +75,7 @@ class PlannerBackend:
         self._engines = engines
         self._working: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._report: Report | None = None
-        self._logger = structlog.get_logger()
+        self._logger = get_logger()
 
     def can_run(self) -> tuple[str, ...]:
         """It plans, and nothing else."""
@@ -184,7 +184,8 @@ class PlannerBackend:
             except msgspec.MsgspecError as error:
                 raise PlanFailed("task", f"the stored plan is not a plan: {error}") from error
         if plan is not None:
-            written_out = msgspec.structs.replace(plan, tasks=expand(plan.tasks).tasks)
+            expansion = await asyncio.to_thread(expand, plan.tasks) if _is_big(plan) else expand(plan.tasks)
+            written_out = msgspec.structs.replace(plan, tasks=expansion.tasks)
             return PlanDraft(plan=written_out, complexity=0, rationale=""), True
         draft = await self._ask_engine(request)
         if len(draft.plan.tasks) <= INLINE_TASKS:
@@ -215,7 +216,7 @@ class PlannerBackend:
         try:
             return await asyncio.to_thread(engine.plan, request.requirement, request.max_executors)
         except EngineError as error:
-            raise PlanFailed("task", str(error)) from error
+            raise PlanFailed(error.failure, str(error)) from error
 
     def _identity(self, order: Order) -> _Identity:
         ready = order.ready
@@ -265,3 +266,8 @@ def split(plan: Plan) -> list[tuple[TaskSpec, ...]]:
         part.append(spec)
         size += length
     return [*parts, tuple(part)]
+
+
+def _is_big(plan: Plan) -> bool:
+    """Whether writing out its matrices would hold up the event loop."""
+    return any(spec.matrix for spec in plan.tasks) and count_tasks(plan) > INLINE_TASKS
