@@ -13,10 +13,12 @@ from .test_simulation import sim
 QUICK = {
     "capacity-is-not-looked-at": 10,
     "dependents-are-released-too-early": 10,
+    "edited-plan-is-not-read": 20,
     "no-fence": 20,
     "one-executor-too-many": 10,
     "one-retry-more-than-allowed": 10,
     "order-that-comes-again-starts-again": 20,
+    "plan-runs-before-a-person-answers": 20,
     "retry-does-not-wait": 20,
     "standby-acts-without-an-epoch": 10,
     "tick-is-not-read-back": 10,

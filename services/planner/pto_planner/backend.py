@@ -180,6 +180,8 @@ class PlannerBackend:
         if order.ready.task == EDIT_TASK:
             edit: ev.PlanEditAccepted = await self._first(order, ev.PlanEditAccepted)
             plan, digest = edit.plan, edit.edited_digest
+            if plan is None and not digest:
+                raise PlanFailed("task", "the log holds an edit without a plan")
         if digest:
             try:
                 plan = msgspec.json.decode(await self._blobs.get(digest), type=Plan)
