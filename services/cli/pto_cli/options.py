@@ -19,7 +19,6 @@ _NOT_YET = {
     "real": "--real: real models are not available yet; leave it out to use the simulated engine",
     "model": "--model: real models are not available yet; the simulated engine has none",
     "max_cost": "--max-cost: cost limits are not available yet; the simulated engine costs nothing",
-    "approve": "--approve: approval of plans is not available yet; look at the plan with --dry-run",
 }
 
 
@@ -38,6 +37,7 @@ class RunOptions:
     sandbox: str = "agents"
     engine: str = "simulated"
     dry_run: bool = False
+    approve: bool = False
     reuse: bool = False
     detach: bool = False
     nats_url: str = ""
@@ -76,6 +76,7 @@ def read_options(typed: Namespace, environment: Mapping[str, str]) -> tuple[RunO
         sandbox=_value(values, "sandbox"),
         engine=_value(values, "engine"),
         dry_run=values["dry_run"],
+        approve=values["approve"],
         reuse=values["reuse"],
         detach=values["detach"],
         nats_url=nats_url,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pto_core.graph import build_graph
 from pto_core.project_docs import is_simulated as made_by_simulation
 from pto_core.state import Run, Task
-from pto_core.transitions import DONE_STATES, ENDED_STATES, TaskState
+from pto_core.transitions import DONE_STATES, ENDED_STATES, RunPhase, TaskState
 from pto_core.views import AttemptView, RunView
 from pto_proto.ids import TaskId
 from pto_proto.plans import Plan
@@ -20,7 +20,7 @@ MAX_WAITING_LOOKED_AT = 2_000
 MAX_LEVEL_SHOWN = 8
 """Task ids shown of one level of a plan; the rest is counted."""
 MAX_CHAIN_SHOWN = 12
-SYSTEM = {"_plan": "planning", "_merge": "merging the outputs"}
+SYSTEM = {"_plan": "planning", "_edit": "writing down the edited plan", "_merge": "merging the outputs"}
 
 
 def clean(text: str, limit: int = 300) -> str:
@@ -193,6 +193,9 @@ def status_lines(view: RunView, now: int) -> list[str]:
     ]
     if run.paused is not None and not run.ended:
         lines.append(f"paused ({run.paused.kind}): {clean(run.paused.reason)}")
+    if run.phase is RunPhase.AWAITING_APPROVAL and run.plan is not None:
+        what = "its edited plan is being written down" if run.edit is not None else "waits for a person's approval"
+        lines.append(f"plan of {count(run.plan.task_count, 'task')} {what}: {run.plan.plan_digest}")
     if run.tasks:
         head = ("task", "state", "slot", "attempts", "time", "what")
         lines += [counts_line(run), "", *table(head, _task_rows(view, now))]

@@ -24,12 +24,15 @@ async def _status(typed: Namespace) -> int:
     from pto_cli.conduct import now_ms
     from pto_cli.progress import write_lines
     from pto_cli.render import state_of, status_lines
+    from pto_cli.review import awaits_review, how_to_answer
 
     async with reach_view(typed) as (access, follower):
         view = follower.view
         if not typed.json:
             lines = status_lines(view, now_ms())
-            if access.host is not None and view.run is not None and not view.run.ended:
+            if awaits_review(view):
+                lines.append(how_to_answer(typed.run, is_remote=bool(typed.nats_url)))
+            elif access.host is not None and view.run is not None and not view.run.ended:
                 lines.append(f"nobody hosts this run; `orchestrator resume {typed.run}` picks it up")
             write_lines(lines)
             return EXIT_OK
@@ -44,5 +47,8 @@ async def _status(typed: Namespace) -> int:
             }
             for task in (view.run.tasks if view.run is not None else ())
         ]
-        write_lines([json.dumps({"run": typed.run, "state": state_of(view), "tasks": tasks})])
+        found = {"run": typed.run, "state": state_of(view), "tasks": tasks}
+        if awaits_review(view) and view.run is not None and view.run.plan is not None:
+            found["plan_digest"] = view.run.plan.plan_digest
+        write_lines([json.dumps(found)])
     return EXIT_OK
