@@ -110,7 +110,7 @@ async def follow(
 
 
 def check_host(access: Access, is_news: bool) -> bool:
-    """Whether the run is still hosted, if that is this machine's affair. Raises what ended a service in this process."""
+    """Whether the run is still hosted, if this machine does that. Raises what ended a service of this process."""
     if access.host is not None:
         access.host.check()
         return True

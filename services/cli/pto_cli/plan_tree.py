@@ -1,7 +1,7 @@
 """The dependencies of a plan drawn as a tree of lines, each task once.
 
-Imports proto and siblings. Invariant: every task that is drawn hangs below one that it waits for, the one with the most
-before it; what else it waits for is named beside it. Nothing is wider than asked for.
+Imports proto and siblings. Invariant: every task that is drawn hangs below one that it waits for, the last of those
+with the most before them; what else it waits for is named beside it. Nothing is wider than asked for.
 """
 
 from collections.abc import Sequence
@@ -59,7 +59,7 @@ def _hang(tasks: Sequence[TaskSpec], by_level: list[list[TaskId]]) -> _Hanging:
         if not before:
             hanging.tops.append(spec.id)
             continue
-        deepest = max(before, key=depth.__getitem__)
+        deepest = max(reversed(before), key=depth.__getitem__)
         hanging.below.setdefault(deepest, []).append(spec.id)
         if len(before) > 1:
             hanging.also[spec.id] = [name for name in before if name != deepest]
