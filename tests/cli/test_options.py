@@ -53,7 +53,6 @@ def mistakes(*words: str) -> list[str]:
         (["a", "--real"], "--real: real models are not available yet"),
         (["a", "--model", "m"], "--model: real models are not available yet"),
         (["a", "--max-cost", "1"], "--max-cost: cost limits are not available yet"),
-        (["a", "--approve"], "--approve: approval of plans is not available yet"),
         (["a", "--engine", "api"], "--engine api: this engine is not available yet"),
         (["a", "--docker"], "--docker: this backend is not available yet"),
         (["a", "--slurm"], "--slurm: this backend is not available yet"),

@@ -24,8 +24,11 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    is_clean = all(line == line.strip() for line in text.split("\n"))
-    style = "|" if "\n" in text and is_clean else ">" if len(text) > FOLDED_CHARS and is_clean else None
+    style = None
+    if "\n" in text and text[0].strip() and all(line == line.rstrip() for line in text.split("\n")):
+        style = "|"
+    elif "\n" not in text and len(text) > FOLDED_CHARS and text == text.strip():
+        style = ">"
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
