@@ -203,6 +203,7 @@ def test_the_plan_can_be_printed_edited_and_handed_back(cli: Cli, tmp_path: Path
         in cli("approve", run, "--edit", "inputs.yaml", code=2).stderr
     )
     cli("approve", run, "--edit", "mine.yaml")
+    cli("audit", run)
     assert (tmp_path / "out/data/first.txt").read_text() == "one\n"
     assert '"edited"' in cli("events", run, "--json").stdout
 

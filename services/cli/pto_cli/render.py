@@ -162,6 +162,8 @@ def waiting_lines(view: RunView, now: int) -> list[str]:
     for task in run.delayed[:MAX_WAITING_SHOWN]:
         left = max(0, task.due_at - now) / 1000
         lines.append(f"{task.spec.id} tries again in {duration(left)}: {clean(task.reason, 80)}")
+    if run.phase is RunPhase.AWAITING_APPROVAL and run.edit is None:
+        lines.append(f"the plan waits for approval: `orchestrator approve {run.id}`")
     found = 0
     for task in run.tasks[:MAX_WAITING_LOOKED_AT]:
         if task.state is TaskState.PLANNED and task.unmet and found < MAX_WAITING_SHOWN:

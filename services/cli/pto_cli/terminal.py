@@ -6,6 +6,7 @@ and again, and gives up when that says so.
 
 import asyncio
 import os
+import select
 import shlex
 import shutil
 import sys
@@ -55,22 +56,13 @@ class Lines:
 
     async def ask(self, question: str, meanwhile: Meanwhile) -> str | None:
         """What is typed in answer; None for the end of input, or when nobody wants to know any more."""
-        typed: list[str | None] = []
-        loop = asyncio.get_running_loop()
-
-        def read() -> None:
-            loop.remove_reader(self._input)
-            typed.append(self._read())
-
         write(question)
-        loop.add_reader(self._input, read)
-        try:
-            while not typed:
-                if not await meanwhile():
-                    break
-        finally:
-            loop.remove_reader(self._input)
-        answer = typed[0] if typed else None
+        answer: str | None = None
+        while await meanwhile():
+            # Looked at now and then: a loop's reader would make the terminal non-blocking for everybody who has it.
+            if select.select([self._input], [], [], 0)[0]:
+                answer = self._read()
+                break
         if answer is None:
             write("\n")
         return answer

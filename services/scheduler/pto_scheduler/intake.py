@@ -168,7 +168,10 @@ class Intake:
             plan = await self._fetch_plan(request.edited_digest)
         if isinstance(plan, str):
             return [Problem(where="edited_digest", what=plan)], 0, NO_DIGEST
-        edited, problems = await asyncio.to_thread(check_approval, request, plan)
+        if plan is None or len(plan.tasks) <= INLINE_TASKS:
+            edited, problems = check_approval(request, plan)
+        else:
+            edited, problems = await asyncio.to_thread(check_approval, request, plan)
         if edited is None or problems:
             return problems, 0, NO_DIGEST
         return [], len(edited.tasks), digest_of(msgspec.json.encode(edited))
