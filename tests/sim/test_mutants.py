@@ -24,7 +24,7 @@ QUICK = {
     "tick-is-not-read-back": 10,
     "unsettled-write-counts-as-written": 20,
 }
-SLOW_SEEDS = 400
+SLOW_SEEDS = 1_400
 """For those that take a rarer world."""
 
 
