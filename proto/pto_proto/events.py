@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from pto_proto.ids import NO_DIGEST, Digest, InstanceId, TaskId
-from pto_proto.plans import Problem, TaskSpec
+from pto_proto.plans import Plan, Problem, TaskSpec
 from pto_proto.requests import OnConflict, RunRequested, Sandbox
 
 FailureClass = Literal["task", "timeout", "capacity", "infra", "config", "budget", "cancelled"]
@@ -75,6 +75,21 @@ class PlanSettled(AnswerEntry, frozen=True, kw_only=True, omit_defaults=True):
 
     plan_digest: Digest
     decision: PlanDecision = "not-asked"
+    reason: str = ""
+    """Why it was rejected."""
+
+
+class PlanEditAccepted(AnswerEntry, frozen=True, kw_only=True, omit_defaults=True):
+    """The plan with this digest is replaced by an edited one: the planner writes that down next, then it is settled.
+
+    The edited plan is inside, or in the blob that ``edited_digest`` names.
+    """
+
+    plan_digest: Digest
+    plan: Plan | None = None
+    edited_digest: Digest = NO_DIGEST
+    task_count: int
+    """Tasks of the edited plan, after expansion."""
 
 
 class RunCancelling(AnswerEntry, frozen=True, kw_only=True, omit_defaults=True):
@@ -245,7 +260,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=T
 
 
 class PlanFinished(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
-    """A plan is complete; the first complete one of a run wins."""
+    """A plan is complete; the first one of ``_plan`` wins, until an edited one of ``_edit`` takes its place."""
 
     plan_digest: Digest
     name: str
@@ -368,9 +383,9 @@ class RunConsolidated(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
 
 WRITERS: dict[str, tuple[type[Entry], ...]] = {
     "scheduler": (
-        SchedulerEpochStarted, RunAccepted, RequestRefused, PlanSettled, RunCancelling, TaskReady, AttemptStopRequested,
-        AttemptUnknown, AttemptLost, TaskRetryScheduled, TaskReused, TaskReopened, LanePaused, LaneResumed, RunPaused,
-        RunResumed, BudgetChanged, RunExecuted, RunFinished,
+        SchedulerEpochStarted, RunAccepted, RequestRefused, PlanEditAccepted, PlanSettled, RunCancelling, TaskReady,
+        AttemptStopRequested, AttemptUnknown, AttemptLost, TaskRetryScheduled, TaskReused, TaskReopened, LanePaused,
+        LaneResumed, RunPaused, RunResumed, BudgetChanged, RunExecuted, RunFinished,
     ),
     "archiver": (LogArchived,),
     "planner": (TaskPlanned, PlanFinished),

@@ -9,8 +9,9 @@ from typing import Any
 
 from pto_proto import events as ev
 from pto_proto.envelope import Event
-from pto_proto.ids import InstanceId, Lane, RunId, TaskId
+from pto_proto.ids import Digest, InstanceId, Lane, RunId, TaskId
 
+from .reviews import Reviews
 from .spending import (
     LONGEST_WAIT_MS,
     MILLION,
@@ -27,8 +28,9 @@ from .stories import INFRA_BOUND, Attempt, Name, RunStory, TaskStory
 class Judge:
     """Feed it every stored event, in order, with how far its writer had read."""
 
-    def __init__(self, complain: Callable[[str], None]) -> None:
+    def __init__(self, complain: Callable[[str], None], reviews: Reviews) -> None:
         self.complain = complain
+        self.reviews = reviews
         self.runs: dict[RunId, RunStory] = {}
         self.epoch: tuple[int, str] = (0, "")
         self.instances: dict[tuple[Lane, InstanceId], list[tuple[int, str, int]]] = defaultdict(list)
@@ -95,11 +97,23 @@ class Judge:
     def on_planned(self, seq: int, event: Event, entry: ev.TaskPlanned, writer_read: int) -> None:
         if run := self.run_of(seq, event):
             run.planned.setdefault(entry.plan_digest, {}).setdefault(entry.part, entry.tasks)
+            self._note_complete(run, entry.plan_digest)
 
     def on_plan_finished(self, seq: int, event: Event, entry: ev.PlanFinished, writer_read: int) -> None:
-        run = self.run_of(seq, event)
-        if run is not None and len(run.planned.get(entry.plan_digest, ())) == entry.parts:
-            run.plans.append(entry.plan_digest)
+        if run := self.run_of(seq, event):
+            run.ends.setdefault(entry.plan_digest, (entry.task, entry.parts))
+            self._note_complete(run, entry.plan_digest)
+
+    def _note_complete(self, run: RunStory, digest: Digest) -> None:
+        """Parts and end may come in any order."""
+        task, parts = run.ends.get(digest, ("", 0))
+        if task == "_plan" and len(run.planned.get(digest, ())) == parts and digest not in run.plans:
+            run.plans.append(digest)
+
+    def on_edit_accepted(self, seq: int, event: Event, entry: ev.PlanEditAccepted, writer_read: int) -> None:
+        if run := self.run_of(seq, event):
+            self._must_go_on(run, seq, event)
+            self.reviews.take_edit(run, seq, entry)
 
     def on_reused(self, seq: int, event: Event, entry: ev.TaskReused, writer_read: int) -> None:
         run = self.run_of(seq, event)
@@ -120,9 +134,11 @@ class Judge:
 
     def on_settled(self, seq: int, event: Event, entry: ev.PlanSettled, writer_read: int) -> None:
         run = self.run_of(seq, event)
-        if run is None or entry.decision == "rejected":
-            if run is not None:
-                self.on_cancelling(seq, event, entry, writer_read)
+        if run is None:
+            return
+        self.reviews.check_settled(run, seq, entry)
+        if entry.decision == "rejected":
+            self.on_cancelling(seq, event, entry, writer_read)
             return
         self._must_go_on(run, seq, event)
         if run.settled_seq:
@@ -255,10 +271,8 @@ class Judge:
             for dependency in spec.depends_on:
                 if run.story(dependency).state not in ("succeeded", "reused"):
                     self.complain(f"promise 5: {what} before {dependency} succeeded")
-        elif entry.task not in ("_plan", "_merge"):
-            self.complain(f"promise 5: {what}, which the plan does not have")
-        elif entry.task == "_merge" and not run.executed_seq:
-            self.complain(f"promise 5: {what} before all tasks ended")
+        else:
+            self._check_system_task(run, entry.task, what)
         if story.state in ("succeeded", "failed", "cancelled", "reused"):
             self.complain(f"promise 6: {what}, although the task has ended as {story.state}")
         if last is None:
@@ -270,6 +284,16 @@ class Judge:
             self.complain(f"promise 2: {what} after attempt {last.name[3]}")
         elif not last.retry_due or entry.at < last.retry_due:
             self.complain(f"promise 11: {what} at {entry.at}, due at {last.retry_due}")
+
+    def _check_system_task(self, run: RunStory, task: TaskId, what: str) -> None:
+        if task not in ("_plan", "_edit", "_merge"):
+            self.complain(f"promise 5: {what}, which the plan does not have")
+            if run.request.approve and not run.settled_seq:
+                self.complain(f"promise 14: {what}, but its plan is not settled")
+        elif task == "_edit" and run.edited is None:
+            self.complain(f"promise 14: {what}, but nobody edited the plan")
+        elif task == "_merge" and not run.executed_seq:
+            self.complain(f"promise 5: {what} before all tasks ended")
 
     def _check_room(self, run: RunStory, attempt: Attempt, writer_read: int, what: str) -> None:
         out = len(run.out())
@@ -365,6 +389,7 @@ _HANDLERS: dict[type[ev.Entry], Callable[[Judge, int, Event, Any, int], None]] =
     ev.PlanFinished: Judge.on_plan_finished,
     ev.TaskReused: Judge.on_reused,
     ev.RequestRefused: Judge.on_refused,
+    ev.PlanEditAccepted: Judge.on_edit_accepted,
     ev.PlanSettled: Judge.on_settled,
     ev.RunPaused: Judge.on_paused,
     ev.RunResumed: Judge.on_resumed,

@@ -6,13 +6,17 @@ A mutant replaces product functions for the rest of the process; ``python -m tes
 from collections.abc import Callable
 from typing import Any
 
-from pto_core import allowance, fold, hand_out, money, movements, rests, scopes, silence, state
+import msgspec
+
+from pto_core import allowance, decide, fold, hand_out, money, movements, planning, rests, scopes, silence, state
+from pto_core import intake as answers
 from pto_core.state import Task
-from pto_core.transitions import TaskState
+from pto_core.transitions import RunPhase, TaskState
 from pto_dispatch import dispatcher, heartbeat, orders, worker
 from pto_dispatch.orders import News, identity_of
 from pto_ports.backend import Order
 from pto_proto import events as ev
+from pto_proto import requests as rq
 from pto_scheduler import intake, leadership, scheduler
 
 Mutant = Callable[[], None]
@@ -266,6 +270,69 @@ def lost_at_the_first_silence() -> None:
 @mutant
 def judge_does_not_notice_its_own_sleep() -> None:
     put(silence, "MAX_NAP_S", 10_000.0)
+
+
+# --- the review of plans ---------------------------------------------------------------------------------------------
+
+
+def hear(change: Callable[[Any, Any, Any], tuple[Any, Any]]) -> None:
+    """Misunderstand what a person says about a plan: ``change`` gets run, request as taken, and request."""
+    honest = answers._settle
+
+    def settle(run: Any, asked: Any, request: Any, now: int) -> Any:
+        return honest(run, *change(run, asked, request), now)
+
+    put(answers, "_settle", settle)
+
+
+@mutant
+def plan_runs_before_a_person_answers() -> None:
+    honest = decide._settle
+
+    def settle(run: Any, plan: Any, *rest: Any) -> Any:
+        yield from honest(run, plan, *rest)
+        if run.phase is RunPhase.AWAITING_APPROVAL and run.edit is None:
+            yield None, ev.PlanSettled(at=rest[-1], plan_digest=plan.plan_digest)
+
+    put(decide, "_settle", settle)
+
+
+@mutant
+def approval_of_another_plan_counts() -> None:
+    def change(run: Any, asked: Any, request: Any) -> Any:
+        if run.plan is None:
+            return asked, request
+        return asked, msgspec.structs.replace(request, plan_digest=run.plan.plan_digest)
+
+    hear(change)
+
+
+@mutant
+def edited_plan_is_not_read() -> None:
+    hear(lambda run, asked, request: (msgspec.structs.replace(asked, edited="", problems=()), request))
+
+
+@mutant
+def rejection_counts_as_approval() -> None:
+    def change(run: Any, asked: Any, request: Any) -> Any:
+        if isinstance(request, rq.PlanRejected):
+            request = rq.PlanApproved(run=request.run, plan_digest=request.plan_digest)
+        return asked, request
+
+    hear(change)
+
+
+@mutant
+def first_plan_stays_although_it_was_edited() -> None:
+    honest = planning.add_end
+
+    def add_end(state: Any, run: Any, entry: Any) -> None:
+        first = run.plan
+        honest(state, run, entry)
+        if run.plan is not first and first is not None:
+            run.plan = msgspec.structs.replace(first, task=entry.task)
+
+    put(fold, "add_end", add_end)
 
 
 # --- the scheduler's shell -------------------------------------------------------------------------------------------

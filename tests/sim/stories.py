@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from pto_proto import events as ev
 from pto_proto.ids import Digest, InstanceId, Lane, RunId, TaskId
-from pto_proto.plans import TaskSpec
+from pto_proto.plans import Plan, TaskSpec
 from pto_proto.requests import RunRequested
 
 INFRA_BOUND = 5
@@ -67,8 +67,12 @@ class RunStory:
     order: list[TaskId] = field(default_factory=list)
     paused: str = ""
     is_poisoned: bool = False
+    ends: dict[Digest, tuple[TaskId, int]] = field(default_factory=dict)
+    """Plan -> the system task that made it, and how many parts it has."""
     plans: list[Digest] = field(default_factory=list)
-    """Complete plans, the first one first."""
+    """Complete plans of ``_plan``, the first one first."""
+    edited: Plan | None = None
+    """The plan that a person put in its place."""
     reused: set[tuple[str, TaskId]] = field(default_factory=set)
     """(plan digest, task) of what is taken over from earlier runs."""
     settled_seq: int = 0

@@ -12,7 +12,9 @@ from pto_proto.requests import PlanApproved, RunResumeRequested
 from .executors import manifest_of
 from .plans import Ask
 
-ABILITIES = {LANE_PLANNER: ("plan",), LANE_CONSOLIDATOR: ("merge",), LANE_LOCAL: ("noop", "command", "agent:simulated")}
+ABILITIES = {
+    LANE_PLANNER: ("plan", "edit"), LANE_CONSOLIDATOR: ("merge",), LANE_LOCAL: ("noop", "command", "agent:simulated"),
+}  # fmt: skip
 
 
 class Undisturbed:

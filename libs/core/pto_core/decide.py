@@ -21,7 +21,7 @@ from pto_core.silence import Heard, judge, unconfirmed
 from pto_core.state import Run, State, Task
 from pto_core.transitions import RunPhase, TaskState
 from pto_proto import events as ev
-from pto_proto.ids import MERGE_TASK, NO_DIGEST, PLAN_TASK, Lane, RunId
+from pto_proto.ids import EDIT_TASK, MERGE_TASK, NO_DIGEST, PLAN_TASK, Lane, RunId
 
 ALL_WELL = Heard()
 Reused = Mapping[RunId, Sequence[ev.TaskReused]]
@@ -123,6 +123,9 @@ def _settle(
                 yield None, msgspec.structs.replace(entry, at=now)
     if run.phase is RunPhase.PLANNING:
         yield None, ev.PlanSettled(at=now, plan_digest=plan.plan_digest)
+    elif run.edit is not None and plan.task == EDIT_TASK:
+        request_id = run.edit.request_id
+        yield None, ev.PlanSettled(at=now, request_id=request_id, plan_digest=plan.plan_digest, decision="edited")
 
 
 def _retry(run: Run, task: Task, now: int) -> ev.TaskRetryScheduled:
@@ -163,12 +166,17 @@ def _is_over(run: Run, heard: Heard) -> bool:
     if run.phase is RunPhase.PLANNING:
         # A plan may come from an attempt that was given up; once it is complete, the run goes on with it.
         return run.plan is None and run.system[PLAN_TASK].state in (TaskState.SUCCEEDED, *_GIVEN_UP)
+    if run.phase is RunPhase.AWAITING_APPROVAL:
+        edit = run.system.get(EDIT_TASK)
+        is_missing = run.plan is None or run.plan.task != EDIT_TASK
+        return edit is not None and is_missing and edit.state in (TaskState.SUCCEEDED, *_GIVEN_UP)
     return run.phase is RunPhase.CONSOLIDATING and run.system[MERGE_TASK].state in (TaskState.SUCCEEDED, *_GIVEN_UP)
 
 
 def _finish(run: Run, now: int, heard: Heard) -> ev.RunFinished:
-    if run.phase is RunPhase.PLANNING:
-        reason = f"no plan: {run.system[PLAN_TASK].reason or 'the planner ended without one'}"
+    if run.phase in (RunPhase.PLANNING, RunPhase.AWAITING_APPROVAL):
+        name, what = (PLAN_TASK, "no plan") if run.phase is RunPhase.PLANNING else (EDIT_TASK, "no edited plan")
+        reason = f"{what}: {run.system[name].reason or 'the planner ended without one'}"
         return ev.RunFinished(
             at=now,
             status="failed",

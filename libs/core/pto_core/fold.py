@@ -26,11 +26,12 @@ from pto_core.movements import (
     settle,
     unready,
 )
-from pto_core.state import Attempt, Instance, PlanParts, Run, State, Task
+from pto_core.planning import add_end, add_part, begin_edit
+from pto_core.state import Attempt, Instance, Run, State, Task
 from pto_core.transitions import RunPhase, TaskState, TaskTrigger
 from pto_proto import events as ev
 from pto_proto.envelope import Event
-from pto_proto.ids import Digest, InstanceId, Lane, RunId
+from pto_proto.ids import InstanceId, Lane, RunId
 
 
 def evolve(state: State, seq: int, event: Event) -> None:
@@ -139,7 +140,7 @@ def _on_settled(at: _Context, entry: ev.PlanSettled) -> None:
     if run.settled or run.ended:
         return
     if entry.decision == "rejected":
-        run.rejected = "the plan was rejected"
+        run.rejected = f"the plan was rejected: {entry.reason}" if entry.reason else "the plan was rejected"
         cancel(at.state, run)
         return
     plan = run.plans.get(entry.plan_digest)
@@ -149,6 +150,12 @@ def _on_settled(at: _Context, entry: ev.PlanSettled) -> None:
     enter(at.state, run, RunPhase.RUNNING)
     run.settled = True
     lay_out(run, plan)
+
+
+def _on_edit_accepted(at: _Context, entry: ev.PlanEditAccepted) -> None:
+    _answered(at, entry)
+    if at.run.edit is None and not at.run.settled and not at.run.ended:
+        begin_edit(at.run, entry)
 
 
 def _on_reused(at: _Context, entry: ev.TaskReused) -> None:
@@ -288,25 +295,12 @@ def _on_archived(at: _Context, entry: ev.LogArchived) -> None:
 
 def _on_planned(at: _Context, entry: ev.TaskPlanned) -> None:
     if not at.run.settled and not at.run.ended:
-        plan = at.run.plans.setdefault(entry.plan_digest, PlanParts())
-        plan.parts[entry.part] = entry.tasks
-        if len(entry.seen_inputs) == len(entry.tasks):
-            plan.seen[entry.part] = entry.seen_inputs
-        _first_complete(at.state, at.run, entry.plan_digest)
+        add_part(at.state, at.run, entry)
 
 
 def _on_plan_finished(at: _Context, entry: ev.PlanFinished) -> None:
     if not at.run.settled and not at.run.ended:
-        at.run.plans.setdefault(entry.plan_digest, PlanParts()).finished = entry
-        _first_complete(at.state, at.run, entry.plan_digest)
-
-
-def _first_complete(state: State, run: Run, digest: Digest) -> None:
-    plan = run.plans[digest]
-    if run.plan is None and plan.complete:
-        run.plan = plan.finished
-        if run.request.approve and run.phase is RunPhase.PLANNING:
-            enter(state, run, RunPhase.AWAITING_APPROVAL)
+        add_end(at.state, at.run, entry)
 
 
 def _on_dispatcher_up(at: _Context, entry: ev.DispatcherUp) -> None:
@@ -371,6 +365,7 @@ _HANDLERS: dict[type[ev.Entry], Callable[[_Context, Any], None]] = {
     ev.SchedulerEpochStarted: _on_epoch,
     ev.RunAccepted: _on_accepted,
     ev.RequestRefused: _on_refused,
+    ev.PlanEditAccepted: _on_edit_accepted,
     ev.PlanSettled: _on_settled,
     ev.TaskReused: _on_reused,
     ev.RunCancelling: _on_cancelling,

@@ -17,7 +17,10 @@ from pto_core.state import LaneState, Run, State, Task
 from pto_core.transitions import RunPhase
 from pto_proto.envelope import MAX_ENTRIES
 from pto_proto.events import RunPaused, TaskReady
-from pto_proto.ids import NO_DIGEST, PLAN_TASK, InstanceId, Lane
+from pto_proto.ids import EDIT_TASK, MERGE_TASK, NO_DIGEST, PLAN_TASK, InstanceId, Lane
+
+SYSTEM_ABILITIES = {PLAN_TASK: "plan", EDIT_TASK: "edit", MERGE_TASK: "merge"}
+"""What an instance must announce for each of the system's own tasks."""
 
 
 def hand_out(
@@ -125,7 +128,7 @@ def _serve(
 def ability_for(run: Run, task: Task) -> str:
     """What an instance must be able to run for this task, in the words of DispatcherUp."""
     if task.index < 0:
-        return "plan" if task.spec.id == PLAN_TASK else "merge"
+        return SYSTEM_ABILITIES[task.spec.id]
     if task.spec.noop:
         return "noop"
     return f"agent:{run.request.engine}" if task.spec.agent else "command"

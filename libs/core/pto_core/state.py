@@ -10,8 +10,17 @@ from pto_core.graph import Graph
 from pto_core.money import Money, micro
 from pto_core.rests import WHOLE_LANE, Rest
 from pto_core.transitions import ENDED_PHASES, OPEN_STATES, RunPhase, TaskState
-from pto_proto.events import FailureClass, PlanFinished, RunConsolidated, RunFinished, RunPaused, TaskReused
+from pto_proto.events import (
+    FailureClass,
+    PlanEditAccepted,
+    PlanFinished,
+    RunConsolidated,
+    RunFinished,
+    RunPaused,
+    TaskReused,
+)
 from pto_proto.ids import (
+    EDIT_TASK,
     LANE_CONSOLIDATOR,
     LANE_PLANNER,
     MERGE_TASK,
@@ -108,7 +117,11 @@ class PlanParts:
         )
 
 
-_SYSTEM_TASKS = {RunPhase.PLANNING: PLAN_TASK, RunPhase.CONSOLIDATING: MERGE_TASK}
+_SYSTEM_TASKS = {
+    RunPhase.PLANNING: PLAN_TASK,
+    RunPhase.AWAITING_APPROVAL: EDIT_TASK,
+    RunPhase.CONSOLIDATING: MERGE_TASK,
+}
 
 
 class Run:
@@ -132,7 +145,9 @@ class Run:
         """Kind and reason of a pause that a failure calls for, until RunPaused is in the log."""
         self.plans: dict[Digest, PlanParts] = {}
         self.plan: PlanFinished | None = None
-        """The first complete plan; it runs once PlanSettled says so."""
+        """The first complete plan, or the edited one that took its place; it runs once PlanSettled says so."""
+        self.edit: PlanEditAccepted | None = None
+        """That a person replaced the plan, without the plan itself; from then on there is a system task for it."""
         self.reused: dict[TaskId, TaskReused] = {}
         """Tasks whose outputs are taken over from earlier runs; the plan is laid out with them."""
         self.settled = False
@@ -193,7 +208,7 @@ class Run:
     def waiting_system_task(self) -> Task | None:
         """The system's own task that is to be handed out in this phase, if it was not yet."""
         name = _SYSTEM_TASKS.get(self.phase)
-        task = self.system[name] if name is not None else None
+        task = self.system.get(name) if name is not None else None
         return task if task is not None and task.state is TaskState.PLANNED else None
 
     @property
@@ -210,7 +225,7 @@ class Run:
     def lane_of(self, task: Task) -> Lane:
         """Where attempts of this task are handed out."""
         if task.index < 0:
-            return LANE_PLANNER if task.spec.id == PLAN_TASK else LANE_CONSOLIDATOR
+            return LANE_CONSOLIDATOR if task.spec.id == MERGE_TASK else LANE_PLANNER
         return Lane(task.spec.backend or self.request.backend)
 
     def model_of(self, task: Task) -> str:

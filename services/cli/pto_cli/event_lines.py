@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from pto_cli.render import SYSTEM, clean, count, counts_line, duration, is_simulated
+from pto_cli.review import awaits_review
 from pto_core.reuse import wants_reuse
 from pto_core.views import RunView
 from pto_proto import events as ev
 from pto_proto.envelope import Event
+from pto_proto.ids import EDIT_TASK
 
 MAX_SOURCES = 3
 """Runs named from which tasks were taken over."""
@@ -42,15 +44,25 @@ def _refused(view: RunView, entry: ev.RequestRefused) -> Iterator[str]:
     yield from (f"refused: {clean(str(reason))}" for reason in entry.reasons)
 
 
+def _edited(view: RunView, entry: ev.PlanEditAccepted) -> Iterator[str]:
+    yield f"plan edited by a person: {count(entry.task_count, 'task')}"
+
+
 def _planned(view: RunView, entry: ev.PlanFinished) -> Iterator[str]:
+    if entry.task == EDIT_TASK:
+        return
     complexity = "" if entry.complexity is None else f", complexity {entry.complexity} of 100"
     rationale = f": {clean(entry.rationale)}" if entry.rationale else ""
     yield f"plan of {count(entry.task_count, 'task')}{complexity}{rationale}"
+    if awaits_review(view):
+        yield f"the plan waits for approval: `orchestrator approve {view.id}`"
 
 
 def _settled(view: RunView, entry: ev.PlanSettled) -> Iterator[str]:
     run = view.run
-    if run is None:
+    if entry.decision != "not-asked":
+        yield f"plan {entry.decision}" + (f": {clean(entry.reason)}" if entry.reason else "")
+    if run is None or entry.decision == "rejected":
         return
     if is_simulated(view) and not run.request.requirement:
         yield "SIMULATED: agents' work is made up; no model is asked"
@@ -152,6 +164,7 @@ _SAY: dict[type[ev.Entry], Callable[[RunView, Any], Iterator[str]]] = {
     ev.RunAccepted: _accepted,
     ev.RequestRefused: _refused,
     ev.PlanFinished: _planned,
+    ev.PlanEditAccepted: _edited,
     ev.PlanSettled: _settled,
     ev.TaskStarted: _started,
     ev.TaskFinished: _finished,

@@ -20,7 +20,6 @@ _MODEL = re.compile(r"[!-~]+")
 BACKENDS = ("--docker", "--slurm", "--aws")
 _NOT_YET = {
     "real": "--real: real models are not available yet; leave it out to use the simulated engine",
-    "approve": "--approve: approval of plans is not available yet; look at the plan with --dry-run",
 }
 
 
@@ -41,6 +40,7 @@ class RunOptions:
     model: str = ""
     max_cost_usd: float | None = None
     dry_run: bool = False
+    approve: bool = False
     reuse: bool = False
     detach: bool = False
     nats_url: str = ""
@@ -83,6 +83,7 @@ def read_options(typed: Namespace, environment: Mapping[str, str]) -> tuple[RunO
         model=_value(values, "model"),
         max_cost_usd=max_cost,
         dry_run=values["dry_run"],
+        approve=values["approve"],
         reuse=values["reuse"],
         detach=values["detach"],
         nats_url=nats_url,

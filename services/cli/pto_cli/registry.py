@@ -17,6 +17,7 @@ from typing import Any
 from pto_proto.ids import is_run_id
 
 INTERRUPTED = "interrupted"
+AWAITING = "awaiting-approval"
 ENDED = ("succeeded", "partial", "failed", "cancelled")
 UNBORN_S = 3600.0
 """A folder without a note that is older than this belongs to no start that is under way."""
@@ -110,13 +111,16 @@ class RunFolder:
         return True
 
     def read_note(self) -> RunNote | None:
-        """What is noted about the run; None if nothing readable is. A run that nobody hosts any more is interrupted."""
+        """What is noted about the run; None if nothing readable is.
+
+        A run that nobody hosts any more is interrupted, unless it waits for a person anyway.
+        """
         data = _read_json(self.path / "run.json")
         try:
             note = RunNote(**data) if data is not None else None
         except TypeError:
             return None
-        if note is None or note.state in ENDED or self.is_hosted():
+        if note is None or note.state in (*ENDED, AWAITING) or self.is_hosted():
             return note
         return RunNote(**{**asdict(note), "state": INTERRUPTED})
 

@@ -11,7 +11,7 @@ from pto_core.money import account, money_text
 from pto_core.project_docs import is_simulated as made_by_simulation
 from pto_core.spending import Spending, of_attempts, of_run, tokens
 from pto_core.state import Run, Task
-from pto_core.transitions import DONE_STATES, ENDED_STATES, TaskState
+from pto_core.transitions import DONE_STATES, ENDED_STATES, RunPhase, TaskState
 from pto_core.views import AttemptView, RunView
 from pto_proto.ids import TaskId
 from pto_proto.plans import Plan
@@ -22,7 +22,7 @@ MAX_WAITING_LOOKED_AT = 2_000
 MAX_LEVEL_SHOWN = 8
 """Task ids shown of one level of a plan; the rest is counted."""
 MAX_CHAIN_SHOWN = 12
-SYSTEM = {"_plan": "planning", "_merge": "merging the outputs"}
+SYSTEM = {"_plan": "planning", "_edit": "writing down the edited plan", "_merge": "merging the outputs"}
 
 
 def clean(text: str, limit: int = 300) -> str:
@@ -184,6 +184,8 @@ def waiting_lines(view: RunView, now: int) -> list[str]:
     for task in run.delayed[:MAX_WAITING_SHOWN]:
         left = max(0, task.due_at - now) / 1000
         lines.append(f"{task.spec.id} tries again in {duration(left)}: {clean(task.reason, 80)}")
+    if run.phase is RunPhase.AWAITING_APPROVAL and run.edit is None:
+        lines.append(f"the plan waits for approval: `orchestrator approve {run.id}`")
     found = 0
     for task in run.tasks[:MAX_WAITING_LOOKED_AT]:
         if task.state is TaskState.PLANNED and task.unmet and found < MAX_WAITING_SHOWN:
@@ -215,6 +217,9 @@ def status_lines(view: RunView, now: int) -> list[str]:
     ]
     if run.paused is not None and not run.ended:
         lines.append(f"paused ({run.paused.kind}): {clean(run.paused.reason, 600)}")
+    if run.phase is RunPhase.AWAITING_APPROVAL and run.plan is not None:
+        what = "its edited plan is being written down" if run.edit is not None else "waits for a person's approval"
+        lines.append(f"plan of {count(run.plan.task_count, 'task')} {what}: {run.plan.plan_digest}")
     if run.tasks:
         money = money_line(view)
         head = ("task", "state", "slot", "attempts", "time", *(("cost",) if money else ()), "what")

@@ -1,13 +1,13 @@
-"""The planner as the backend of its lane: ``_plan`` orders become TaskPlanned and PlanFinished.
+"""The planner as the backend of its lane: ``_plan`` and ``_edit`` orders become TaskPlanned and PlanFinished.
 
 Imports core, ports, proto and runtime. Invariant: a plan is checked whole before any part of it is reported: one that
-an engine made is checked here, one that a person brought was checked before its run was accepted.
+an engine made is checked here, one that a person brought or edited was checked before it was accepted.
 """
 
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import msgspec
 
@@ -21,7 +21,7 @@ from pto_ports.engine import EngineError, PlanDraft, PlanEngine
 from pto_ports.event_log import EventLog, LogUnavailable
 from pto_proto import events as ev
 from pto_proto.envelope import MAX_EVENT_BYTES, decode_event
-from pto_proto.ids import Digest, InstanceId, TaskId, digest_of
+from pto_proto.ids import EDIT_TASK, Digest, InstanceId, TaskId, digest_of
 from pto_proto.plans import InputFile, Plan, TaskSpec
 from pto_proto.requests import RunRequested
 from pto_proto.subjects import event_subject
@@ -73,13 +73,13 @@ class PlannerBackend:
         self._clock = clock
         self._instance = instance
         self._engines = engines
-        self._working: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._working: dict[tuple[str, TaskId, int], asyncio.Task[None]] = {}
         self._report: Report | None = None
         self._logger = get_logger()
 
     def can_run(self) -> tuple[str, ...]:
-        """It plans, and nothing else."""
-        return ("plan",)
+        """It plans and writes down what people make of a plan, and nothing else."""
+        return ("plan", "edit")
 
     async def open(self, report: Report, live: LiveLine) -> None:
         """Keep where to report; a plan has no live lines."""
@@ -87,14 +87,14 @@ class PlannerBackend:
 
     async def start(self, order: Order) -> None:
         """Plan in the background."""
-        name = (order.run, order.ready.attempt)
+        name = (order.run, order.ready.task, order.ready.attempt)
         task = asyncio.create_task(self._work(order))
         self._working[name] = task
         task.add_done_callback(lambda _: self._working.pop(name, None))
 
     async def stop(self, order: Order, reason: str) -> bool:
         """Give up the attempt; nothing of its plan is reported."""
-        task = self._working.get((order.run, order.ready.attempt))
+        task = self._working.get((order.run, order.ready.task, order.ready.attempt))
         if task is None:
             return False
         task.cancel()
@@ -122,7 +122,7 @@ class PlannerBackend:
         self._say(order, ev.TaskStarted(**self._identity(order), instance=self._instance))
         try:
             request = await self._request(order)
-            draft, is_brought = await self._draft(request)
+            draft, is_brought = await self._draft(order, request)
             seen = await self._seen(request, draft.plan)
         except PlanFailed as failed:
             self._end(order, began, outcome="failed", failure=failed.failure, reason=str(failed))
@@ -168,17 +168,26 @@ class PlannerBackend:
         self._end(order, began, outcome="succeeded", usage=draft.usage, cost_usd=draft.cost_usd)
 
     async def _request(self, order: Order) -> RunRequested:
-        for recorded in await self._log.read_run(event_subject(ev.RunAccepted, None, order.run), up_to=order.seq):
-            request: RunRequested = decode_event(recorded.data).entries[0].request
-            return request
-        raise PlanFailed("infra", "the run's request is not in the log")
+        accepted: ev.RunAccepted = await self._first(order, ev.RunAccepted)
+        return accepted.request
 
-    async def _draft(self, request: RunRequested) -> tuple[PlanDraft, bool]:
+    async def _first(self, order: Order, kind: type[ev.Entry]) -> Any:
+        """The first entry of this kind about the order's run, behind which there is never another that counts."""
+        for recorded in await self._log.read_run(event_subject(kind, None, order.run), up_to=order.seq):
+            return decode_event(recorded.data).entries[0]
+        raise PlanFailed("infra", f"the run's {kind.__name__} is not in the log")
+
+    async def _draft(self, order: Order, request: RunRequested) -> tuple[PlanDraft, bool]:
         """(plan, whether a person brought it), checked."""
-        plan = request.plan
-        if request.plan_digest:
+        plan, digest = request.plan, request.plan_digest
+        if order.ready.task == EDIT_TASK:
+            edit: ev.PlanEditAccepted = await self._first(order, ev.PlanEditAccepted)
+            plan, digest = edit.plan, edit.edited_digest
+            if plan is None and not digest:
+                raise PlanFailed("task", "the log holds an edit without a plan")
+        if digest:
             try:
-                plan = msgspec.json.decode(await self._blobs.get(request.plan_digest), type=Plan)
+                plan = msgspec.json.decode(await self._blobs.get(digest), type=Plan)
             except (BlobMissing, BlobDamaged) as error:
                 raise PlanFailed("infra", f"the plan cannot be fetched: {error}") from error
             except msgspec.MsgspecError as error:
