@@ -24,6 +24,7 @@ from pto_core.movements import (
     schedule_retry,
     unready,
 )
+from pto_core.reopening import abandon, reopen, settle
 from pto_core.state import Attempt, Instance, PlanParts, Run, State, Task
 from pto_core.transitions import RunPhase, TaskState, TaskTrigger
 from pto_proto import events as ev
@@ -168,6 +169,8 @@ def _on_ready(at: _Context, entry: ev.TaskReady) -> None:
     task = at.task(entry)
     if (entry.round, entry.attempt) <= (task.round, task.attempt):
         return
+    if entry.round > task.round:
+        raise IllegalEvent(f"attempt of {entry.task} handed out in round {entry.round}, which was never opened")
     is_late = task.state is TaskState.SKIPPED
     if run.phase is RunPhase.CANCELLING or run.ended:
         raise IllegalEvent(f"attempt of {entry.task} handed out although the run is {run.phase.value}")
@@ -175,7 +178,6 @@ def _on_ready(at: _Context, entry: ev.TaskReady) -> None:
     forget_retry(run, task)
     move(run, task, TaskTrigger.HANDED_OUT)
     task.attempt = entry.attempt
-    task.round = entry.round
     task.instance = InstanceId(sys.intern(entry.instance))
     task.slot = entry.slot
     task.key = entry.key
@@ -208,7 +210,7 @@ def _on_lost(at: _Context, entry: ev.AttemptLost) -> None:
     task = at.current(entry)
     if task is not None:
         at.run.lost[Attempt(entry.task, entry.round, entry.attempt)] = entry.instance
-        fail(at.state, at.run, task, "infra", entry.reason)
+        _fail(at, task, "infra", entry.reason)
 
 
 def _on_retry_scheduled(at: _Context, entry: ev.TaskRetryScheduled) -> None:
@@ -216,6 +218,13 @@ def _on_retry_scheduled(at: _Context, entry: ev.TaskRetryScheduled) -> None:
     task = at.task(entry)
     if task.state is TaskState.WAITING_RETRY and (entry.round, entry.attempt) == (task.round, task.attempt):
         schedule_retry(at.run, task, entry.due_at)
+
+
+def _on_reopened(at: _Context, entry: ev.TaskReopened) -> None:
+    at.state.now = max(at.state.now, entry.at)
+    task = at.task(entry)
+    if entry.round > task.round and not at.run.ended:
+        reopen(at.state, at.run, task, entry)
 
 
 def _on_lane_paused(at: _Context, entry: ev.LanePaused) -> None:
@@ -344,14 +353,14 @@ def _on_finished(at: _Context, entry: ev.TaskFinished) -> None:
         close_attempt(at.state, at.run, task)
         move(at.run, task, TaskTrigger.SUCCEEDED)
         release_dependents(at.run, task)
+        settle(at.run, task)
     else:
-        fail(
-            at.state,
-            at.run,
-            task,
-            "cancelled" if entry.outcome == "cancelled" else entry.failure or "task",
-            entry.reason,
-        )
+        _fail(at, task, "cancelled" if entry.outcome == "cancelled" else entry.failure or "task", entry.reason)
+
+
+def _fail(at: _Context, task: Task, failure: ev.FailureClass, reason: str) -> None:
+    fail(at.state, at.run, task, failure, reason)
+    abandon(at.run, task)
 
 
 def _on_consolidated(at: _Context, entry: ev.RunConsolidated) -> None:
@@ -378,6 +387,7 @@ _HANDLERS: dict[type[ev.Entry], Callable[[_Context, Any], None]] = {
     ev.AttemptUnknown: _on_unknown,
     ev.AttemptLost: _on_lost,
     ev.TaskRetryScheduled: _on_retry_scheduled,
+    ev.TaskReopened: _on_reopened,
     ev.LanePaused: _on_lane_paused,
     ev.LaneResumed: _on_lane_resumed,
     ev.RunPaused: _on_paused,

@@ -168,6 +168,7 @@ def _ready(run: Run, task: Task, instance: InstanceId, slot: int, now: int) -> T
     trees = tuple(dict.fromkeys(tree for tree in seen if tree))
     planned = run.plan if task.index >= 0 else None
     inputs = planned.inputs if planned is not None else ()
+    reopened = run.reopened.get(spec.id)
     return TaskReady(
         at=now,
         cause=run.accepted_seq,
@@ -185,4 +186,5 @@ def _ready(run: Run, task: Task, instance: InstanceId, slot: int, now: int) -> T
         engine=run.request.engine,
         on_conflict=run.request.on_conflict,
         sandbox=run.request.sandbox,
+        evidence=reopened.evidence if reopened is not None else "",
     )
