@@ -145,9 +145,7 @@ def test_a_change_goes_down_as_far_as_it_changes_anything() -> None:
 
 
 def test_a_task_runs_again_once_all_that_it_waits_for_is_settled() -> None:
-    driver = Reds(
-        agent("a"), agent("b", "a"), agent("c", "b"), agent("d", "c", "a"), culprits=("a",), max_executors=4
-    )
+    driver = Reds(agent("a"), agent("b", "a"), agent("c", "b"), agent("d", "c", "a"), culprits=("a",), max_executors=4)
     end(driver)
     assert driver.ran == ["a", "b", "c", "d", "_merge"]
     last = [ready for ready in driver.readies if ready.task == "d"][-1]

@@ -5,7 +5,7 @@ INFRA_RETRIES = 5
 PLAN_RETRIES = 2
 """Retries of the system's own tasks ``_plan`` and ``_merge``: they are deterministic or cost money."""
 MAX_ROUNDS = 2
-"""How often one task may be reopened by a red merged tree: an agent that did not mend it twice will not the third time."""
+"""How often a red merged tree may reopen one task: an agent that did not mend it twice will not the third time."""
 MAX_EVIDENCE = 4_000
 """Characters of evidence that travel with a reopened task: the last lines of a check, and they go into a prompt."""
 BACKOFF_BASE_MS = 5_000
