@@ -13,14 +13,20 @@ from .test_simulation import sim
 QUICK = {
     "capacity-is-not-looked-at": 10,
     "dependents-are-released-too-early": 10,
+    "evidence-is-forgotten": 10,
     "no-fence": 20,
     "one-executor-too-many": 10,
     "one-retry-more-than-allowed": 10,
     "order-that-comes-again-starts-again": 20,
+    "reopened-task-keeps-its-key": 10,
     "retry-does-not-wait": 20,
     "standby-acts-without-an-epoch": 10,
+    "third-round": 10,
     "tick-is-not-read-back": 10,
     "unsettled-write-counts-as-written": 20,
+    "what-runs-again-does-not-wait-for-all-above-it": 30,
+    "what-saw-a-change-never-runs-again": 30,
+    "what-saw-no-change-runs-again": 30,
 }
 SLOW_SEEDS = 400
 """For those that take a rarer world."""

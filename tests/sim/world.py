@@ -291,7 +291,7 @@ def build_planner(world: World, process: Process) -> Coroutine[Any, Any, None]:
 
 def build_local(world: World, process: Process) -> Coroutine[Any, Any, None]:
     """A dispatcher process of the local lane."""
-    backend = FakeBackend(world, process, process.host, ("noop", "command"))
+    backend = FakeBackend(world, process, process.host, ("noop", "command", "agent:simulated"))
     return _dispatcher(world, process, LANE_LOCAL, backend)
 
 
