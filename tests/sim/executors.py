@@ -99,6 +99,7 @@ class FakeBackend:
             took += self._random.choice((5.0, 12.0, 40.0))
         if self._random.random() < 0.9:
             self._say(order, ev.TaskStarted(**identity(order, world.clock.now_ms()), instance=self.instance))
+        self._tell_of_earlier_round(order)
         context = world.outside if world.profile.survivors else self._life.context
         work.timer = world.loop.call_later(took, self._end, work, False, context=context)
 
@@ -210,9 +211,6 @@ class FakeBackend:
             fields = {"attempt": ready.attempt - 1}
             stale = self._finished(order, random.choice((None, "task")))
             self._say(order, ev.TaskFinished(**{**_fields(stale), **fields}))
-        if ready.round > 0 and random.random() < max(manners.stale, manners.late, manners.twice):
-            old = self._finished(order, random.choice((None, None, "task")))
-            self._say(order, ev.TaskFinished(**{**_fields(old), "round": ready.round - 1}))
         if random.random() < manners.late:
             again = self._finished(order, random.choice((None, "task")))
             world.loop.call_later(random.uniform(5.0, 60.0), self._say, order, again, context=self._life.context)
@@ -220,6 +218,13 @@ class FakeBackend:
             world.trace(f"{self.instance}: reports {ready.task}.{ready.attempt + 1}, which was never ordered")
             unheard = self._finished(order, None)
             self._say(order, ev.TaskFinished(**{**_fields(unheard), "attempt": ready.attempt + 1}))
+
+    def _tell_of_earlier_round(self, order: Order) -> None:
+        """The end of the round before comes once more while this one goes on."""
+        manners, random, ready = self._world.profile.manners, self._random, order.ready
+        if ready.round > 0 and random.random() < max(manners.stale, manners.late, manners.twice):
+            old = self._finished(order, random.choice((None, None, "task")))
+            self._say(order, ev.TaskFinished(**{**_fields(old), "round": ready.round - 1}))
 
     def _say(self, order: Order, *entries: ev.Entry) -> None:
         assert self._report is not None

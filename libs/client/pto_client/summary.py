@@ -30,6 +30,16 @@ class AttemptSummary(msgspec.Struct, frozen=True, kw_only=True):
     duration_s: float
     usage: Usage
     cost_usd: float | None
+    round: int = 0
+    """How often the task had been reopened by then; each round counts its attempts from 1."""
+
+
+class ReopeningSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A red merged project was traced to a task, which was given another round."""
+
+    task: str
+    round: int
+    evidence: str
 
 
 class TaskSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,12 +102,22 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     checks: tuple[CheckResult, ...]
     cost_usd: float | None
     unconfirmed: tuple[str, ...]
-    """Attempts (``task.attempt``) whose end nobody confirmed: they may still run."""
+    """Attempts (``task.attempt``, in later rounds ``task.attempt.r<round>``) whose end nobody confirmed: they may still
+    run.
+    """
     tree_digest: str
     """Over path, mode and content of the merged project's files."""
     outcome_digest: str
     """Over the status and each task's end state, key and manifest: equal for repeats of a deterministic plan."""
     tasks: tuple[TaskSummary, ...]
+    reopened: tuple[ReopeningSummary, ...] = ()
+    """In the order in which it happened."""
+    culprit: str = ""
+    """The task that the red check of the last merge was traced to; empty: none is red, or nobody could be named."""
+    evidence: str = ""
+    """What the culprit's files do to the merged project, or why nobody could be named."""
+    merged_builds: int = 0
+    """Merged trees that the last merge checked, those of the search for the culprit included."""
 
 
 def summarize(view: RunView) -> Summary:
@@ -144,6 +164,10 @@ def summarize(view: RunView) -> Summary:
         tree_digest=finished.tree_digest if finished else "",
         outcome_digest=finished.outcome_digest if finished else "",
         tasks=_tasks(view),
+        reopened=tuple(ReopeningSummary(task=e.task, round=e.round, evidence=e.evidence) for e in view.reopened),
+        culprit=merged.culprit if merged else "",
+        evidence=merged.evidence if merged else "",
+        merged_builds=merged.merged_builds if merged else 0,
     )
 
 
@@ -169,6 +193,7 @@ def _tasks(view: RunView) -> tuple[TaskSummary, ...]:
 def _attempt(attempt: AttemptView) -> AttemptSummary:
     return AttemptSummary(
         attempt=attempt.attempt,
+        round=attempt.round,
         slot=attempt.slot,
         instance=attempt.instance,
         outcome=attempt.outcome,

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from pto_core.fold import evolve
-from pto_core.state import Run, State
+from pto_core.state import Attempt, Run, State
 from pto_proto import events as ev
 from pto_proto.envelope import Event
 from pto_proto.ids import NO_DIGEST, Digest, InstanceId, RunId, TaskId
@@ -53,6 +53,11 @@ class AttemptView(msgspec.Struct, kw_only=True):
     """The backend's last word about its job."""
     retry_at: int | None = None
     """When the attempt after this failed one is due."""
+
+    @property
+    def label(self) -> str:
+        """As its folder is called."""
+        return Attempt(self.task, self.round, self.attempt).label
 
     @property
     def is_out(self) -> bool:

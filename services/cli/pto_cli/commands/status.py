@@ -39,6 +39,7 @@ async def _status(typed: Namespace) -> int:
                 "id": task.spec.id,
                 "state": task.state.value,
                 "attempts": len(view.attempts.get(task.spec.id, ())),
+                "round": task.round,
                 "reason": task.reason,
                 "reused_from": reused[task.spec.id].source_run if task.spec.id in reused else "",
             }
