@@ -149,8 +149,8 @@ class TaskReused(Entry, frozen=True, kw_only=True, omit_defaults=True):
 class TaskReopened(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
     """A red merged tree was traced to this task: its key is revoked and it runs again with the evidence.
 
-    ``round`` is the one that begins, in which attempts are counted from 1 again; ``attempt`` is the one whose outputs are
-    revoked (0: they were taken over). What depends on the task runs again only if what it sees has changed by then.
+    ``round`` is the one that begins, in which attempts are counted from 1 again; ``attempt`` is the one whose outputs
+    are revoked (0: they were taken over). What depends on the task runs again only if what it sees has changed by then.
     """
 
     evidence: str = ""

@@ -11,7 +11,8 @@ from pto_proto import events as ev
 from pto_proto.envelope import Event
 from pto_proto.ids import InstanceId, Lane, RunId, TaskId
 
-from .stories import DONE, INFRA_BOUND, Attempt, Name, RunStory, TaskStory
+from .rounds import check_round, skip, spread
+from .stories import INFRA_BOUND, Attempt, Name, RunStory, TaskStory
 
 
 class Judge:
@@ -235,7 +236,8 @@ class Judge:
         if event.lane in self.lanes_paused:
             self.complain(f"promise 11: {what}, but lane {event.lane} rests")
         self._check_task(run, entry, seq, writer_read, what)
-        self._check_round(run, entry, what)
+        for broken in check_round(run, entry):
+            self.complain(f"promise 13: {what} {broken}")
         attempt = Attempt(name, event.lane, entry.instance, seq, entry.at)
         self.attempts[name] = attempt
         run.story(entry.task).attempts.append(attempt)
@@ -269,21 +271,6 @@ class Judge:
             pass  # it has to run once more: there is no failure to wait after
         elif not last.retry_due or entry.at < last.retry_due:
             self.complain(f"promise 11: {what} at {entry.at}, due at {last.retry_due}")
-
-    def _check_round(self, run: RunStory, entry: ev.TaskReady, what: str) -> None:
-        story = run.story(entry.task)
-        if entry.round != story.round:
-            self.complain(f"promise 13: {what} in round {entry.round}, not in {story.round}")
-        if entry.evidence != story.evidence:
-            self.complain(f"promise 13: {what} with evidence {entry.evidence!r}, not {story.evidence!r}")
-        if story.spec is not None:
-            if story.keys.setdefault(entry.key, story.start) != story.start:
-                self.complain(f"promise 13: {what} with the key of results that count no more")
-            if entry.trees != run.sees(entry.task):
-                self.complain(f"promise 13: {what} with other trees than its dependencies made")
-            if run.waits(entry.task):
-                self.complain(f"promise 13: {what} before all above it has ended")
-        story.saw = entry.trees
 
     def _check_room(self, run: RunStory, attempt: Attempt, writer_read: int, what: str) -> None:
         out = len(run.out())
@@ -327,7 +314,7 @@ class Judge:
                 self.complain(f"a service failed: {entry.reason}")
             self._end(attempt, seq, entry.outcome, failure, is_own=entry.reason.startswith("executor"))
             if entry.outcome == "succeeded":
-                self._spread(self.runs[attempt.name[0]], attempt.name[1], entry.tree)
+                spread(self.runs[attempt.name[0]], attempt.name[1], entry.tree)
 
     def attempt_of(self, event: Event, entry: ev.TaskEntry) -> Attempt | None:
         return self.attempts.get((event.run or RunId(""), entry.task, entry.round, entry.attempt))
@@ -350,40 +337,7 @@ class Judge:
         ):
             story.state = "failed"
         if story.state and story.spec is not None and not run.cancelling_seq:
-            self._skip(run, task)
-
-    def _spread(self, run: RunStory, task: TaskId, tree: str) -> None:
-        """What saw something else than this has to run once more, as soon as all above it has ended."""
-        run.story(task).tree = tree
-        if run.cancelling_seq or run.culprit is None:
-            return
-        waiting = [name for name in run.order if run.tasks[name].state in DONE]
-        for name in [name for name in waiting if run.sees(name) != run.tasks[name].saw and not run.waits(name)]:
-            if not run.waits(name):
-                run.tasks[name].begin_again()
-                if run.is_stopped:
-                    run.tasks[name].state = "skipped"
-                    self._skip(run, name)
-
-    def _skip(self, run: RunStory, task: TaskId) -> None:
-        if run.culprit not in (None, task):
-            self._undo(run, run.below(task))
-        if run.request.on_failure == "stop":
-            run.is_stopped = True
-        below = {*run.order} if run.is_stopped else run.below(task)
-        for name in below:
-            other = run.tasks[name]
-            is_out = bool(other.attempts) and not other.attempts[-1].end_seq
-            if not other.state and not is_out:
-                other.state = "skipped"
-                if run.culprit is not None:
-                    self._undo(run, run.below(name))
-
-    def _undo(self, run: RunStory, names: set[TaskId]) -> None:
-        """Nothing counts that needs what there is no more."""
-        for name in names:
-            if run.tasks[name].state in DONE:
-                run.tasks[name].state = "skipped"
+            skip(run, task)
 
 
 def _least_wait(run: RunStory, attempt: Attempt) -> int:

@@ -83,7 +83,7 @@ def dependents_are_released_too_early() -> None:
                 dependent.unmet = 0
                 movements.make_ready(run, dependent)
 
-    put(fold, "release_dependents", release)
+    put(reopening, "release_dependents", release)
 
 
 @mutant
@@ -119,7 +119,7 @@ def one_retry_more_than_allowed() -> None:
 
 @mutant
 def infrastructure_burns_retries() -> None:
-    honest = movements.fail
+    honest = reopening.fail
 
     def fail(state: Any, run: Any, task: Task, failure: str, reason: str) -> None:
         task.burned += failure == "infra"
@@ -188,7 +188,7 @@ def what_runs_again_does_not_wait_for_all_above_it() -> None:
 
 @mutant
 def what_cannot_run_again_stays_done() -> None:
-    put(fold, "abandon", lambda run, task: run.revoked.clear() or run.review.clear())
+    put(reopening, "_abandon", lambda run, task: run.revoked.clear() or run.review.clear())
 
 
 @mutant

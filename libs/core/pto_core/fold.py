@@ -16,15 +16,13 @@ from pto_core.movements import (
     cancel,
     close_attempt,
     enter,
-    fail,
     forget_retry,
     lay_out,
     move,
-    release_dependents,
     schedule_retry,
     unready,
 )
-from pto_core.reopening import abandon, reopen, settle
+from pto_core.reopening import fail, reopen, settle
 from pto_core.state import Attempt, Instance, PlanParts, Run, State, Task
 from pto_core.transitions import RunPhase, TaskState, TaskTrigger
 from pto_proto import events as ev
@@ -210,7 +208,7 @@ def _on_lost(at: _Context, entry: ev.AttemptLost) -> None:
     task = at.current(entry)
     if task is not None:
         at.run.lost[Attempt(entry.task, entry.round, entry.attempt)] = entry.instance
-        _fail(at, task, "infra", entry.reason)
+        fail(at.state, at.run, task, "infra", entry.reason)
 
 
 def _on_retry_scheduled(at: _Context, entry: ev.TaskRetryScheduled) -> None:
@@ -352,15 +350,10 @@ def _on_finished(at: _Context, entry: ev.TaskFinished) -> None:
         task.reason = ""
         close_attempt(at.state, at.run, task)
         move(at.run, task, TaskTrigger.SUCCEEDED)
-        release_dependents(at.run, task)
         settle(at.run, task)
     else:
-        _fail(at, task, "cancelled" if entry.outcome == "cancelled" else entry.failure or "task", entry.reason)
-
-
-def _fail(at: _Context, task: Task, failure: ev.FailureClass, reason: str) -> None:
-    fail(at.state, at.run, task, failure, reason)
-    abandon(at.run, task)
+        failure = "cancelled" if entry.outcome == "cancelled" else entry.failure or "task"
+        fail(at.state, at.run, task, failure, entry.reason)
 
 
 def _on_consolidated(at: _Context, entry: ev.RunConsolidated) -> None:

@@ -6,10 +6,11 @@ made the same again is left alone. All of it follows from TaskReopened and TaskF
 """
 
 from pto_core.limits import MAX_ROUNDS
+from pto_core import movements
 from pto_core.movements import IllegalEvent, drop, enter, make_ready, move, release_dependents
 from pto_core.state import Run, State, Task
 from pto_core.transitions import DONE_STATES, ENDED_STATES, RunPhase, TaskState, TaskTrigger
-from pto_proto.events import TaskReopened
+from pto_proto.events import FailureClass, TaskReopened
 from pto_proto.ids import MERGE_TASK, NO_DIGEST
 
 
@@ -53,7 +54,8 @@ def reopen(state: State, run: Run, task: Task, entry: TaskReopened) -> None:
 
 
 def settle(run: Run, task: Task) -> None:
-    """The task succeeded and its dependents were released: if it was revoked, those that it concerns run again."""
+    """The task succeeded: its dependents are released, and if it was revoked, those that it concerns run again."""
+    release_dependents(run, task)
     before = run.revoked.pop(task.spec.id, None)
     if before is None or run.phase is RunPhase.CANCELLING:
         return
@@ -77,8 +79,14 @@ def settle(run: Run, task: Task) -> None:
                 make_ready(run, below)
 
 
-def abandon(run: Run, task: Task) -> None:
-    """The task ended for good without success: if it was revoked, nothing is done any more that needs what it made.
+def fail(state: State, run: Run, task: Task, failure: FailureClass, reason: str) -> None:
+    """The current attempt ended without success; if that is for good, what needs the task is settled."""
+    movements.fail(state, run, task, failure, reason)
+    _abandon(run, task)
+
+
+def _abandon(run: Run, task: Task) -> None:
+    """If the task is revoked and has ended, nothing is done any more that needs what it made.
 
     What was built on the reopened task itself saw no change, and stays as it was.
     """
