@@ -5,8 +5,8 @@ what its dependencies came to in the end, unless the reopened task itself failed
 made the same again is left alone. All of it follows from TaskReopened and TaskFinished, without further events.
 """
 
-from pto_core.limits import MAX_ROUNDS
 from pto_core import movements
+from pto_core.limits import MAX_ROUNDS
 from pto_core.movements import IllegalEvent, drop, enter, make_ready, move, release_dependents
 from pto_core.state import Run, State, Task
 from pto_core.transitions import DONE_STATES, ENDED_STATES, RunPhase, TaskState, TaskTrigger
