@@ -152,26 +152,26 @@ def third_round() -> None:
 
 @mutant
 def what_saw_a_change_never_runs_again() -> None:
-    honest = reopening.settle
+    honest = reopening.spread
 
     def settle(run: Any, task: Task) -> None:
         if task.spec.id in run.revoked:
             run.revoked[task.spec.id] = task.tree
         honest(run, task)
 
-    put(fold, "settle", settle)
+    put(fold, "spread", settle)
 
 
 @mutant
 def what_saw_no_change_runs_again() -> None:
-    honest = reopening.settle
+    honest = reopening.spread
 
     def settle(run: Any, task: Task) -> None:
         if task.spec.id in run.revoked:
             run.revoked[task.spec.id] = "another"
         honest(run, task)
 
-    put(fold, "settle", settle)
+    put(fold, "spread", settle)
 
 
 @mutant

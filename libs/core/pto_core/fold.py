@@ -22,7 +22,7 @@ from pto_core.movements import (
     schedule_retry,
     unready,
 )
-from pto_core.reopening import fail, reopen, settle
+from pto_core.reopening import fail, reopen, spread
 from pto_core.state import Attempt, Instance, PlanParts, Run, State, Task
 from pto_core.transitions import RunPhase, TaskState, TaskTrigger
 from pto_proto import events as ev
@@ -350,7 +350,7 @@ def _on_finished(at: _Context, entry: ev.TaskFinished) -> None:
         task.reason = ""
         close_attempt(at.state, at.run, task)
         move(at.run, task, TaskTrigger.SUCCEEDED)
-        settle(at.run, task)
+        spread(at.run, task)
     else:
         failure = "cancelled" if entry.outcome == "cancelled" else entry.failure or "task"
         fail(at.state, at.run, task, failure, entry.reason)

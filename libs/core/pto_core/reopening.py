@@ -53,7 +53,7 @@ def reopen(state: State, run: Run, task: Task, entry: TaskReopened) -> None:
     make_ready(run, task)
 
 
-def settle(run: Run, task: Task) -> None:
+def spread(run: Run, task: Task) -> None:
     """The task succeeded: its dependents are released, and if it was revoked, those that it concerns run again."""
     release_dependents(run, task)
     before = run.revoked.pop(task.spec.id, None)
