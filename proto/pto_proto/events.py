@@ -121,6 +121,8 @@ class TaskReady(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
     """What is set aside for the attempt: it counts as spent until TaskFinished says what it cost."""
     on_conflict: OnConflict = "fail"
     sandbox: Sandbox = "agents"
+    evidence: str = ""
+    """Why the task was reopened: what its last outputs did to the merged project; empty in its first round."""
 
 
 class AttemptStopRequested(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
@@ -164,7 +166,11 @@ class TaskReused(Entry, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class TaskReopened(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
-    """A red merged tree was traced to this task: its key is revoked and it runs again with the evidence."""
+    """A red merged tree was traced to this task: its key is revoked and it runs again with the evidence.
+
+    ``round`` is the one that begins, in which attempts are counted from 1 again; ``attempt`` is the one whose outputs
+    are revoked (0: they were taken over). What depends on the task runs again only if what it sees has changed by then.
+    """
 
     evidence: str = ""
 
@@ -210,7 +216,9 @@ class RunExecuted(Entry, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RunFinished(Entry, frozen=True, kw_only=True, omit_defaults=True):
-    """The run ended. ``unconfirmed`` names attempts (``task.attempt``) whose end nobody confirmed."""
+    """The run ended. ``unconfirmed`` names attempts (``task.attempt``, in later rounds ``task.attempt.r<round>``) whose
+    end nobody confirmed.
+    """
 
     status: RunStatus
     tasks: dict[str, int]
@@ -379,6 +387,12 @@ class RunConsolidated(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
     refused: tuple[str, ...] = ()
     """Paths that were not taken over, each with the reason."""
     checks: tuple[CheckResult, ...] = ()
+    culprit: TaskId = TaskId("")
+    """The task without whose files the first red check does not fail this way; empty: none was found, or looked for."""
+    evidence: str = ""
+    """Of the culprit: what its outputs do to the merged project. Without one: why a red check was traced to nobody."""
+    merged_builds: int = 0
+    """Merged trees that were checked, this one and those of the search for the culprit; 0: the plan has no checks."""
 
 
 WRITERS: dict[str, tuple[type[Entry], ...]] = {

@@ -8,8 +8,22 @@ from typing import Any
 
 import msgspec
 
-from pto_core import allowance, decide, fold, hand_out, money, movements, planning, rests, scopes, silence, state
+from pto_core import (
+    allowance,
+    decide,
+    fold,
+    hand_out,
+    money,
+    movements,
+    planning,
+    reopening,
+    rests,
+    scopes,
+    silence,
+    state,
+)
 from pto_core import intake as answers
+from pto_core.keys import key_of, key_parts
 from pto_core.state import Task
 from pto_core.transitions import RunPhase, TaskState
 from pto_dispatch import dispatcher, heartbeat, orders, worker
@@ -84,7 +98,7 @@ def dependents_are_released_too_early() -> None:
                 dependent.unmet = 0
                 movements.make_ready(run, dependent)
 
-    put(fold, "release_dependents", release)
+    put(reopening, "release_dependents", release)
 
 
 @mutant
@@ -132,7 +146,7 @@ def every_wrong_setting_pauses_anew() -> None:
 
 @mutant
 def infrastructure_burns_retries() -> None:
-    honest = movements.fail
+    honest = reopening.fail
 
     def fail(state: Any, run: Any, task: Task, failure: str, *rest: Any) -> None:
         task.burned += failure == "infra"
@@ -144,6 +158,83 @@ def infrastructure_burns_retries() -> None:
 @mutant
 def nobody_is_told_of_a_pause() -> None:
     handle(ev.RunPaused, lambda at, entry: fold._answered(at, entry))
+
+
+# --- rounds ----------------------------------------------------------------------------------------------------------
+
+
+@mutant
+def reopened_task_keeps_its_key() -> None:
+    def key(run: Any, task: Task) -> Any:
+        outputs = {name: run.tasks[run.index[name]].tree for name in task.spec.depends_on} if task.index >= 0 else {}
+        return key_of(key_parts(run, task.spec, outputs, task.inputs))
+
+    put(hand_out, "task_key", key)
+
+
+@mutant
+def third_round() -> None:
+    put(reopening, "MAX_ROUNDS", 3)
+
+
+@mutant
+def what_saw_a_change_never_runs_again() -> None:
+    honest = reopening.spread
+
+    def settle(run: Any, task: Task) -> None:
+        if task.spec.id in run.revoked:
+            run.revoked[task.spec.id] = task.tree
+        honest(run, task)
+
+    put(fold, "spread", settle)
+
+
+@mutant
+def what_saw_no_change_runs_again() -> None:
+    honest = reopening.spread
+
+    def settle(run: Any, task: Task) -> None:
+        if task.spec.id in run.revoked:
+            run.revoked[task.spec.id] = "another"
+        honest(run, task)
+
+    put(fold, "spread", settle)
+
+
+@mutant
+def what_runs_again_does_not_wait_for_all_above_it() -> None:
+    honest = reopening.reopen
+
+    def reopen(state: Any, run: Any, task: Task, entry: ev.TaskReopened) -> None:
+        honest(state, run, task, entry)
+        for name in run.review:
+            run.task(name).unmet = 1
+
+    put(fold, "reopen", reopen)
+
+
+@mutant
+def what_cannot_run_again_stays_done() -> None:
+    put(reopening, "_abandon", lambda run, task: run.revoked.clear() or run.review.clear())
+
+
+@mutant
+def late_result_of_an_earlier_round_counts() -> None:
+    honest = fold._on_finished
+
+    def finished(at: Any, entry: ev.TaskFinished) -> None:
+        task = at.task(entry)
+        if entry.round < task.round and task.is_open:
+            entry = msgspec.structs.replace(entry, round=task.round, attempt=task.attempt)
+        honest(at, entry)
+
+    handle(ev.TaskFinished, finished)
+
+
+@mutant
+def evidence_is_forgotten() -> None:
+    honest = hand_out._ready
+    put(hand_out, "_ready", lambda *given: msgspec.structs.replace(honest(*given), evidence=""))
 
 
 # --- deciding --------------------------------------------------------------------------------------------------------

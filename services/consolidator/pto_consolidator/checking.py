@@ -48,9 +48,10 @@ class Checker:
             log.note(f"ended at the time limit of {CHECK_LIMIT_S:g} s")
         log.close()
         passed = ended.exit_code == 0 and ended.why == "exited"
-        return CheckResult(
-            command=check, passed=passed, exit_code=ended.exit_code, tail=() if passed else tuple(log.tail())
-        )
+        # Where it ran is no part of what it said.
+        tail = () if passed else tuple(line.replace(str(folder), ".") for line in log.tail())
+        exit_code = ended.exit_code if ended.why == "exited" else None
+        return CheckResult(command=check, passed=passed, exit_code=exit_code, tail=tail)
 
     def close(self) -> None:
         """End what is left of any check."""
