@@ -212,7 +212,7 @@ class PlannerBackend:
         try:
             return await asyncio.to_thread(engine.plan, request.requirement, request.max_executors)
         except EngineError as error:
-            raise PlanFailed("task", str(error)) from error
+            raise PlanFailed(error.failure, str(error)) from error
 
     def _identity(self, order: Order) -> _Identity:
         ready = order.ready
