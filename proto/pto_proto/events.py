@@ -314,6 +314,8 @@ class TaskFinished(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
     files: int = 0
     usage: Usage = Usage()
     cost_usd: float | None = 0.0
+    sandbox: str = ""
+    """What confined the programs it ran: ``bubblewrap``, ``landlock`` or ``none``; empty: nothing had to."""
 
 
 # --- consolidator ----------------------------------------------------------------------------------------------------

@@ -259,8 +259,6 @@ def _check_settings(request: RunRequested) -> Iterator[Problem]:
     if request.engine not in ENGINES:
         what = f"engine {request.engine!r} is not available yet; this version has {', '.join(ENGINES)}"
         yield Problem(where="engine", what=what)
-    if request.sandbox == "all":
-        yield Problem(where="sandbox", what="a sandbox for commands is not available yet; use agents or none")
     if request.approve:
         yield Problem(where="approve", what="approval of plans is not available yet; leave it out")
     if request.resumes and (not is_run_id(request.resumes) or request.resumes == request.run):
