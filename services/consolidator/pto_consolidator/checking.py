@@ -1,7 +1,7 @@
 """Runs a plan's checks on the merged project, one after the other.
 
-Imports core, harness and proto only. Invariants: a check sees no variable of this service that is not on the allow-list; none
-of its processes outlives this service, however that ends (see ``pto_harness.guard``).
+Imports core, harness and proto only. Invariants: a check sees no variable of this service that is not on the
+allow-list; none of its processes outlives this service, however that ends (see ``pto_harness.guard``).
 """
 
 import os
