@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from pto_consolidator.bundles import bring, require
-from pto_consolidator.checking import Checker, sandbox_for
+from pto_consolidator.checking import Checker, confinement_for
 from pto_core.consolidation import EXECUTION_DOC, PLAN_FILE, README, Consolidated, consolidate, tree_digest
 from pto_core.project_docs import render_execution_doc, render_readme
 from pto_core.transitions import DONE_STATES
@@ -145,5 +145,5 @@ def _run_checks(
         }
         for file in tree.files
     )  # fmt: skip
-    sandbox = sandbox_for(view)
-    return tuple(checker.run(check, workspace.folder, cancel, sandbox) for check in checks)
+    confined = confinement_for(view)
+    return tuple(checker.run(check, workspace.folder, cancel, confined) for check in checks)
