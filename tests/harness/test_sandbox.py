@@ -228,3 +228,15 @@ def test_a_persons_command_is_confined_with_its_checks_when_all_is_asked_for(tmp
     result = run_task(task, find=lambda: sandbox(level), on_line=lambda stream, text: lines.append(text))
     assert (result["outcome"], result["files"], result["sandbox"]) == ("succeeded", 1, level), result
     assert not any("the-canary" in line for line in lines)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_places_may_be_relative_to_where_the_service_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    task = {"workspace": "work/w", "out": "work/o", "env": ENV, "sandbox": "required", "command": "echo x > made"}
+    assert run_task(task, find=lambda: sandbox(level))["files"] == 1
+    work = {**task, "command": "", "checks": ["test -s made"]}
+    done = run_task(work, find=lambda: sandbox(level), work=lambda desk: (desk.workspace / "made").write_text("x"))
+    assert (done["outcome"], done["files"]) == ("succeeded", 1), done
