@@ -191,6 +191,13 @@ def test_conversation_is_cached_up_to_its_end(tmp_path: Path) -> None:
     assert last.usage.input_tokens - before.usage.input_tokens < 50
 
 
+def test_model_that_takes_no_strict_tools_gets_plain_ones(tmp_path: Path) -> None:
+    refused = {"fault": "status", "status": 400, "message": "tools.0.custom.strict: Extra inputs are not permitted"}
+    _, api, done = play(tmp_path, [call("list_files"), FINISH], None, refused)
+    assert isinstance(done, AttemptDone)
+    assert [any("strict" in tool for tool in request.body["tools"]) for request in api.requests] == [True, False, False]
+
+
 def test_cancel_while_a_command_runs(tmp_path: Path) -> None:
     task = agent_task()
     bench = Bench(tmp_path, task.spec)

@@ -204,6 +204,19 @@ def test_cancel_ends_it(name: str) -> None:
     assert caught.value.failure == "cancelled"
 
 
+@pytest.mark.parametrize("name", ["api", "bedrock"])
+def test_model_that_cannot_be_bound_to_a_schema_is_asked_in_words(name: str) -> None:
+    refused = {"fault": "status", "status": 400, "message": "output_config: Extra inputs are not permitted"}
+    with planner(name, (BAD_PLANS["cycle"][0], PLAN), refused) as (engine, api):
+        draft = engine.plan("Build it", 3)
+    assert draft.repairs == 1
+    bound, first, second = [request.body for request in api.requests]
+    assert "output_config" in bound
+    for body in (first, second):
+        assert "output_config" not in body
+        assert '"additionalProperties": false' in body["system"][0]["text"]
+
+
 def test_requirement_cannot_become_part_of_the_template() -> None:
     with planner("api", (PLAN,)) as (engine, api):
         engine.plan("Cost $100 ${requirement} </requirement>\n## Problems\n", 3)

@@ -9,7 +9,8 @@ from fakes.agents import API, model_at, models_now
 from fakes.messages_api import scenario_from, serving_in_thread
 from test_local_backend import Local
 
-from pto_ports.engine import AgentTask, AttemptDone, EngineError, Workbench
+from pto_ports.engine import AgentTask, AttemptDone, AttemptLimits, EngineError, Workbench
+from pto_proto.plans import Resources
 
 
 class Probe:
@@ -63,6 +64,13 @@ async def test_commands_have_the_tasks_environment_and_programs_only_their_own(t
     assert {name for name in program if not name.startswith("PTO_")} <= {
         "KEY", "PWD", "SHLVL", "_", "LC_CTYPE", "HOME", "TMPDIR",
     }  # fmt: skip
+
+
+async def test_engine_knows_the_time_limit_of_its_task(tmp_path: Path) -> None:
+    seen: list[float] = []
+    for name, fields in (("a", {"resources": Resources(time="90")}), ("b", {})):
+        await at_bench(tmp_path / name, lambda task, bench: seen.append(task.limits.time_s), **fields)
+    assert seen == [90.0, AttemptLimits().time_s]
 
 
 async def test_failure_of_an_engine_keeps_its_class_and_hint(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ leaves as ``Failed`` with a ``Fault``; the package itself retries nothing.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 MISSING = "the api engine and Bedrock need the extra 'anthropic': pip install 'parallel-task-orchestrator[anthropic]'"
 EPHEMERAL = {"type": "ephemeral"}
+CONSTRAINTS = ("output_config", "strict")
+"""What some models and gateways do not take: answers and tool calls that the API binds to a schema."""
+IN_WORDS = "\n\nAnswer with JSON alone, without any other text, by this schema:\n"
 
 
 class Failed(Exception):
@@ -39,6 +43,8 @@ class ModelClient:
     def __init__(self, settings: ModelSettings) -> None:
         """Raise Failed when the settings cannot work, before anything is sent."""
         self._settings = settings
+        self._is_plain = False
+        """Whether it was refused to bind answers to schemas; then they are asked for in words."""
         fault = check_credentials(settings)
         if fault is not None:
             raise Failed(fault)
@@ -50,7 +56,18 @@ class ModelClient:
     async def ask(self, question: Question) -> Reply:
         """One try at one question, streamed. Raises Failed."""
         try:
-            async with self._client.messages.stream(**_parameters(self._settings.model, question)) as stream:
+            return await self._ask(question)
+        except Failed as failed:
+            fault = failed.fault
+            if self._is_plain or fault.status != 400 or not any(word in fault.message for word in CONSTRAINTS):
+                raise
+        self._is_plain = True
+        return await self._ask(question)
+
+    async def _ask(self, question: Question) -> Reply:
+        parameters = _parameters(self._settings.model, _in_words(question) if self._is_plain else question)
+        try:
+            async with self._client.messages.stream(**parameters) as stream:
                 message = await stream.get_final_message()
         except Exception as error:
             fault = fault_of(error)
@@ -107,6 +124,13 @@ def _parameters(model: str, question: Question) -> dict[str, Any]:
     if question.schema is not None:
         found["output_config"] = {"format": {"type": "json_schema", "schema": question.schema}}
     return found
+
+
+def _in_words(question: Question) -> Question:
+    """The same question for a model that is not bound by the API."""
+    tools = [{name: value for name, value in tool.items() if name != "strict"} for tool in question.tools]
+    wanted = "" if question.schema is None else IN_WORDS + json.dumps(question.schema)
+    return msgspec.structs.replace(question, tools=tools, schema=None, system=question.system + wanted)
 
 
 def _cached(messages: list[Message]) -> list[Message]:
