@@ -52,6 +52,8 @@ class AttemptView(msgspec.Struct, kw_only=True):
     """US dollars set aside for it."""
     cost: float | None = 0.0
     """US dollars; None: unknown, as it is while the attempt is out or when it was lost."""
+    sandbox: str = ""
+    """What confined its programs; empty: nothing had to."""
     job: str = ""
     job_state: str = ""
     """The backend's last word about its job."""
@@ -236,6 +238,7 @@ def _on_task_finished(view: RunView, entry: ev.TaskFinished) -> None:
     attempt.files = entry.files
     attempt.usage = entry.usage
     attempt.cost = entry.cost_usd
+    attempt.sandbox = entry.sandbox
     view._ended(entry.task)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from pto_consolidator.checking import Checker
+from pto_consolidator.checking import Checker, confinement_for
 from pto_core.consolidation import EXECUTION_DOC, PLAN_FILE, README, Consolidated
 from pto_core.project_docs import render_execution_doc, render_readme
 from pto_core.views import RunView
@@ -54,7 +54,8 @@ class Builder:
         documents = [{"path": path, "source": str(own / path)} for path in self.write_own(merged, bundles, own)]
         workspace = Workspace(folder / "merged")
         workspace.fill([*_files(merged.files, bundles), *documents])
-        return tuple(self._checker.run(check, workspace.folder, self._cancel) for check in checks)
+        confined = confinement_for(self._view)
+        return tuple(self._checker.run(check, workspace.folder, self._cancel, confined) for check in checks)
 
 
 def _files(files: Iterable[TreeFile], bundles: Mapping[Digest, Path]) -> Iterable[dict[str, object]]:

@@ -43,7 +43,7 @@ class MergedProject(NamedTuple):
 
 
 async def merge_project(view: RunView, blobs: BlobStore, checker: Checker, cancel: Cancel) -> MergedProject:
-    """Merge the run's outputs and store the result. Raises BlobMissing, BlobDamaged, StoreFull."""
+    """Merge the run's outputs and store the result. Raises BlobMissing, BlobDamaged, StoreFull, NoSandbox."""
     trees = [msgspec.json.decode(await blobs.get(digest), type=Tree) for digest in final_trees(view)]
     on_conflict = view.run.request.on_conflict if view.run is not None else "fail"
     plan_order = [task.spec.id for task in view.run.tasks] if view.run is not None else []
