@@ -12,11 +12,11 @@ from pto_core.movements import lay_out
 from pto_core.state import PlanParts, Run
 from pto_ports.blob_store import BlobMissing
 from pto_proto import events as ev
-from pto_proto.events import CheckResult
 from pto_proto.ids import Digest, RunId, TaskId
 from pto_proto.manifests import TreeFile
 from pto_proto.plans import TaskSpec
 from pto_proto.requests import RunRequested
+from pto_proto.results import CheckResult
 
 
 @pytest.fixture
