@@ -22,6 +22,7 @@ from pto_proto.requests import (
 )
 
 from .plans import Ask
+from .spending import MILLION
 from .stories import RunStory
 from .wires import Wire, at_once
 from .world import Process, World
@@ -230,6 +231,8 @@ class Storm:
             kind = PlanRejected if self._random.random() < 0.2 else PlanApproved
             world.ask(kind(run=run.run, plan_digest=run.plans[0]))
         elif run.paused:
+            if run.paused == "budget" and run.limit is not None:
+                world.ask(BudgetChangeRequested(run=run.run, max_cost_usd=run.limit / MILLION + 1.0))
             world.ask(RunResumeRequested(run=run.run))
         else:
             return

@@ -12,7 +12,7 @@ from pto_proto.requests import PlanApproved, RunResumeRequested
 from .executors import manifest_of
 from .plans import Ask
 
-ABILITIES = {LANE_PLANNER: ("plan",), LANE_CONSOLIDATOR: ("merge",), LANE_LOCAL: ("noop", "command")}
+ABILITIES = {LANE_PLANNER: ("plan",), LANE_CONSOLIDATOR: ("merge",), LANE_LOCAL: ("noop", "command", "agent:simulated")}
 
 
 class Undisturbed:

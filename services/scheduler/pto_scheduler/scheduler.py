@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pto_core.coalesce import Message, coalesce
 from pto_core.decide import Decision, decide, next_due
 from pto_core.fold import evolve, poison
+from pto_core.money import FIRST_ESTIMATES, Estimates
 from pto_core.own_events import OwnEvents
 from pto_core.reading import run_of
 from pto_core.state import State
@@ -64,6 +65,7 @@ class Scheduler:
         live: LiveChannel,
         snapshots: SnapshotStore | None = None,
         blobs: BlobStore | None = None,
+        estimates: Estimates = FIRST_ESTIMATES,
         instance: InstanceId,
         incarnation: str,
     ) -> None:
@@ -73,6 +75,7 @@ class Scheduler:
         self._leadership = Leadership(lease, live, clock)
         self._snapshots = Snapshots(snapshots, log, clock, blobs)
         self._audits = AuditAnswers(live, clock, self._look, instance=instance, incarnation=incarnation)
+        self._estimates = estimates
         self._instance = instance
         self._incarnation = incarnation
         self._source = f"scheduler/{instance}"
@@ -222,7 +225,8 @@ class Scheduler:
         decisions = answers
         touched: set[RunId] = set()
         if not decisions:
-            decisions = decide(self.state, now, self._leadership.heard(self.state), self._intake.reused(self.state))
+            heard, reused = self._leadership.heard(self.state), self._intake.reused(self.state)
+            decisions = decide(self.state, now, heard, reused, self._estimates)
             touched, self.state.touched = self.state.touched, touched
         if not decisions and self._has_answered:
             decisions = answers = self._intake.answers(self.state, now)
