@@ -327,6 +327,8 @@ class TaskFinished(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
     """None: unknown; then what was reserved counts as spent."""
     retry_after_s: float = 0.0
     """For ``capacity``: when the next try makes sense; 0: nobody said."""
+    sandbox: str = ""
+    """What confined the programs it ran: ``bubblewrap``, ``landlock`` or ``none``; empty: nothing had to."""
 
 
 # --- consolidator ----------------------------------------------------------------------------------------------------

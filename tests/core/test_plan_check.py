@@ -184,7 +184,6 @@ def test_a_hundred_thousand_tasks_in_one_circle_are_checked() -> None:
         ({"engine": "api"}, "engine: engine 'api' is not available yet"),
         ({"approve": True}, "approve: approval of plans is not available yet"),
         ({"resumes": "Other run"}, "resumes: 'Other run' is not the id of an earlier run"),
-        ({"sandbox": "all"}, "sandbox:"),
         ({"inputs_digest": Digest("abc")}, "inputs_digest:"),
         ({"requirement": "", "plan": Plan(tasks=(task("t", retries=-1),))}, "plan.tasks[0].retries: must be"),
     ],

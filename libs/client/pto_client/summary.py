@@ -13,6 +13,9 @@ from pto_proto.envelope import rfc3339
 from pto_proto.events import CheckResult, Conflict, Usage
 
 
+WEAKEST_FIRST = ("none", "landlock", "bubblewrap")
+
+
 class AttemptSummary(msgspec.Struct, frozen=True, kw_only=True):
     """One attempt; times are RFC 3339 in UTC, null if it did not get there."""
 
@@ -30,6 +33,8 @@ class AttemptSummary(msgspec.Struct, frozen=True, kw_only=True):
     duration_s: float
     usage: Usage
     cost_usd: float | None
+    sandbox: str = ""
+    """What confined the programs it ran: bubblewrap, landlock or none; empty: nothing had to."""
 
 
 class TaskSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +72,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     engine: str
     backend: str
     sandbox: str
-    """The level that was had, not the one asked for: ``none`` until a sandbox ran something."""
+    """The weakest level that an attempt had, not the one asked for; ``none`` too if nothing had to be confined."""
     started: str | None
     finished: str | None
     wall_s: float
@@ -119,7 +124,7 @@ def summarize(view: RunView) -> Summary:
         simulated=is_simulated(view),
         engine=run.request.engine,
         backend=run.request.backend,
-        sandbox="none",
+        sandbox=_sandbox(view),
         started=_time(view.accepted_at),
         finished=_time(view.finished_at),
         wall_s=round(measures.wall_s(view), 3),
@@ -181,7 +186,13 @@ def _attempt(attempt: AttemptView) -> AttemptSummary:
         duration_s=attempt.duration_s,
         usage=attempt.usage,
         cost_usd=attempt.cost,
+        sandbox=attempt.sandbox,
     )
+
+
+def _sandbox(view: RunView) -> str:
+    had = {attempt.sandbox for attempts in view.attempts.values() for attempt in attempts if attempt.sandbox}
+    return next((level for level in WEAKEST_FIRST if level in had), WEAKEST_FIRST[0])
 
 
 def _time(at: int | None) -> str | None:

@@ -258,8 +258,6 @@ def _check_settings(request: RunRequested) -> Iterator[Problem]:
     if what := bad_backend(request.backend):
         yield Problem(where="backend", what=what)
     yield from _check_engine(request)
-    if request.sandbox == "all":
-        yield Problem(where="sandbox", what="a sandbox for commands is not available yet; use agents or none")
     if request.approve:
         yield Problem(where="approve", what="approval of plans is not available yet; leave it out")
     if request.resumes and (not is_run_id(request.resumes) or request.resumes == request.run):

@@ -48,6 +48,8 @@ class AttemptView(msgspec.Struct, kw_only=True):
     usage: ev.Usage = ev.Usage()
     cost: float | None = 0.0
     """US dollars; None: unknown."""
+    sandbox: str = ""
+    """What confined its programs; empty: nothing had to."""
     job: str = ""
     job_state: str = ""
     """The backend's last word about its job."""
@@ -224,6 +226,7 @@ def _on_task_finished(view: RunView, entry: ev.TaskFinished) -> None:
     attempt.files = entry.files
     attempt.usage = entry.usage
     attempt.cost = entry.cost_usd
+    attempt.sandbox = entry.sandbox
     view._ended(entry.task)
 
 

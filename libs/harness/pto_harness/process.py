@@ -54,13 +54,15 @@ class Command(NamedTuple):
     """All that it can read there."""
     before: Callable[[], None] | None = None
     """Called first, in the thread that starts it, because it may block."""
+    wrap: Callable[[list[str]], list[str]] | None = None
+    """Puts the argument vector into a sandbox; it may not fail."""
 
     def argv(self) -> list[str]:
         """What the kernel is asked to run."""
         argv = ["/bin/sh", "-c", self.command] if isinstance(self.command, str) else list(self.command)
         if self.memory_bytes:
             argv = ["/bin/sh", "-c", _LIMITED, "sh", str(self.memory_bytes // 1024), *argv]
-        return argv
+        return argv if self.wrap is None else self.wrap(argv)
 
 
 def run_command(

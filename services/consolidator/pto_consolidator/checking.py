@@ -1,15 +1,18 @@
 """Runs a plan's checks on the merged project, one after the other.
 
-Imports harness and proto only. Invariants: a check sees no variable of this service that is not on the allow-list; none
+Imports core, harness and proto only. Invariants: a check sees no variable of this service that is not on the allow-list; none
 of its processes outlives this service, however that ends (see ``pto_harness.guard``).
 """
 
 import os
 import secrets
 import threading
+from functools import partial
 from pathlib import Path
 
-from pto_harness import Cancel
+from pto_core.views import RunView
+from pto_harness import Cancel, NoSandbox, Sandbox, find_sandbox
+from pto_harness.box import Box
 from pto_harness.environment import OWNER, allowed_environment
 from pto_harness.guard import Guard
 from pto_harness.log import TaskLog
@@ -21,6 +24,23 @@ CHECK_LIMIT_S = 600.0
 KEPT_OUTPUT_BYTES = 64 * 1024
 """Of a check's output; its last lines go into the event."""
 CHECK = "PTO_CHECK_ID"
+OWN_TEXT = frozenset(("simulated",))
+"""Engines that write nothing but this product's own templates: their work is also checked where there is no sandbox."""
+
+
+def sandbox_for(view: RunView) -> Sandbox | None:
+    """What the checks on the merged tree run in: nothing, if no agent wrote any of it. Raises NoSandbox."""
+    run = view.run
+    wish = run.request.sandbox if run is not None else "none"
+    is_agents = run is not None and any(task.spec.agent for task in run.tasks)
+    if wish == "none" or run is None or not (is_agents or wish == "all"):
+        return None
+    try:
+        return find_sandbox()
+    except NoSandbox:
+        if wish == "agents" and run.request.engine in OWN_TEXT:
+            return None
+        raise
 
 
 class Checker:
@@ -31,8 +51,8 @@ class Checker:
         self._guard: Guard | None = None
         self._lock = threading.Lock()
 
-    def run(self, check: str, folder: Path, cancel: Cancel) -> CheckResult:
-        """Run shell text in ``folder``; blocks until it and all its processes are gone."""
+    def run(self, check: str, folder: Path, cancel: Cancel, sandbox: Sandbox | None = None) -> CheckResult:
+        """Run shell text in ``folder``, confined if there is a sandbox; blocks until all its processes are gone."""
         self._start_guard()
         log = TaskLog("", KEPT_OUTPUT_BYTES, KEPT_OUTPUT_BYTES)
         name = secrets.token_hex(8)
@@ -42,6 +62,7 @@ class Checker:
             env={**allowed_environment(os.environ, self._owner), CHECK: name},
             time_limit_s=CHECK_LIMIT_S,
             marker=f"{CHECK}={name}",
+            wrap=None if sandbox is None else partial(sandbox.wrap, box=Box(str(folder))),
         )
         ended = run_command(command, log.feed, cancel, self._guard)
         if ended.why == "timeout":

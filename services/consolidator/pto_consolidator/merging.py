@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from pto_consolidator.bundles import bring, require
-from pto_consolidator.checking import Checker
+from pto_consolidator.checking import Checker, sandbox_for
 from pto_core.consolidation import EXECUTION_DOC, PLAN_FILE, README, Consolidated, consolidate, tree_digest
 from pto_core.project_docs import render_execution_doc, render_readme
 from pto_core.transitions import DONE_STATES
@@ -41,7 +41,7 @@ class MergedProject(NamedTuple):
 
 
 async def merge_project(view: RunView, blobs: BlobStore, checker: Checker, cancel: Cancel) -> MergedProject:
-    """Merge the run's outputs and store the result. Raises BlobMissing, BlobDamaged, StoreFull."""
+    """Merge the run's outputs and store the result. Raises BlobMissing, BlobDamaged, StoreFull, NoSandbox."""
     trees = [msgspec.json.decode(await blobs.get(digest), type=Tree) for digest in final_trees(view)]
     on_conflict = view.run.request.on_conflict if view.run is not None else "fail"
     plan_order = [task.spec.id for task in view.run.tasks] if view.run is not None else []
@@ -145,4 +145,5 @@ def _run_checks(
         }
         for file in tree.files
     )  # fmt: skip
-    return tuple(checker.run(check, workspace.folder, cancel) for check in checks)
+    sandbox = sandbox_for(view)
+    return tuple(checker.run(check, workspace.folder, cancel, sandbox) for check in checks)
