@@ -23,6 +23,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("run", metavar="RUN")
     parser.add_argument("-m", "--max-executors", metavar="N", help="most tasks at once (finished runs only)")
     parser.add_argument("--max-retries", metavar="N", help="retries of a failed task (finished runs only)")
+    parser.add_argument("--max-cost", metavar="USD", help="new limit of what the run may cost in all")
     parser.add_argument("-o", "--output-dir", metavar="DIR", help="output folder (finished runs only)")
     parser.add_argument("--force", action="store_true", help="use DIR although it is not empty; the old is kept aside")
     parser.add_argument("--detach", action="store_true", help="print the new run's id and leave (finished runs only)")
@@ -34,6 +35,12 @@ def main(words: list[str]) -> int:
         return EXIT_OK
     from pto_cli.commands.run import start
     from pto_cli.loop import run_loop
+    from pto_cli.options import sum_of_money
+
+    problems: list[str] = []
+    typed.max_cost_usd = sum_of_money(typed.max_cost, "--max-cost", problems)
+    if problems:
+        raise WrongUse(*problems)
 
     again: list[Prepared] = []
     code = run_loop(lambda stop: _resume(typed, stop, again))
@@ -60,7 +67,9 @@ async def _resume(typed: Namespace, stop: asyncio.Event, again: list[Prepared]) 
 
     progress = make_progress(json=typed.json, quiet=typed.quiet, verbose=typed.verbose)
     is_loud = typed.verbose and not typed.json
-    view, end = await host(folder, note, read_job(folder), progress, stop, verbose=is_loud)
+    view, end = await host(
+        folder, note, read_job(folder), progress, stop, verbose=is_loud, max_cost_usd=typed.max_cost_usd
+    )
     say_end(view, end, output_dir=Path(note.output_dir), json_lines=typed.json, quiet=typed.quiet)
     return exit_code(view, end)
 
@@ -71,7 +80,7 @@ async def _continue(typed: Namespace, again: list[Prepared]) -> int | None:
     from pto_cli.progress import write_lines
     from pto_cli.render import state_of
     from pto_proto.ids import RunId
-    from pto_proto.requests import RunResumeRequested
+    from pto_proto.requests import BudgetChangeRequested, RunResumeRequested
 
     async with reach_view(typed) as (access, follower):
         run = follower.view.run
@@ -85,6 +94,12 @@ async def _continue(typed: Namespace, again: list[Prepared]) -> int | None:
             return EXIT_OK
         if access.host is not None:
             return None
+        if run is not None and typed.max_cost_usd is not None:
+            change = BudgetChangeRequested(run=run.id, max_cost_usd=typed.max_cost_usd)
+            granted(await ask_and_wait(access, follower, change))
+            write_lines([f"run {typed.run} may cost ${typed.max_cost_usd:.2f} in all"])
+            if run.paused is None:
+                return EXIT_OK
         if run is None or run.paused is None:
             raise WrongUse(f"run {typed.run} is {state_of(follower.view)}; there is nothing to resume")
         _refuse_flags(typed, f"run {typed.run} is paused; it goes on as it was asked for")
