@@ -62,7 +62,7 @@ class Desk:
         self._until = until
         self._sandbox = sandbox
         self._unfinished = Unfinished(task.get("unfinished", ""))
-        self._judge = Judge(task, workspace, self._run_check, self.note)
+        self._judge = Judge(task, workspace, self._run_check, self._feed)
         self._last: Verdict | None = None
         self._rejections = 0
         self._lock = threading.Lock()
@@ -103,17 +103,16 @@ class Desk:
         self._check_open()
         turns = int(self._task.get("feedback_turns", FEEDBACK_TURNS))
         if self._rejections > turns:
-            last = " ".join(self._last.text.split())[:600] if self._last is not None else ""
-            raise WorkFailed(f"after {turns} corrections the work is still not accepted: {last}")
+            failure = self._last.failure if self._last is not None else None
+            hint = failure.hint if failure is not None else ""
+            raise WorkFailed(f"after {turns} corrections the work is still not accepted: {failure}", hint=hint)
         self._last = self._judge.judge()
         self._rejections += bool(self._last.text)
         return self._last.text
 
     def note(self, line: str) -> None:
         """A line for the attempt's log."""
-        with self._lock:
-            if not self._is_over:
-                self._log.feed("stdout", line.encode(errors="replace") + b"\n")
+        self._feed("stdout", line.encode(errors="replace") + b"\n")
 
     def keep_notes(self, text: str) -> None:
         """Remember this for the next attempt, should this one be cut off."""
@@ -134,6 +133,11 @@ class Desk:
         with self._lock:
             self._is_over = True
         self._unfinished.end(failure)
+
+    def _feed(self, stream: str, data: bytes) -> None:
+        with self._lock:
+            if not self._is_over:
+                self._log.feed(stream, data)
 
     def _check_open(self) -> None:
         if self._is_over:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -50,11 +51,14 @@ class Verdict(NamedTuple):
 class Judge:
     """Of one attempt."""
 
-    def __init__(self, task: dict[str, Any], workspace: Workspace, run: RunCheck, note: Callable[[str], None]) -> None:
+    def __init__(
+        self, task: dict[str, Any], workspace: Workspace, run: RunCheck, feed: Callable[[str, bytes], None]
+    ) -> None:
+        """``feed`` takes what belongs into the attempt's log."""
         self._task = task
         self._workspace = workspace
         self._run = run
-        self._note = note
+        self._feed = feed
         self._outputs: list[str] = list(task.get("outputs", ()))
         self._writes: list[str] = list(task.get("writes", ()))
 
@@ -122,14 +126,12 @@ class Judge:
     def _checked(self, kept: dict[str, Any]) -> list[tuple[Failed, str]]:
         found = []
         for check in self._task.get("checks", ()):
-            self._note(f"check: {check}")
+            self._feed("stderr", f"[harness] check: {check}\n".encode(errors="replace"))
             log = TaskLog("", LOG_HEAD_BYTES, LOG_TAIL_BYTES, secrets=self._task.get("secrets", ()))
             failed = self._check(check, kept, log)
             log.close()
             lines = log.tail()[-FEEDBACK_LINES:]
             if failed is not None:
-                for line in lines:
-                    self._note(line)
                 found.append((failed, "\n".join([f"{failed}. Its last lines:", *lines])))
         return found
 
@@ -140,7 +142,7 @@ class Judge:
         try:
             fresh.fill(self._frozen(kept))
             try:
-                ended = self._run(check, folder, log.feed)
+                ended = self._run(check, folder, partial(self._both, log))
             except (OSError, ValueError) as error:
                 failed = not_started(check, error)
                 if failed is None:
@@ -149,6 +151,10 @@ class Judge:
             return judged_end(ended, f"the check {check!r}", self._task.get("time_limit_s") or AGENT_CHECK_S, "")
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _both(self, log: TaskLog, stream: str, data: bytes) -> None:
+        log.feed(stream, data)
+        self._feed(stream, data)
 
     def _frozen(self, kept: dict[str, Any]) -> list[dict[str, Any]]:
         """What the task was given, and over it what is kept."""

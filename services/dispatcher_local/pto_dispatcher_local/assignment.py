@@ -1,7 +1,6 @@
 """What the harness is told about one attempt: an order in its words.
 
-Imports core, harness, ports, proto and siblings. Invariant: whether a task is confined follows from the run's
-``--sandbox`` and from who wrote what it runs, never from the task's own words.
+Imports core, ports and siblings. Invariant: an attempt's places are its own; nothing else uses their names.
 """
 
 from collections.abc import Mapping
@@ -9,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from pto_core.units import parse_memory_bytes, parse_time_s
+from pto_dispatcher_local.confinement import sandbox_wish
 from pto_dispatcher_local.environment import ATTEMPT, task_environment
 from pto_ports.backend import Order
 
 INLINE_BYTES = 64 * 1024
 """Outputs up to this size go to the blob store without a file in between: on ext4, making and removing many files slows
 down making any for seconds, because numbers of files that were removed just now are not used again."""
-OWN_TEXT = frozenset(("simulated",))
-"""Engines that write nothing but this product's own templates: they also work where no sandbox can be had."""
 MARK = "unfinished"
 
 
@@ -47,14 +45,6 @@ def describe(order: Order, folder: Path, host_environment: Mapping[str, str], ow
             "earlier": _earlier(order, folder),
         }
     return task
-
-
-def sandbox_wish(order: Order) -> str:
-    """``required``, ``wanted`` or empty, as the harness takes it."""
-    ready = order.ready
-    if ready.sandbox == "none" or (ready.sandbox == "agents" and not ready.spec.agent):
-        return ""
-    return "wanted" if ready.sandbox == "agents" and ready.engine in OWN_TEXT else "required"
 
 
 def _earlier(order: Order, folder: Path) -> list[str]:
