@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pto_cli.flags import FLAGS, Flag
+from pto_cli.model_flags import ModelChoice, read_models
 from pto_core.limits import MAX_COST_USD, MAX_EXECUTORS, MAX_NAME_CHARS, MAX_REQUIREMENT_BYTES, MAX_RETRIES
 from pto_core.units import parse_memory_bytes, parse_time_s
 
@@ -19,7 +20,6 @@ _SUM = re.compile(r"\d{1,9}(\.\d{1,6})?", re.ASCII)
 _MODEL = re.compile(r"[!-~]+")
 BACKENDS = ("--docker", "--slurm", "--aws")
 _NOT_YET = {
-    "real": "--real: real models are not available yet; leave it out to use the simulated engine",
     "approve": "--approve: approval of plans is not available yet; look at the plan with --dry-run",
 }
 
@@ -37,8 +37,7 @@ class RunOptions:
     on_failure: str = "continue"
     on_conflict: str = "fail"
     sandbox: str = "agents"
-    engine: str = "simulated"
-    model: str = ""
+    models: ModelChoice = ModelChoice()
     max_cost_usd: float | None = None
     dry_run: bool = False
     reuse: bool = False
@@ -54,11 +53,13 @@ def read_options(typed: Namespace, environment: Mapping[str, str]) -> tuple[RunO
     values = {flag.field: getattr(typed, flag.field) for flag in FLAGS}
     requirement = " ".join(typed.requirements)
     nats_url = environment.get("NATS_URL", "") if values["nats_url"] is None else values["nats_url"]
+    models, wrong = read_models(values, environment, is_remote=bool(nats_url))
     problems = [
         *_check_source(typed.requirements, values["plan"]),
         *_check_choices(values),
         *_check_model(values["model"]),
-        *_check_backend(values, bool(nats_url)),
+        *_check_backend(values),
+        *wrong,
         *_check_not_yet(values),
         *_check_talk(values),
     ]
@@ -79,8 +80,7 @@ def read_options(typed: Namespace, environment: Mapping[str, str]) -> tuple[RunO
         on_failure=_value(values, "on_failure"),
         on_conflict=_value(values, "on_conflict"),
         sandbox=_value(values, "sandbox"),
-        engine=_value(values, "engine"),
-        model=_value(values, "model"),
+        models=models,
         max_cost_usd=max_cost,
         dry_run=values["dry_run"],
         reuse=values["reuse"],
@@ -149,27 +149,19 @@ def _check_choices(values: Mapping[str, Any]) -> Iterator[str]:
             yield f"{flag.name}: must be one of {', '.join(flag.choices)}, not {values[flag.field]!r}"
 
 
-def _check_backend(values: Mapping[str, Any], is_remote: bool) -> Iterator[str]:
+def _check_backend(values: Mapping[str, Any]) -> Iterator[str]:
     chosen = [name for name in BACKENDS if values[name.removeprefix("--")]]
     if len(chosen) > 1:
         yield f"{' and '.join(chosen)}: choose one backend"
     allowed = {name.removeprefix("--") for name in chosen} | ({"slurm"} if "--aws" in chosen else set())
-    providers = []
     for flag in FLAGS:
-        if not flag.needs or values[flag.field] in (None, False):
+        if flag.needs in ("", "provider") or values[flag.field] in (None, False):
             continue
-        if flag.needs == "provider":
-            if flag.is_secret and is_remote:
-                yield f"{flag.name}: credentials never travel; set them in the environment of the services instead"
-            else:
-                providers.append(flag.name)
-        elif flag.needs not in allowed:
+        if flag.needs not in allowed:
             other = " or --aws" if flag.needs == "slurm" else ""
             yield f"{flag.name}: needs --{flag.needs}{other}"
         else:
             yield from _check_value(flag, values[flag.field])
-    if providers:
-        yield f"{', '.join(providers)}: model providers are not available yet; only the simulated engine is"
     if "--aws" in chosen:
         for field in ("aws_cluster_name", "aws_s3_bucket"):
             if not values[field]:
@@ -197,8 +189,6 @@ def _check_not_yet(values: Mapping[str, Any]) -> Iterator[str]:
     for field, sentence in _NOT_YET.items():
         if values[field] not in (None, False):
             yield sentence
-    if values["engine"] in ("api", "claude-code"):
-        yield f"--engine {values['engine']}: this engine is not available yet; only simulated is"
 
 
 def _check_talk(values: Mapping[str, Any]) -> Iterator[str]:

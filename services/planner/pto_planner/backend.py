@@ -1,7 +1,7 @@
 """The planner as the backend of its lane: ``_plan`` orders become TaskPlanned and PlanFinished.
 
-Imports core, harness, ports, proto and runtime. Invariant: a plan is checked whole before any part of it is reported: one that
-an engine made is checked here, one that a person brought was checked before its run was accepted.
+Imports core, harness, ports, proto and runtime. Invariant: a plan is checked whole before any part of it is reported:
+one that an engine made is checked here, one that a person brought was checked before its run was accepted.
 """
 
 import asyncio
