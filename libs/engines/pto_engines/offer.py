@@ -129,7 +129,11 @@ class Offer:
             needed = EXTRA if name == API else "boto3"
             if find_spec(needed) is None:
                 return Missing(f"engine {name} needs the extra '{EXTRA}', which is not installed", f"{INSTALL}.")
-        return _credentials_missing(self.settings()) or (self._program_missing() if name == CLAUDE_CODE else None)
+        settings = self.settings()
+        if settings.base_url and not settings.base_url.startswith(("http://", "https://")):
+            name = "ANTHROPIC_BEDROCK_BASE_URL" if settings.provider == "bedrock" else "ANTHROPIC_BASE_URL"
+            return Missing(f"{name} must begin with http:// or https://, and is {settings.base_url!r}")
+        return _credentials_missing(settings) or (self._program_missing() if name == CLAUDE_CODE else None)
 
     def _program_missing(self) -> Missing | None:
         from pto_engines.claude_code.program import find_program

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from pto_bus.errors import BusError, StoreInUse
 from pto_bus.session import Session, open_session
-from pto_cli.host import SIMULATED, Host, blob_cache
-from pto_cli.model_flags import ModelChoice
+from pto_cli.host import Host, blob_cache
+from pto_cli.model_flags import SIMULATED, ModelChoice
 from pto_cli.problems import Unavailable
 from pto_cli.registry import Endpoint, RunFolder, run_folder
 from pto_ports.blob_store import BlobStore

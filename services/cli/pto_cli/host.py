@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pto_bus.broker import Broker
 from pto_bus.topology import single_host_accounts
 from pto_cli.engines import service_settings
-from pto_cli.model_flags import ModelChoice
+from pto_cli.model_flags import SIMULATED, ModelChoice
 from pto_cli.registry import state_home
 from pto_proto.ids import LANE_LOCAL
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     Serve = Callable[[Settings, asyncio.Event, Callable[[], None]], Coroutine[Any, Any, None]]
 
-SIMULATED = ModelChoice()
 STOP_S = 10.0
 """How long the services get to end in order."""
 OTHER_CAPACITY = 4

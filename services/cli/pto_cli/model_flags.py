@@ -51,6 +51,9 @@ class ModelChoice:
             environment["AWS_REGION"] = self.region
 
 
+SIMULATED = ModelChoice()
+
+
 def read_models(
     values: Mapping[str, Any], environment: Mapping[str, str], *, is_remote: bool
 ) -> tuple[ModelChoice, list[str]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pto_cli.flags import FLAGS, Flag
-from pto_cli.model_flags import ModelChoice, read_models
+from pto_cli.model_flags import SIMULATED, ModelChoice, read_models
 from pto_core.limits import MAX_COST_USD, MAX_EXECUTORS, MAX_NAME_CHARS, MAX_REQUIREMENT_BYTES, MAX_RETRIES
 from pto_core.units import parse_memory_bytes, parse_time_s
 
@@ -37,7 +37,7 @@ class RunOptions:
     on_failure: str = "continue"
     on_conflict: str = "fail"
     sandbox: str = "agents"
-    models: ModelChoice = ModelChoice()
+    models: ModelChoice = SIMULATED
     max_cost_usd: float | None = None
     dry_run: bool = False
     reuse: bool = False
