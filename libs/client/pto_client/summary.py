@@ -13,7 +13,6 @@ from pto_core.views import AttemptView, RunView
 from pto_proto.envelope import rfc3339
 from pto_proto.events import CheckResult, Conflict, Usage
 
-
 WEAKEST_FIRST = ("none", "landlock", "bubblewrap")
 
 

@@ -20,7 +20,7 @@ PROMPTS: Mapping[str, str] = {
     "api": "805e5a2bd9583d23fe6c2b6626c12cb6877f7204c9bd6df8d0e54da39ca77aeb",
     "claude-code": "d2f092be600973ceccbd6de10f3d927e06130f8a8b2c8d898c6796589cac9da1",
 }
-"""Engine -> digest of the texts that its agents are asked with, of this version. A test compares them with the texts."""
+"""Engine -> digest of the texts that its agents are asked with; a test compares them with the texts."""
 OUTPUT_OF = "output of "
 """Begins the names of the parts that stand for what a dependency made."""
 MAX_CACHED = 4_096

@@ -1,12 +1,12 @@
 """The engines that one process offers, made from its environment: which are usable, which are not and why.
 
-Imports ports, core-free parts of siblings; what asks models is imported when a model is first asked. Invariants: one
+Imports ports and siblings; what asks models is imported when a model is first asked. Invariants: one
 ``Models`` for the whole process, closed with the offer; nothing that is said holds a secret; looking whether an engine
 is usable asks nobody.
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -122,27 +122,37 @@ class Offer:
             models.close()
 
     def _missing(self, name: str) -> Missing | None:
-        if name == SIMULATED:
-            return None
+        """All that is missing, in one."""
+        found = [] if name == SIMULATED else list(self._all_missing(name))
+        return (
+            found[0]
+            if len(found) == 1
+            else Missing(" ".join(f"{str(one).rstrip('.')}." for one in found))
+            if found
+            else None
+        )
+
+    def _all_missing(self, name: str) -> Iterator[Missing]:
         if name == API or self._settings.provider == "bedrock":
             # Claude Code gets its keys of Bedrock resolved by the same package's dependencies.
             needed = EXTRA if name == API else "boto3"
             if find_spec(needed) is None:
-                return Missing(f"engine {name} needs the extra '{EXTRA}', which is not installed", f"{INSTALL}.")
+                yield Missing(f"engine {name} needs the extra '{EXTRA}', which is not installed", f"{INSTALL}.")
         settings = self.settings()
         if settings.base_url and not settings.base_url.startswith(("http://", "https://")):
-            name = "ANTHROPIC_BEDROCK_BASE_URL" if settings.provider == "bedrock" else "ANTHROPIC_BASE_URL"
-            return Missing(f"{name} must begin with http:// or https://, and is {settings.base_url!r}")
-        return _credentials_missing(settings) or (self._program_missing() if name == CLAUDE_CODE else None)
+            variable = "ANTHROPIC_BEDROCK_BASE_URL" if settings.provider == "bedrock" else "ANTHROPIC_BASE_URL"
+            yield Missing(f"{variable} must begin with http:// or https://, and is {settings.base_url!r}")
+        yield from _credentials_missing(settings)
+        if name == CLAUDE_CODE:
+            yield from self._program_missing()
 
-    def _program_missing(self) -> Missing | None:
+    def _program_missing(self) -> Iterator[Missing]:
         from pto_engines.claude_code.program import find_program
 
         try:
             find_program(self._settings.claude_code, self._environment.get("PATH"))
         except EngineError as error:
-            return Missing(str(error), error.hint)
-        return None
+            yield Missing(str(error), error.hint)
 
     def planner(self, name: str, model: str) -> PlanEngine:
         """The engine that plans with this model. Raises EngineError."""
@@ -182,15 +192,14 @@ class Offer:
         self._say(f"model {pause.model} {waits}")
 
 
-def _credentials_missing(settings: "ModelSettings") -> Missing | None:
+def _credentials_missing(settings: "ModelSettings") -> Iterator[Missing]:
     from pto_engines.models.credentials import check_credentials
     from pto_engines.models.fault import sort_fault
 
     fault = check_credentials(settings)
-    if fault is None:
-        return None
-    found = sort_fault(fault)
-    return Missing(settings.redact(found.reason), settings.redact(found.hint))
+    if fault is not None:
+        found = sort_fault(fault)
+        yield Missing(settings.redact(found.reason), settings.redact(found.hint))
 
 
 class _Planner:

@@ -76,24 +76,29 @@ def draft_plan(choice: ModelChoice, requirement: str, max_executors: int) -> "Pl
         offer.close()
 
 
-def checks(choice: ModelChoice) -> Iterator[tuple[str, str, bool]]:
-    """(what, what is found, whether it can be used) about the engine, its model, region and program."""
+def checks(choice: ModelChoice) -> Iterator[tuple[str, str, str]]:
+    """(``ok``, ``note`` or ``FAIL``, what, what is found) about the engine, its keys, region, model and program.
+
+    It asks nobody but AWS's own sources of credentials. Raises EngineError.
+    """
     choice.apply(os.environ)
     offer = _offer(choice)
     settings = offer.settings()
     missing = offer.missing.get(choice.engine)
-    yield f"engine {choice.engine}", str(missing) if missing else "can be used", missing is None
+    yield ("FAIL" if missing else "ok"), f"engine {choice.engine}", str(missing) if missing else "can be used"
     if missing is None:
-        problems = _keys_missing(settings) if settings.provider == "bedrock" else []
+        problems = _keys_missing(settings)
         found = problems[0] if problems else f"found for {_where(settings)}"
-        yield "credentials", found, not problems
+        yield ("FAIL" if problems else "ok"), "credentials", found
+    if settings.provider == "bedrock":
+        yield "ok", "region", settings.region
     notices = _notices(settings.model, _prices(os.environ))
-    yield "model", "; ".join(notices) or settings.model, True
+    yield ("note" if notices else "ok"), "model", "; ".join(notices) or settings.model
     if choice.engine == "claude-code" and missing is None:
         from pto_engines.claude_code.program import find_program, program_version
 
         program = find_program(os.environ.get("PTO_CLAUDE_CODE", ""), os.environ.get("PATH"))
-        yield "claude code", f"{program_version(program)} at {program}", True
+        yield "ok", "claude code", f"{program_version(program)} at {program}"
 
 
 def probe(choice: ModelChoice) -> str:

@@ -87,8 +87,12 @@ def _check_engine(values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _check_empty(values: Mapping[str, Any]) -> Iterator[str]:
-    for flag in _PROVIDER:
-        if isinstance(values[flag.field], str) and not values[flag.field].strip():
+    for flag in _PROVIDER:  # an empty model is said with what else is wrong with models
+        if (
+            flag.field != "docker_bedrock_model"
+            and isinstance(values[flag.field], str)
+            and not values[flag.field].strip()
+        ):
             yield f"{flag.name}: is empty"
 
 

@@ -57,7 +57,8 @@ def read_options(typed: Namespace, environment: Mapping[str, str]) -> tuple[RunO
     problems = [
         *_check_source(typed.requirements, values["plan"]),
         *_check_choices(values),
-        *_check_model(values["model"]),
+        *_check_model(values["model"], "--model"),
+        *_check_model(values["docker_bedrock_model"], "--docker-bedrock-model"),
         *_check_backend(values),
         *wrong,
         *_check_not_yet(values),
@@ -121,11 +122,11 @@ def sum_of_money(text: str | None, name: str, problems: list[str]) -> float | No
     return amount
 
 
-def _check_model(model: str | None) -> Iterator[str]:
+def _check_model(model: str | None, flag: str) -> Iterator[str]:
     if model is not None and not model.strip():
-        yield "--model: is empty; name a model"
+        yield f"{flag}: is empty; name a model"
     elif model is not None and (len(model) > MAX_NAME_CHARS or not _MODEL.fullmatch(model)):
-        yield f"--model: {model[:60]!r} is not the id of a model; ids have no blanks"
+        yield f"{flag}: {model[:60]!r} is not the id of a model; ids have no blanks"
 
 
 def _check_source(words: list[str], plan: str | None) -> Iterator[str]:
