@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from pto_proto.ids import NO_DIGEST, Digest, InstanceId, TaskId
-from pto_proto.plans import Problem, TaskSpec
+from pto_proto.plans import Plan, Problem, TaskSpec
 from pto_proto.requests import OnConflict, RunRequested, Sandbox
 
 FailureClass = Literal["task", "timeout", "capacity", "infra", "config", "budget", "cancelled"]
@@ -75,6 +75,21 @@ class PlanSettled(AnswerEntry, frozen=True, kw_only=True, omit_defaults=True):
 
     plan_digest: Digest
     decision: PlanDecision = "not-asked"
+    reason: str = ""
+    """Why it was rejected."""
+
+
+class PlanEditAccepted(AnswerEntry, frozen=True, kw_only=True, omit_defaults=True):
+    """The plan with this digest is replaced by an edited one: the planner writes that down next, then it is settled.
+
+    The edited plan is inside, or in the blob that ``edited_digest`` names.
+    """
+
+    plan_digest: Digest
+    plan: Plan | None = None
+    edited_digest: Digest = NO_DIGEST
+    task_count: int
+    """Tasks of the edited plan, after expansion."""
 
 
 class RunCancelling(AnswerEntry, frozen=True, kw_only=True, omit_defaults=True):
@@ -106,6 +121,8 @@ class TaskReady(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
     """What is set aside for the attempt: it counts as spent until TaskFinished says what it cost."""
     on_conflict: OnConflict = "fail"
     sandbox: Sandbox = "agents"
+    evidence: str = ""
+    """Why the task was reopened: what its last outputs did to the merged project; empty in its first round."""
 
 
 class AttemptStopRequested(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
@@ -149,7 +166,11 @@ class TaskReused(Entry, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class TaskReopened(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
-    """A red merged tree was traced to this task: its key is revoked and it runs again with the evidence."""
+    """A red merged tree was traced to this task: its key is revoked and it runs again with the evidence.
+
+    ``round`` is the one that begins, in which attempts are counted from 1 again; ``attempt`` is the one whose outputs
+    are revoked (0: they were taken over). What depends on the task runs again only if what it sees has changed by then.
+    """
 
     evidence: str = ""
 
@@ -195,7 +216,9 @@ class RunExecuted(Entry, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RunFinished(Entry, frozen=True, kw_only=True, omit_defaults=True):
-    """The run ended. ``unconfirmed`` names attempts (``task.attempt``) whose end nobody confirmed."""
+    """The run ended. ``unconfirmed`` names attempts (``task.attempt``, in later rounds ``task.attempt.r<round>``) whose
+    end nobody confirmed.
+    """
 
     status: RunStatus
     tasks: dict[str, int]
@@ -245,7 +268,7 @@ class Usage(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=T
 
 
 class PlanFinished(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
-    """A plan is complete; the first complete one of a run wins."""
+    """A plan is complete; the first one of ``_plan`` wins, until an edited one of ``_edit`` takes its place."""
 
     plan_digest: Digest
     name: str
@@ -372,13 +395,19 @@ class RunConsolidated(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
     refused: tuple[str, ...] = ()
     """Paths that were not taken over, each with the reason."""
     checks: tuple[CheckResult, ...] = ()
+    culprit: TaskId = TaskId("")
+    """The task without whose files the first red check does not fail this way; empty: none was found, or looked for."""
+    evidence: str = ""
+    """Of the culprit: what its outputs do to the merged project. Without one: why a red check was traced to nobody."""
+    merged_builds: int = 0
+    """Merged trees that were checked, this one and those of the search for the culprit; 0: the plan has no checks."""
 
 
 WRITERS: dict[str, tuple[type[Entry], ...]] = {
     "scheduler": (
-        SchedulerEpochStarted, RunAccepted, RequestRefused, PlanSettled, RunCancelling, TaskReady, AttemptStopRequested,
-        AttemptUnknown, AttemptLost, TaskRetryScheduled, TaskReused, TaskReopened, LanePaused, LaneResumed, RunPaused,
-        RunResumed, BudgetChanged, RunExecuted, RunFinished,
+        SchedulerEpochStarted, RunAccepted, RequestRefused, PlanEditAccepted, PlanSettled, RunCancelling, TaskReady,
+        AttemptStopRequested, AttemptUnknown, AttemptLost, TaskRetryScheduled, TaskReused, TaskReopened, LanePaused,
+        LaneResumed, RunPaused, RunResumed, BudgetChanged, RunExecuted, RunFinished,
     ),
     "archiver": (LogArchived,),
     "planner": (TaskPlanned, PlanFinished),

@@ -17,6 +17,8 @@ Digest = NewType("Digest", str)
 
 NO_DIGEST = Digest("")
 PLAN_TASK = TaskId("_plan")
+EDIT_TASK = TaskId("_edit")
+"""Writes down the plan that a person put in the place of the planner's."""
 MERGE_TASK = TaskId("_merge")
 LANE_PLANNER = Lane("planner")
 LANE_CONSOLIDATOR = Lane("consolidator")

@@ -79,6 +79,8 @@ class PlanApproved(Request, frozen=True, kw_only=True, omit_defaults=True):
 
     plan_digest: Digest
     plan: Plan | None = None
+    edited_digest: Digest = NO_DIGEST
+    """Names the edited plan as a blob, instead of ``plan``, when it would make the request too big."""
 
 
 class PlanRejected(Request, frozen=True, kw_only=True, omit_defaults=True):

@@ -102,7 +102,7 @@ def test_what_an_agent_waits_for_is_named() -> None:
     (anything,) = told.waits("c", lane=lane)
     assert anything.endswith("it may write anything, because it declares no `writes`")
     assert told.waits("d", lane=lane) == []
-    lane.rest("big").begin("529", NOW + 60_000)
+    lane.rest("big").begin("529", NOW + 60_000, NOW)
     assert told.waits("d", lane=lane) == ["model big in lane local, which rests for 1:00: 529"]
     told.tell(ev.BudgetChanged(at=NOW, max_executors=4, max_cost_usd=0.6))
     told.end("a", cost_usd=0.5)

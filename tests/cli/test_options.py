@@ -61,7 +61,6 @@ def mistakes(*words: str) -> list[str]:
         (["a", "--max-cost", "5$"], "--max-cost: must be"),
         (["a", "--max-cost", "1000000.5"], "--max-cost: must be"),
         (["a", "--max-cost", "\u0663"], "--max-cost: must be"),
-        (["a", "--approve"], "--approve: approval of plans is not available yet"),
         (["a", "--docker"], "--docker: this backend is not available yet"),
         (["a", "--slurm"], "--slurm: this backend is not available yet"),
         (["a", "--docker-image", "x"], "--docker-image: needs --docker"),

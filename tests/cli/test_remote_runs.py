@@ -89,6 +89,33 @@ def test_a_run_elsewhere_is_asked_for_followed_and_fetched(site: Site) -> None:
     assert digests[0] == digests[1] != ""
 
 
+def test_a_plan_elsewhere_waits_for_approval(site: Site) -> None:
+    site.cli("bootstrap")
+    site.start_services()
+    (site.folder / "plan.yaml").write_text("tasks: [{id: a, noop: true}]")
+    (site.folder / "mine.yaml").write_text("tasks: [{id: b, noop: true}, {id: c, noop: true, depends_on: b}]")
+
+    def only() -> dict[str, str]:
+        found: dict[str, str] = json.loads(site.cli("list", "--json").stdout.splitlines()[-1])
+        return found
+
+    said = site.cli("run", "--plan", "plan.yaml", "--approve", "-o", "out", code=4)
+    first = only()
+    assert first["state"] == "awaiting-approval"
+    assert f"`orchestrator approve {first['run']} --nats-url URL`" in said.stderr
+    assert "1 task in 1 level" in said.stdout
+    assert not (site.folder / "out").exists()
+    assert "waits for approval" in site.cli("resume", first["run"], code=4).stderr
+    assert "is edited" in site.cli("approve", first["run"], "--edit", "mine.yaml").stdout
+    assert "2 of 2 done" in site.cli("watch", first["run"]).stdout
+    second = site.cli("run", "--plan", "plan.yaml", "--approve", "--detach", code=4).stdout.strip()
+    deadline = time.monotonic() + 20
+    while only()["state"] != "awaiting-approval" and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert "is rejected" in site.cli("approve", second, "--reject", "no").stdout
+    assert "the plan was rejected: no" in site.cli("watch", second, code=1).stdout
+
+
 def test_leaving_does_not_end_a_run_elsewhere(site: Site) -> None:
     site.cli("bootstrap")
     site.start_services()

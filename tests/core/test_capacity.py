@@ -3,13 +3,13 @@
 import pytest
 
 from driver import Driver, fail
-from pto_core.decide import next_due
+from pto_core.decide import decide, next_due
 from pto_core.limits import CAPACITY_PAUSE_CAP_MS, CAPACITY_PAUSE_MS, MAX_RETRY_AFTER_MS
 from pto_proto import events as ev
 from pto_proto.envelope import decode_event
 from pto_proto.ids import RunId, TaskId
 from pto_proto.plans import Plan, TaskSpec
-from pto_proto.requests import RunResumeRequested
+from pto_proto.requests import RunRequested, RunResumeRequested
 
 WALL_MS = 14 * 60_000
 
@@ -86,6 +86,25 @@ def test_of_several_answers_the_latest_time_counts() -> None:
     assert driver.state.runs[run].phase.value == "succeeded"
 
 
+def test_a_longer_wait_that_comes_while_the_rest_is_being_written_is_not_lost() -> None:
+    """Seed 75 of the simulation: the failure lay between the decision and its event."""
+    driver = Driver(Plan(tasks=(agent("a"), agent("b"))))
+    driver.behaviours = {"a": [refused(5.0)], "b": [refused(90.0)]}
+    driver.start(max_executors=2)
+    until_out(driver, 2)
+    began = driver.now
+    out = {ready.task: (lane, run, ready) for lane, run, ready in driver.out}
+    driver.out.clear()
+    driver.finish(*out["a"], refused(5.0)(out["a"][2], began))
+    decisions = decide(driver.state, began)
+    driver.finish(*out["b"], refused(90.0)(out["b"][2], began))
+    for lane, run, entry in decisions:
+        driver.write(lane, run, entry)
+    driver.behaviours.clear()
+    driver.drain()
+    assert all(entry.at >= began + 90_000 for entry in entries(driver, ev.TaskReady) if entry.attempt == 2)
+
+
 def test_rests_in_a_row_grow_within_bounds_until_one_gets_through() -> None:
     driver = Driver(Plan(tasks=(agent("a"), agent("b"))))
     driver.behaviours["a"] = [refused()] * 6
@@ -156,3 +175,25 @@ def test_the_pause_says_what_to_mend() -> None:
     driver.start()
     driver.drain()
     assert entries(driver, ev.RunPaused)[0].reason == "401 from the provider; Set ANTHROPIC_API_KEY."
+
+
+def test_a_wrong_key_while_planning_pauses_too() -> None:
+    driver = Driver(Plan(tasks=(agent("a"),)))
+    driver.behaviours["_plan"] = [fail("config")]
+    run = driver.start()
+    driver.drain()
+    assert [entry.kind for entry in entries(driver, ev.RunPaused)] == ["config"]
+    driver.ask(RunResumeRequested(run=run))
+    driver.drain()
+    assert driver.state.runs[run].phase.value == "succeeded"
+    assert driver.order.count("_plan") == 2
+
+
+def test_a_planner_without_capacity_rests_its_model_in_its_own_lane() -> None:
+    driver = Driver(Plan(tasks=(agent("a"),)))
+    driver.behaviours["_plan"] = [refused(20.0)]
+    driver.ask(RunRequested(run=RunId("run-one"), requirement="Build it", model="big"))
+    driver.drain()
+    assert driver.state.runs[RunId("run-one")].phase.value == "succeeded"
+    assert driver.state.lanes["planner"].rests["big"].reason == "the model is overloaded (529)"
+    assert "big" not in driver.state.lanes["local"].rests

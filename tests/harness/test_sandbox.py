@@ -103,6 +103,28 @@ def test_there_is_no_network_unless_the_box_has_it(cell: Cell, listening: int) -
     assert "through" in cell.run(ask, network=True)[1]
 
 
+def test_loopback_is_its_own_where_the_kernel_lets_it_have_one(cell: Cell) -> None:
+    serve = "import socket; s = socket.create_server(('127.0.0.1', 0)); socket.create_connection(s.getsockname(), 2)"
+    assert cell.run(f'{PYTHON} -c "{serve}"')[0].exit_code == 0
+
+
+def test_without_a_network_of_its_own_only_a_lenient_box_has_tcp(
+    tmp_path: Path, listening: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As where neither root nor user namespaces are to be had.
+    program = tmp_path / "confine.py"
+    library = str(Path(sandbox_module.__file__).parents[1])
+    program.write_text(
+        f"import sys; sys.path.insert(0, {library!r})\nfrom pto_harness import confine\n"
+        "confine.enter_own_network = lambda: False\nconfine.main()\n"
+    )
+    monkeypatch.setattr(sandbox_module, "CONFINE", program)
+    ask = f'{PYTHON} -c \'import socket; socket.create_connection(("127.0.0.1", {listening}), 2); print("through")\''
+    cell = Cell(tmp_path, sandbox("landlock"))
+    assert "PermissionError" in cell.run(ask)[1]
+    assert "through" in cell.run(ask, lenient=True)[1]
+
+
 def test_other_processes_can_neither_be_asked_for_their_secrets_nor_be_ended(cell: Cell) -> None:
     with subprocess.Popen(["/bin/sleep", "60"], env={"CANARY": "the-canary"}) as other:
         _, said = cell.run(f"tr '\\0' ' ' < /proc/{other.pid}/environ; kill -9 {other.pid}; cat /proc/[0-9]*/environ")
@@ -206,3 +228,15 @@ def test_a_persons_command_is_confined_with_its_checks_when_all_is_asked_for(tmp
     result = run_task(task, find=lambda: sandbox(level), on_line=lambda stream, text: lines.append(text))
     assert (result["outcome"], result["files"], result["sandbox"]) == ("succeeded", 1, level), result
     assert not any("the-canary" in line for line in lines)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_places_may_be_relative_to_where_the_service_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    task = {"workspace": "work/w", "out": "work/o", "env": ENV, "sandbox": "required", "command": "echo x > made"}
+    assert run_task(task, find=lambda: sandbox(level))["files"] == 1
+    work = {**task, "command": "", "checks": ["test -s made"]}
+    done = run_task(work, find=lambda: sandbox(level), work=lambda desk: (desk.workspace / "made").write_text("x"))
+    assert (done["outcome"], done["files"]) == ("succeeded", 1), done

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from playing import ACCESS_KEY, KEY, SECRET_KEY, Api, play, scenario
 
 

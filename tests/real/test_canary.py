@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from playing import ACCESS_KEY, KEY, ORCHESTRATOR, REQUIREMENT, SECRET_KEY, Api, holding, orchestrator
 
 TOKEN = "token-canary-7f3a"

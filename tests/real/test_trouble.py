@@ -1,4 +1,4 @@
-"""What goes wrong around a model, seen from the command line: what waits, what pauses, what fails, what is done again."""
+"""What goes wrong around a model, seen from the command line: what waits, pauses, fails, and is done again."""
 
 import os
 import signal
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from playing import (
     KEY,
     ORCHESTRATOR,

@@ -28,10 +28,14 @@ def employ_agents(asks: dict[str, Ask], random: Random) -> None:
     has_limits = random.random() < 0.6
     is_tidy = random.random() < 0.5
     is_busy = random.random() < 0.4
+    has_wrong_key = random.random() < 0.15
     for ask in asks.values():
         specs = [_maybe_agent(spec, random, share, is_tidy=is_tidy) for spec in ask.plan.tasks]
         ask.plan = Plan(name=ask.plan.name, tasks=tuple(specs))
         for spec in specs:
+            if spec.agent and has_wrong_key:
+                before = ask.behaviour(spec.id)
+                ask.behaviours[spec.id] = Behaviour(("config", *before.failures), before.duration_s)
             if spec.agent and is_busy and random.random() < 0.6:
                 before = ask.behaviour(spec.id)
                 refusals: tuple[FailureClass, ...] = ("capacity",) * random.randint(1, 3)

@@ -5,6 +5,7 @@ Each checker takes the world and yields one sentence per broken promise.
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -123,7 +124,8 @@ def outcomes_are_those_of_undisturbed_runs(world: World) -> Iterator[str]:
     for run in world.judge.runs.values():
         if run.finished is None or run.is_poisoned or run.cancelling_seq or _depends_on_chance(run):
             continue
-        status, digest = outcome_of(world.asks[run.run])
+        ask = world.asks[run.run]
+        status, digest = outcome_of(ask if run.edited is None else replace(ask, plan=run.edited))
         if (run.finished.status, run.finished.outcome_digest) != (status, digest):
             yield (
                 f"promise 9: {run.run} ended as {run.finished.status} {run.finished.outcome_digest[:8]},"

@@ -6,13 +6,31 @@ A mutant replaces product functions for the rest of the process; ``python -m tes
 from collections.abc import Callable
 from typing import Any
 
-from pto_core import allowance, fold, hand_out, money, movements, rests, scopes, silence, state
+import msgspec
+
+from pto_core import (
+    allowance,
+    decide,
+    fold,
+    hand_out,
+    money,
+    movements,
+    planning,
+    reopening,
+    rests,
+    scopes,
+    silence,
+    state,
+)
+from pto_core import intake as answers
+from pto_core.keys import key_of, key_parts
 from pto_core.state import Task
-from pto_core.transitions import TaskState
+from pto_core.transitions import RunPhase, TaskState
 from pto_dispatch import dispatcher, heartbeat, orders, worker
 from pto_dispatch.orders import News, identity_of
 from pto_ports.backend import Order
 from pto_proto import events as ev
+from pto_proto import requests as rq
 from pto_scheduler import intake, leadership, scheduler
 
 Mutant = Callable[[], None]
@@ -80,7 +98,7 @@ def dependents_are_released_too_early() -> None:
                 dependent.unmet = 0
                 movements.make_ready(run, dependent)
 
-    put(fold, "release_dependents", release)
+    put(reopening, "release_dependents", release)
 
 
 @mutant
@@ -115,8 +133,20 @@ def one_retry_more_than_allowed() -> None:
 
 
 @mutant
-def infrastructure_burns_retries() -> None:
+def every_wrong_setting_pauses_anew() -> None:
     honest = movements.fail
+
+    def fail(state: Any, run: Any, task: Task, failure: str, *rest: Any) -> None:
+        honest(state, run, task, failure, *rest)  # type: ignore[arg-type]
+        if failure == "config" and task.state is TaskState.WAITING_RETRY:
+            run.halt = ("config", "again")
+
+    put(fold, "fail", fail)
+
+
+@mutant
+def infrastructure_burns_retries() -> None:
+    honest = reopening.fail
 
     def fail(state: Any, run: Any, task: Task, failure: str, *rest: Any) -> None:
         task.burned += failure == "infra"
@@ -128,6 +158,83 @@ def infrastructure_burns_retries() -> None:
 @mutant
 def nobody_is_told_of_a_pause() -> None:
     handle(ev.RunPaused, lambda at, entry: fold._answered(at, entry))
+
+
+# --- rounds ----------------------------------------------------------------------------------------------------------
+
+
+@mutant
+def reopened_task_keeps_its_key() -> None:
+    def key(run: Any, task: Task) -> Any:
+        outputs = {name: run.tasks[run.index[name]].tree for name in task.spec.depends_on} if task.index >= 0 else {}
+        return key_of(key_parts(run, task.spec, outputs, task.inputs))
+
+    put(hand_out, "task_key", key)
+
+
+@mutant
+def third_round() -> None:
+    put(reopening, "MAX_ROUNDS", 3)
+
+
+@mutant
+def what_saw_a_change_never_runs_again() -> None:
+    honest = reopening.spread
+
+    def settle(run: Any, task: Task) -> None:
+        if task.spec.id in run.revoked:
+            run.revoked[task.spec.id] = task.tree
+        honest(run, task)
+
+    put(fold, "spread", settle)
+
+
+@mutant
+def what_saw_no_change_runs_again() -> None:
+    honest = reopening.spread
+
+    def settle(run: Any, task: Task) -> None:
+        if task.spec.id in run.revoked:
+            run.revoked[task.spec.id] = "another"
+        honest(run, task)
+
+    put(fold, "spread", settle)
+
+
+@mutant
+def what_runs_again_does_not_wait_for_all_above_it() -> None:
+    honest = reopening.reopen
+
+    def reopen(state: Any, run: Any, task: Task, entry: ev.TaskReopened) -> None:
+        honest(state, run, task, entry)
+        for name in run.review:
+            run.task(name).unmet = 1
+
+    put(fold, "reopen", reopen)
+
+
+@mutant
+def what_cannot_run_again_stays_done() -> None:
+    put(reopening, "_abandon", lambda run, task: run.revoked.clear() or run.review.clear())
+
+
+@mutant
+def late_result_of_an_earlier_round_counts() -> None:
+    honest = fold._on_finished
+
+    def finished(at: Any, entry: ev.TaskFinished) -> None:
+        task = at.task(entry)
+        if entry.round < task.round and task.is_open:
+            entry = msgspec.structs.replace(entry, round=task.round, attempt=task.attempt)
+        honest(at, entry)
+
+    handle(ev.TaskFinished, finished)
+
+
+@mutant
+def evidence_is_forgotten() -> None:
+    honest = hand_out._ready
+    put(hand_out, "_ready", lambda *given: msgspec.structs.replace(honest(*given), evidence=""))
 
 
 # --- deciding --------------------------------------------------------------------------------------------------------
@@ -227,7 +334,7 @@ def rest_of_a_model_stops_nobody() -> None:
 @mutant
 def rest_ends_too_early() -> None:
     honest = rests.Rest.begin
-    put(rests.Rest, "begin", lambda self, reason, until: honest(self, reason, until - 3_000))
+    put(rests.Rest, "begin", lambda self, reason, until, at: honest(self, reason, until - 3_000, at))
 
 
 @mutant
@@ -254,6 +361,69 @@ def lost_at_the_first_silence() -> None:
 @mutant
 def judge_does_not_notice_its_own_sleep() -> None:
     put(silence, "MAX_NAP_S", 10_000.0)
+
+
+# --- the review of plans ---------------------------------------------------------------------------------------------
+
+
+def hear(change: Callable[[Any, Any, Any], tuple[Any, Any]]) -> None:
+    """Misunderstand what a person says about a plan: ``change`` gets run, request as taken, and request."""
+    honest = answers._settle
+
+    def settle(run: Any, asked: Any, request: Any, now: int) -> Any:
+        return honest(run, *change(run, asked, request), now)
+
+    put(answers, "_settle", settle)
+
+
+@mutant
+def plan_runs_before_a_person_answers() -> None:
+    honest = decide._settle
+
+    def settle(run: Any, plan: Any, *rest: Any) -> Any:
+        yield from honest(run, plan, *rest)
+        if run.phase is RunPhase.AWAITING_APPROVAL and run.edit is None:
+            yield None, ev.PlanSettled(at=rest[-1], plan_digest=plan.plan_digest)
+
+    put(decide, "_settle", settle)
+
+
+@mutant
+def approval_of_another_plan_counts() -> None:
+    def change(run: Any, asked: Any, request: Any) -> Any:
+        if run.plan is None:
+            return asked, request
+        return asked, msgspec.structs.replace(request, plan_digest=run.plan.plan_digest)
+
+    hear(change)
+
+
+@mutant
+def edited_plan_is_not_read() -> None:
+    hear(lambda run, asked, request: (msgspec.structs.replace(asked, edited="", problems=()), request))
+
+
+@mutant
+def rejection_counts_as_approval() -> None:
+    def change(run: Any, asked: Any, request: Any) -> Any:
+        if isinstance(request, rq.PlanRejected):
+            request = rq.PlanApproved(run=request.run, plan_digest=request.plan_digest)
+        return asked, request
+
+    hear(change)
+
+
+@mutant
+def first_plan_stays_although_it_was_edited() -> None:
+    honest = planning.add_end
+
+    def add_end(state: Any, run: Any, entry: Any) -> None:
+        first = run.plan
+        honest(state, run, entry)
+        if run.plan is not first and first is not None:
+            run.plan = msgspec.structs.replace(first, task=entry.task)
+
+    put(fold, "add_end", add_end)
 
 
 # --- the scheduler's shell -------------------------------------------------------------------------------------------

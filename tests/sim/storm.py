@@ -14,13 +14,12 @@ from pto_proto.envelope import Event
 from pto_proto.ids import Digest, RunId
 from pto_proto.requests import (
     BudgetChangeRequested,
-    PlanApproved,
-    PlanRejected,
     RunCancelRequested,
     RunPauseRequested,
     RunResumeRequested,
 )
 
+from .approver import Approvers
 from .plans import Ask
 from .spending import MILLION
 from .stories import RunStory
@@ -43,6 +42,7 @@ class Storm:
         self._random = Random(f"{world.seed}/storm")
         self._asked_at: dict[RunId, float] = {}
         self._asks_until = 0.0
+        self._approvers = Approvers(world)
         self._is_over = False
         profile = world.profile
         self._acts: list[tuple[float, Callable[[str], None]]] = [
@@ -63,6 +63,8 @@ class Storm:
                 request = msgspec.structs.replace(request, plan_digest=_stored(world, data))
             self._at(ask.at_s, world.ask, request)
             self._plan_requests(ask.run, ask.at_s)
+            for delay, answer in self._approvers.too_early(ask):
+                self._at(ask.at_s + delay, world.ask, answer)
         profile = world.profile
         for rate, act in self._acts:
             moment = random.expovariate(rate / 60.0) if rate else profile.rage_s
@@ -99,7 +101,7 @@ class Storm:
             run=run, plan=first.plan, requirement="", on_failure="continue",
             resumes=first.run if is_over and self._random.random() < 0.6 else "", reuse=self._random.random() < 0.6,
         )  # fmt: skip
-        world.asks[run] = Ask(request, first.plan, world.loop.time(), "again", first.behaviours)
+        world.asks[run] = Ask(request, first.plan, world.loop.time(), "again", first.behaviours, first.reds)
         world.ask(request)
 
     def _at(self, moment: float, act: object, *args: object) -> None:
@@ -222,14 +224,17 @@ class Storm:
         world = self._world
         if run.finished_seq or world.loop.time() - self._asked_at.get(run.run, -REPEAT_S) < REPEAT_S:
             return
-        waits = run.request.approve and not run.settled_seq and run.plans and not run.cancelling_seq
+        is_given_up = run.cancelling_seq or run.edited is not None
+        waits = run.request.approve and not run.settled_seq and run.plans and not is_given_up
         if run.is_poisoned:
             if run.cancelling_seq:
                 return
             world.ask(RunCancelRequested(run=run.run, reason="it holds an event that does not fit"))
         elif waits:
-            kind = PlanRejected if self._random.random() < 0.2 else PlanApproved
-            world.ask(kind(run=run.run, plan_digest=run.plans[0]))
+            for delay, answer in self._approvers.answers(run):
+                moment = world.loop.time() + delay
+                self._asks_until = max(self._asks_until, moment)
+                self._at(moment, world.ask, answer)
         elif run.paused:
             if run.paused == "budget" and run.limit is not None:
                 world.ask(BudgetChangeRequested(run=run.run, max_cost_usd=run.limit / MILLION + 1.0))

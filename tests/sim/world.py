@@ -20,10 +20,10 @@ from pto_planner.backend import PlannerBackend
 from pto_ports.backend import Order
 from pto_ports.engine import PlanDraft
 from pto_ports.event_log import Outgoing, Recorded
-from pto_proto.envelope import Event, decode_event, encode_request
+from pto_proto.envelope import Event, decode_event, decode_request, encode_request
 from pto_proto.events import AttemptLost, AttemptUnknown
 from pto_proto.ids import LANE_CONSOLIDATOR, LANE_LOCAL, LANE_PLANNER, InstanceId, Lane, RunId
-from pto_proto.requests import Request
+from pto_proto.requests import AnyRequest, Request
 from pto_proto.subjects import request_subject
 from pto_runtime.service import CannotServe
 from pto_scheduler import snapshots
@@ -36,8 +36,9 @@ from .hearing import least_silence
 from .judge import Judge
 from .loop import Life, LoopClock, SimLoop
 from .plans import Ask, draw_asks
+from .reviews import Reviews
 from .roughness import Profile, draw_profile
-from .wires import FaultyBlobs, FaultyChannel, FaultyLease, FaultyLog, Stream, Wire
+from .wires import FaultyBlobs, FaultyChannel, FaultyLease, FaultyLog, Stream, Wire, at_once
 
 structlog.configure(
     wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL), cache_logger_on_first_use=True
@@ -109,7 +110,8 @@ class World:
         self.leases = MemoryLeases(self.clock)
         self.channel = MemoryLiveChannel()
         self.blobs = MemoryBlobStore()
-        self.judge = Judge(self.complain)
+        reviews = Reviews(self.complain, self.request, lambda digest: at_once(self.blobs.get(digest)))
+        self.judge = Judge(self.complain, reviews)
         self.ledger = Ledger()
         self.acks: list[tuple[Sequence[Outgoing], int]] = []
         self.asked: list[Recorded] = []
@@ -209,6 +211,10 @@ class World:
 
     def _on_request(self, recorded: Recorded, wire: Wire | None) -> None:
         self.asked.append(recorded)
+
+    def request(self, seq: int) -> AnyRequest:
+        """What was asked for at this sequence of the queue."""
+        return decode_request(self.asked[seq - 1].data)[1]
 
     def note_ack(self, messages: Sequence[Outgoing], seq: int) -> None:
         """A writer was told that these are stored."""

@@ -5,12 +5,13 @@ anything else is a ``PlanFileError`` and nothing was changed anywhere.
 """
 
 import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
 
 from pto_client import plan_shape
-from pto_client.plan_inputs import input_globs, resolve_inputs
+from pto_client.plan_inputs import input_globs, match_stored, resolve_inputs
 from pto_client.plan_shape import place, salvage, shape_plan, to_plan
 from pto_client.plan_text import Format, NotReadable, PlanText
 from pto_core.limits import MAX_PROBLEMS
@@ -20,6 +21,7 @@ from pto_proto.plans import Plan, Problem
 
 MAX_PLAN_BYTES = 64 * 1024 * 1024
 """100,000 tasks of 600 bytes; more is not a plan written by hand or script."""
+_Files = list[tuple[str, Path]]
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
 
@@ -41,6 +43,15 @@ class LoadedPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_plan_file(path: Path) -> LoadedPlan:
     """The plan in this YAML or JSON file. Raises PlanFileError."""
+    return _read(path, lambda globs: resolve_inputs(globs, path.parent))
+
+
+def read_edited_plan(path: Path, stored: Sequence[str]) -> Plan:
+    """The plan in this file, for a run whose input files are stored under these paths. Raises PlanFileError."""
+    return _read(path, lambda globs: ([], match_stored(globs, stored))).plan
+
+
+def _read(path: Path, resolve: Callable[[Iterable[tuple[str, str]]], tuple[_Files, list[Problem]]]) -> LoadedPlan:
     text = PlanText(*_read_text(path))
     report = _Report(path, text)
     try:
@@ -60,10 +71,10 @@ def read_plan_file(path: Path) -> LoadedPlan:
     plan = to_plan(shaped)
     expanded, problems = check_plan(plan)
     report.add_apart([(_path_of(problem.where), problem.what) for problem in problems])
-    files: list[tuple[str, Path]] = []
+    files: _Files = []
     if not any(problem.where == "tasks" or ".matrix" in problem.where for problem in problems):
         sources = expand(plan.tasks).sources
-        files, missing = resolve_inputs(input_globs(expanded), path.parent)
+        files, missing = resolve(input_globs(expanded))
         report.add_apart([(_written(_path_of(problem.where), sources), problem.what) for problem in missing])
     report.finish()
     return LoadedPlan(plan=plan, expanded=expanded, inputs=tuple(files))

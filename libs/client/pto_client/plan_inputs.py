@@ -5,7 +5,7 @@ file outside the plan's folder is ever named, whatever links lie in it.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from pto_core.merge import refused_path
@@ -45,6 +45,19 @@ def resolve_inputs(globs: Iterable[tuple[str, str]], base: Path) -> tuple[list[t
         what = f"the inputs are {len(files)} files; at most {MAX_INPUT_FILES} are possible"
         problems.append(Problem(where="inputs", what=what))
     return sorted(files.items()), problems
+
+
+def match_stored(globs: Iterable[tuple[str, str]], paths: Sequence[str]) -> list[Problem]:
+    """What is wrong with globs of a plan whose input files are stored already, under these paths."""
+    known: dict[str, bool] = {}
+    problems = []
+    for place, glob in globs:
+        if glob not in known:
+            known[glob] = any(matches(glob, path) for path in paths)
+        if not known[glob]:
+            what = f"{glob!r} matches no input file that was stored when the run was asked for"
+            problems.append(Problem(where=place, what=what))
+    return problems
 
 
 def _resolve_one(folder: "_Folder", glob: str, files: dict[str, Path]) -> str:

@@ -16,7 +16,7 @@ from pto_ports.event_log import LogUnavailable, NotSettled
 from pto_proto.envelope import MAX_EVENT_BYTES, encode_request
 from pto_proto.ids import NO_DIGEST, Digest
 from pto_proto.plans import InputFile, Plan
-from pto_proto.requests import Request, RunRequested
+from pto_proto.requests import PlanApproved, Request, RunRequested
 from pto_proto.subjects import request_subject
 
 TRIES = 5
@@ -64,3 +64,11 @@ async def with_plan(request: RunRequested, plan: Plan, blobs: BlobStore) -> RunR
     if len(data) <= MAX_EVENT_BYTES // 2:
         return msgspec.structs.replace(request, plan=plan)
     return msgspec.structs.replace(request, plan_digest=await blobs.put(data))
+
+
+async def with_edited_plan(request: PlanApproved, plan: Plan, blobs: BlobStore) -> PlanApproved:
+    """The approval with this plan in the place of the one that waits: inside, or by digest when it would be too big."""
+    data = msgspec.json.encode(plan)
+    if len(data) <= MAX_EVENT_BYTES // 2:
+        return msgspec.structs.replace(request, plan=plan)
+    return msgspec.structs.replace(request, edited_digest=await blobs.put(data))

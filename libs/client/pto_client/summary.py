@@ -39,6 +39,16 @@ class AttemptSummary(msgspec.Struct, frozen=True, kw_only=True):
     """What was set aside for it: what it counts as where its cost is not known."""
     sandbox: str = ""
     """What confined the programs it ran: bubblewrap, landlock or none; empty: nothing had to."""
+    round: int = 0
+    """How often the task had been reopened by then; each round counts its attempts from 1."""
+
+
+class ReopeningSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A red merged project was traced to a task, which was given another round."""
+
+    task: str
+    round: int
+    evidence: str
 
 
 class TaskSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +116,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: float | None
     """Of all attempts, planning included; null: not known, because that of one is not."""
     unconfirmed: tuple[str, ...]
-    """Attempts (``task.attempt``) whose end nobody confirmed: they may still run."""
+    """Attempts (``task.attempt``, in later rounds ``task.attempt.r<round>``) whose end nobody confirmed: they may still
+    run.
+    """
     tree_digest: str
     """Over path, mode and content of the merged project's files."""
     outcome_digest: str
@@ -122,6 +134,14 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """Attempts whose cost is not known."""
     max_cost_usd: float | None = None
     """The limit in the end; null: none."""
+    reopened: tuple[ReopeningSummary, ...] = ()
+    """In the order in which it happened."""
+    culprit: str = ""
+    """The task that the red check of the last merge was traced to; empty: none is red, or nobody could be named."""
+    evidence: str = ""
+    """What the culprit's files do to the merged project, or why nobody could be named."""
+    merged_builds: int = 0
+    """Merged trees that the last merge checked, those of the search for the culprit included."""
 
 
 def summarize(view: RunView) -> Summary:
@@ -176,6 +196,10 @@ def summarize(view: RunView) -> Summary:
         known_cost_usd=spent.known_usd,
         unknown_costs=unknown,
         max_cost_usd=None if run.money.limit is None else dollars(run.money.limit),
+        reopened=tuple(ReopeningSummary(task=e.task, round=e.round, evidence=e.evidence) for e in view.reopened),
+        culprit=merged.culprit if merged else "",
+        evidence=merged.evidence if merged else "",
+        merged_builds=merged.merged_builds if merged else 0,
     )
 
 
@@ -204,6 +228,7 @@ def _tasks(view: RunView) -> tuple[TaskSummary, ...]:
 def _attempt(attempt: AttemptView) -> AttemptSummary:
     return AttemptSummary(
         attempt=attempt.attempt,
+        round=attempt.round,
         slot=attempt.slot,
         instance=attempt.instance,
         outcome=attempt.outcome,
@@ -216,9 +241,9 @@ def _attempt(attempt: AttemptView) -> AttemptSummary:
         duration_s=attempt.duration_s,
         usage=attempt.usage,
         cost_usd=attempt.cost,
-        sandbox=attempt.sandbox,
         model=attempt.model,
         reserved_usd=attempt.reserved,
+        sandbox=attempt.sandbox,
     )
 
 

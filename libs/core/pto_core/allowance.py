@@ -45,6 +45,11 @@ class Allowance:
             return False
         return True
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether no attempt that asks a model can be handed out any more."""
+        return self._is_poor or (self._scopes is not None and () in self._scopes)
+
     def take(self, task: Task, *, asks_model: bool) -> tuple[int, int]:
         """(slot, what to set aside in millionths of a dollar) of an attempt of this task."""
         reserved = 0

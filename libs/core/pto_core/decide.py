@@ -12,16 +12,17 @@ from typing import NamedTuple
 import msgspec
 
 from pto_core.hand_out import hand_out
-from pto_core.limits import BACKOFF_BASE_MS
+from pto_core.limits import BACKOFF_BASE_MS, MAX_EVIDENCE
 from pto_core.money import FIRST_ESTIMATES, Estimates
 from pto_core.outcome import end_counts, outcome_digest, run_status
+from pto_core.reopening import task_to_reopen
 from pto_core.retry import backoff_ms
 from pto_core.reuse import wants_reuse
 from pto_core.silence import Heard, judge, unconfirmed
 from pto_core.state import Run, State, Task
 from pto_core.transitions import RunPhase, TaskState
 from pto_proto import events as ev
-from pto_proto.ids import MERGE_TASK, NO_DIGEST, PLAN_TASK, Lane, RunId
+from pto_proto.ids import EDIT_TASK, MERGE_TASK, NO_DIGEST, PLAN_TASK, Lane, RunId
 
 ALL_WELL = Heard()
 Reused = Mapping[RunId, Sequence[ev.TaskReused]]
@@ -107,7 +108,9 @@ def _steps(
         yield None, ev.RunExecuted(at=now)
     elif run.unwanted:
         yield from _stop(run, run.unwanted.values(), now)
-    if _is_over(run, heard):
+    if (culprit := task_to_reopen(run)) is not None:
+        yield None, _reopen(run, culprit, now)
+    elif _is_over(run, heard):
         yield None, _finish(run, now, heard)
 
 
@@ -123,6 +126,9 @@ def _settle(
                 yield None, msgspec.structs.replace(entry, at=now)
     if run.phase is RunPhase.PLANNING:
         yield None, ev.PlanSettled(at=now, plan_digest=plan.plan_digest)
+    elif run.edit is not None and plan.task == EDIT_TASK:
+        request_id = run.edit.request_id
+        yield None, ev.PlanSettled(at=now, request_id=request_id, plan_digest=plan.plan_digest, decision="edited")
 
 
 def _retry(run: Run, task: Task, now: int) -> ev.TaskRetryScheduled:
@@ -134,6 +140,13 @@ def _retry(run: Run, task: Task, now: int) -> ev.TaskRetryScheduled:
         delay = BACKOFF_BASE_MS // 5 if failure == "infra" else 0
     return ev.TaskRetryScheduled(
         at=now, task=task.spec.id, attempt=task.attempt, round=task.round, due_at=now + delay, failure=failure
+    )
+
+
+def _reopen(run: Run, task: Task, now: int) -> ev.TaskReopened:
+    evidence = run.consolidated.evidence if run.consolidated is not None else ""
+    return ev.TaskReopened(
+        at=now, task=task.spec.id, attempt=task.attempt, round=task.round + 1, evidence=evidence[:MAX_EVIDENCE]
     )
 
 
@@ -163,12 +176,17 @@ def _is_over(run: Run, heard: Heard) -> bool:
     if run.phase is RunPhase.PLANNING:
         # A plan may come from an attempt that was given up; once it is complete, the run goes on with it.
         return run.plan is None and run.system[PLAN_TASK].state in (TaskState.SUCCEEDED, *_GIVEN_UP)
+    if run.phase is RunPhase.AWAITING_APPROVAL:
+        edit = run.system.get(EDIT_TASK)
+        is_missing = run.plan is None or run.plan.task != EDIT_TASK
+        return edit is not None and is_missing and edit.state in (TaskState.SUCCEEDED, *_GIVEN_UP)
     return run.phase is RunPhase.CONSOLIDATING and run.system[MERGE_TASK].state in (TaskState.SUCCEEDED, *_GIVEN_UP)
 
 
 def _finish(run: Run, now: int, heard: Heard) -> ev.RunFinished:
-    if run.phase is RunPhase.PLANNING:
-        reason = f"no plan: {run.system[PLAN_TASK].reason or 'the planner ended without one'}"
+    if run.phase in (RunPhase.PLANNING, RunPhase.AWAITING_APPROVAL):
+        name, what = (PLAN_TASK, "no plan") if run.phase is RunPhase.PLANNING else (EDIT_TASK, "no edited plan")
+        reason = f"{what}: {run.system[name].reason or 'the planner ended without one'}"
         return ev.RunFinished(
             at=now,
             status="failed",

@@ -17,20 +17,20 @@ from pto_core.movements import (
     cancel,
     close_attempt,
     enter,
-    fail,
     forget_retry,
     lay_out,
     move,
-    release_dependents,
     schedule_retry,
     settle,
     unready,
 )
-from pto_core.state import Attempt, Instance, PlanParts, Run, State, Task
+from pto_core.planning import add_end, add_part, begin_edit
+from pto_core.reopening import fail, reopen, spread
+from pto_core.state import Attempt, Instance, Run, State, Task
 from pto_core.transitions import RunPhase, TaskState, TaskTrigger
 from pto_proto import events as ev
 from pto_proto.envelope import Event
-from pto_proto.ids import Digest, InstanceId, Lane, RunId
+from pto_proto.ids import InstanceId, Lane, RunId
 
 
 def evolve(state: State, seq: int, event: Event) -> None:
@@ -139,7 +139,7 @@ def _on_settled(at: _Context, entry: ev.PlanSettled) -> None:
     if run.settled or run.ended:
         return
     if entry.decision == "rejected":
-        run.rejected = "the plan was rejected"
+        run.rejected = f"the plan was rejected: {entry.reason}" if entry.reason else "the plan was rejected"
         cancel(at.state, run)
         return
     plan = run.plans.get(entry.plan_digest)
@@ -149,6 +149,12 @@ def _on_settled(at: _Context, entry: ev.PlanSettled) -> None:
     enter(at.state, run, RunPhase.RUNNING)
     run.settled = True
     lay_out(run, plan)
+
+
+def _on_edit_accepted(at: _Context, entry: ev.PlanEditAccepted) -> None:
+    _answered(at, entry)
+    if at.run.edit is None and not at.run.settled and not at.run.ended:
+        begin_edit(at.run, entry)
 
 
 def _on_reused(at: _Context, entry: ev.TaskReused) -> None:
@@ -170,6 +176,8 @@ def _on_ready(at: _Context, entry: ev.TaskReady) -> None:
     task = at.task(entry)
     if (entry.round, entry.attempt) <= (task.round, task.attempt):
         return
+    if entry.round > task.round:
+        raise IllegalEvent(f"attempt of {entry.task} handed out in round {entry.round}, which was never opened")
     is_late = task.state is TaskState.SKIPPED
     if run.phase is RunPhase.CANCELLING or run.ended:
         raise IllegalEvent(f"attempt of {entry.task} handed out although the run is {run.phase.value}")
@@ -177,7 +185,6 @@ def _on_ready(at: _Context, entry: ev.TaskReady) -> None:
     forget_retry(run, task)
     move(run, task, TaskTrigger.HANDED_OUT)
     task.attempt = entry.attempt
-    task.round = entry.round
     task.instance = InstanceId(sys.intern(entry.instance))
     task.slot = entry.slot
     task.reserved = micro(entry.reserved_usd) or 0
@@ -223,10 +230,17 @@ def _on_retry_scheduled(at: _Context, entry: ev.TaskRetryScheduled) -> None:
         schedule_retry(at.run, task, entry.due_at)
 
 
+def _on_reopened(at: _Context, entry: ev.TaskReopened) -> None:
+    at.state.now = max(at.state.now, entry.at)
+    task = at.task(entry)
+    if entry.round > task.round and not at.run.ended:
+        reopen(at.state, at.run, task, entry)
+
+
 def _on_lane_paused(at: _Context, entry: ev.LanePaused) -> None:
     at.state.now = max(at.state.now, entry.at)
     if at.event.lane is not None:
-        at.state.lane(at.event.lane).rest(entry.model).begin(entry.reason, entry.until)
+        at.state.lane(at.event.lane).rest(entry.model).begin(entry.reason, entry.until, entry.at)
 
 
 def _on_lane_resumed(at: _Context, entry: ev.LaneResumed) -> None:
@@ -288,25 +302,12 @@ def _on_archived(at: _Context, entry: ev.LogArchived) -> None:
 
 def _on_planned(at: _Context, entry: ev.TaskPlanned) -> None:
     if not at.run.settled and not at.run.ended:
-        plan = at.run.plans.setdefault(entry.plan_digest, PlanParts())
-        plan.parts[entry.part] = entry.tasks
-        if len(entry.seen_inputs) == len(entry.tasks):
-            plan.seen[entry.part] = entry.seen_inputs
-        _first_complete(at.state, at.run, entry.plan_digest)
+        add_part(at.state, at.run, entry)
 
 
 def _on_plan_finished(at: _Context, entry: ev.PlanFinished) -> None:
     if not at.run.settled and not at.run.ended:
-        at.run.plans.setdefault(entry.plan_digest, PlanParts()).finished = entry
-        _first_complete(at.state, at.run, entry.plan_digest)
-
-
-def _first_complete(state: State, run: Run, digest: Digest) -> None:
-    plan = run.plans[digest]
-    if run.plan is None and plan.complete:
-        run.plan = plan.finished
-        if run.request.approve and run.phase is RunPhase.PLANNING:
-            enter(state, run, RunPhase.AWAITING_APPROVAL)
+        add_end(at.state, at.run, entry)
 
 
 def _on_dispatcher_up(at: _Context, entry: ev.DispatcherUp) -> None:
@@ -349,7 +350,7 @@ def _on_finished(at: _Context, entry: ev.TaskFinished) -> None:
         task.reason = ""
         close_attempt(at.state, at.run, task)
         move(at.run, task, TaskTrigger.SUCCEEDED)
-        release_dependents(at.run, task)
+        spread(at.run, task)
     else:
         failure = "cancelled" if entry.outcome == "cancelled" else entry.failure or "task"
         fail(at.state, at.run, task, failure, entry.reason, entry)
@@ -371,6 +372,7 @@ _HANDLERS: dict[type[ev.Entry], Callable[[_Context, Any], None]] = {
     ev.SchedulerEpochStarted: _on_epoch,
     ev.RunAccepted: _on_accepted,
     ev.RequestRefused: _on_refused,
+    ev.PlanEditAccepted: _on_edit_accepted,
     ev.PlanSettled: _on_settled,
     ev.TaskReused: _on_reused,
     ev.RunCancelling: _on_cancelling,
@@ -379,6 +381,7 @@ _HANDLERS: dict[type[ev.Entry], Callable[[_Context, Any], None]] = {
     ev.AttemptUnknown: _on_unknown,
     ev.AttemptLost: _on_lost,
     ev.TaskRetryScheduled: _on_retry_scheduled,
+    ev.TaskReopened: _on_reopened,
     ev.LanePaused: _on_lane_paused,
     ev.LaneResumed: _on_lane_resumed,
     ev.RunPaused: _on_paused,

@@ -17,7 +17,10 @@ from pto_core.state import LaneState, Run, State, Task
 from pto_core.transitions import RunPhase
 from pto_proto.envelope import MAX_ENTRIES
 from pto_proto.events import RunPaused, TaskReady
-from pto_proto.ids import NO_DIGEST, PLAN_TASK, InstanceId, Lane
+from pto_proto.ids import EDIT_TASK, MERGE_TASK, NO_DIGEST, PLAN_TASK, InstanceId, Lane
+
+SYSTEM_ABILITIES = {PLAN_TASK: "plan", EDIT_TASK: "edit", MERGE_TASK: "merge"}
+"""What an instance must announce for each of the system's own tasks."""
 
 
 def hand_out(
@@ -111,6 +114,8 @@ def _serve(
         if model and not allowance.lets(task):
             if allowance.must_ask:
                 yield run, RunPaused(at=now, kind="budget", reason=allowance.reason_to_ask(task))
+            if allowance.is_closed and run.has_only_agents:
+                heappop(runs)
             continue
         room.take(instance)
         slot, reserved = allowance.take(task, asks_model=bool(model))
@@ -123,7 +128,7 @@ def _serve(
 def ability_for(run: Run, task: Task) -> str:
     """What an instance must be able to run for this task, in the words of DispatcherUp."""
     if task.index < 0:
-        return "plan" if task.spec.id == PLAN_TASK else "merge"
+        return SYSTEM_ABILITIES[task.spec.id]
     if task.spec.noop:
         return "noop"
     return f"agent:{run.request.engine}" if task.spec.agent else "command"
@@ -164,6 +169,7 @@ def _ready(run: Run, task: Task, instance: InstanceId, slot: int, reserved: int,
     trees = tuple(dict.fromkeys(tree for tree in seen if tree))
     planned = run.plan if task.index >= 0 else None
     inputs = planned.inputs if planned is not None else ()
+    reopened = run.reopened.get(spec.id)
     return TaskReady(
         at=now,
         cause=run.accepted_seq,
@@ -183,4 +189,5 @@ def _ready(run: Run, task: Task, instance: InstanceId, slot: int, reserved: int,
         reserved_usd=dollars(reserved),
         on_conflict=run.request.on_conflict,
         sandbox=run.request.sandbox,
+        evidence=reopened.evidence if reopened is not None else "",
     )

@@ -15,7 +15,7 @@ from pto_core.state import Run, State
 from pto_core.transitions import RunPhase
 from pto_proto import events as ev
 from pto_proto import requests as rq
-from pto_proto.ids import Digest, RunId, digest_of, is_run_id
+from pto_proto.ids import NO_DIGEST, Digest, RunId, digest_of, is_run_id
 from pto_proto.plans import Problem
 from pto_proto.subjects import kind_of
 
@@ -28,6 +28,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     request: rq.AnyRequest
     problems: tuple[Problem, ...] = ()
     task_count: int = 0
+    edited: Digest = NO_DIGEST
+    """Digest of the plan that an approval brings, as the planner will write it down."""
 
 
 def bounded(problems: Sequence[Problem]) -> tuple[Problem, ...]:
@@ -52,8 +54,13 @@ def answer(state: State, asked: Asked, now: int) -> Decision | None:
         return refuse(asked, now, [Problem(where="run", what=what)])
     if run.ended:
         return refuse(asked, now, [Problem(where="run", what=f"run {run.id} has ended as {run.phase.value}")])
-    change = _change(state, asked, now)
-    return refuse(asked, now, [change]) if isinstance(change, Problem) else Decision(None, run.id, change)
+    if isinstance(request, rq.PlanApproved | rq.PlanRejected):
+        change = _settle(run, asked, request, now)
+    else:
+        change = _change(state, asked, now)
+    if isinstance(change, ev.Entry):
+        return Decision(None, run.id, change)
+    return refuse(asked, now, [change] if isinstance(change, Problem) else [*change])
 
 
 def refuse(asked: Asked, now: int, problems: list[Problem]) -> Decision:
@@ -130,8 +137,6 @@ def _change(state: State, asked: Asked, now: int) -> ev.Entry | Problem:
             return ev.RunResumed(at=now, request_id=request_id, request_seq=seq)
         case rq.BudgetChangeRequested():
             return _budget(run, asked, request, now)
-        case rq.PlanApproved() | rq.PlanRejected():
-            return _settle(run, asked, request, now)
         case _:
             return Problem(where="type", what="this request cannot be answered by this version")
 
@@ -153,17 +158,34 @@ def _budget(run: Run, asked: Asked, request: rq.BudgetChangeRequested, now: int)
     )
 
 
-def _settle(run: Run, asked: Asked, request: rq.PlanApproved | rq.PlanRejected, now: int) -> ev.Entry | Problem:
+def _settle(
+    run: Run, asked: Asked, request: rq.PlanApproved | rq.PlanRejected, now: int
+) -> ev.Entry | Problem | Sequence[Problem]:
+    """What a person's word about the plan comes to. An edited plan is taken now and settled when it is written down."""
     if run.phase is not RunPhase.AWAITING_APPROVAL or run.plan is None:
         return Problem(where="run", what=f"run {run.id} does not wait for approval; it is {run.phase.value}")
+    if run.edit is not None:
+        return Problem(where="run", what=f"the plan of run {run.id} was edited already; the edited one runs next")
     if run.plan.plan_digest != request.plan_digest:
-        return Problem(where="plan_digest", what="another plan waits for approval")
-    if isinstance(request, rq.PlanApproved) and request.plan is not None:
-        return Problem(where="plan", what="edited plans are not supported by this version")
+        what = f"another plan waits for approval: {run.plan.plan_digest}, not {request.plan_digest[:MAX_SHOWN]!r}"
+        return Problem(where="plan_digest", what=what)
+    if asked.problems:
+        return asked.problems
+    if asked.edited not in (NO_DIGEST, run.plan.plan_digest) and isinstance(request, rq.PlanApproved):
+        return ev.PlanEditAccepted(
+            at=now,
+            request_id=asked.request_id,
+            request_seq=asked.seq,
+            plan_digest=request.plan_digest,
+            plan=request.plan,
+            edited_digest=request.edited_digest,
+            task_count=asked.task_count,
+        )
     return ev.PlanSettled(
         at=now,
         request_id=asked.request_id,
         request_seq=asked.seq,
         plan_digest=request.plan_digest,
         decision="approved" if isinstance(request, rq.PlanApproved) else "rejected",
+        reason=request.reason[:MAX_REASON] if isinstance(request, rq.PlanRejected) else "",
     )

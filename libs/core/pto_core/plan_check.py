@@ -35,7 +35,7 @@ from pto_core.task_check import (
 )
 from pto_proto.ids import TaskId, is_digest, is_run_id
 from pto_proto.plans import Plan, Problem, TaskSpec
-from pto_proto.requests import RunRequested
+from pto_proto.requests import PlanApproved, RunRequested
 
 ENGINES = ("simulated", "api", "claude-code")
 """Engines that this version has."""
@@ -102,6 +102,21 @@ def check_request(request: RunRequested) -> list[Problem]:
             for problem in check_plan(request.plan).problems
         )
     return list(problems.all())
+
+
+def check_approval(request: PlanApproved, plan: Plan | None) -> tuple[Plan | None, list[Problem]]:
+    """The edited plan of an approval with its matrices written out, and all that is wrong with it; ``plan`` is the one
+    that was found inside or behind the digest.
+    """
+    if request.plan is not None and request.edited_digest:
+        return None, [Problem(where="plan", what="and edited_digest are given; give one of them")]
+    if request.edited_digest and not is_digest(request.edited_digest):
+        shown = repr(request.edited_digest[:80])
+        return None, [Problem(where="edited_digest", what=f"{shown} is not a SHA-256 in lower-case hex")]
+    if plan is None:
+        return None, []
+    checked, problems = check_plan(plan)
+    return checked, [msgspec.structs.replace(problem, where=f"plan.{problem.where}") for problem in problems]
 
 
 class _Problems:
@@ -258,8 +273,6 @@ def _check_settings(request: RunRequested) -> Iterator[Problem]:
     if what := bad_backend(request.backend):
         yield Problem(where="backend", what=what)
     yield from _check_engine(request)
-    if request.approve:
-        yield Problem(where="approve", what="approval of plans is not available yet; leave it out")
     if request.resumes and (not is_run_id(request.resumes) or request.resumes == request.run):
         yield Problem(where="resumes", what=f"{request.resumes[:80]!r} is not the id of an earlier run")
     for field in ("plan_digest", "inputs_digest", "reuse_digest"):

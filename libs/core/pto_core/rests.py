@@ -39,13 +39,14 @@ class Rest:
             self.short_of = reason or "no capacity"
             self.asked_ms = max(self.asked_ms, asked_ms)
 
-    def begin(self, reason: str, until: int) -> None:
-        """LanePaused is in the log."""
+    def begin(self, reason: str, until: int, at: int) -> None:
+        """LanePaused, decided ``at`` that moment, is in the log."""
         self.in_a_row += self.until is None
         self.until = until
         self.reason = reason
-        self.short_of = ""
-        self.asked_ms = 0
+        if until == 0 or self.asked_ms <= until - at:  # else a failure that asks for more came in between
+            self.short_of = ""
+            self.asked_ms = 0
 
     def end(self) -> None:
         """LaneResumed is in the log."""

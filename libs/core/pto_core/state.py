@@ -10,8 +10,18 @@ from pto_core.graph import Graph
 from pto_core.money import Money, micro
 from pto_core.rests import WHOLE_LANE, Rest
 from pto_core.transitions import ENDED_PHASES, OPEN_STATES, RunPhase, TaskState
-from pto_proto.events import FailureClass, PlanFinished, RunConsolidated, RunFinished, RunPaused, TaskReused
+from pto_proto.events import (
+    FailureClass,
+    PlanEditAccepted,
+    PlanFinished,
+    RunConsolidated,
+    RunFinished,
+    RunPaused,
+    TaskReopened,
+    TaskReused,
+)
 from pto_proto.ids import (
+    EDIT_TASK,
     LANE_CONSOLIDATOR,
     LANE_PLANNER,
     MERGE_TASK,
@@ -43,8 +53,9 @@ class Task:
         self.unmet = unmet
         """Dependencies that have not succeeded yet."""
         self.attempt = 0
-        """The last attempt handed out, from 1."""
+        """The last attempt handed out in this round, from 1."""
         self.round = 0
+        """How often a red merged tree was traced to the task."""
         self.burned = 0
         """Failures of the task itself, which use up retries."""
         self.infra = 0
@@ -80,6 +91,11 @@ class Attempt(NamedTuple):
     round: int
     attempt: int
 
+    @property
+    def label(self) -> str:
+        """As people read it, and as ``RunFinished.unconfirmed`` lists it."""
+        return f"{self.task}.{self.attempt}.r{self.round}" if self.round else f"{self.task}.{self.attempt}"
+
 
 class PlanParts:
     """The parts of one plan as far as they have come."""
@@ -108,7 +124,11 @@ class PlanParts:
         )
 
 
-_SYSTEM_TASKS = {RunPhase.PLANNING: PLAN_TASK, RunPhase.CONSOLIDATING: MERGE_TASK}
+_SYSTEM_TASKS = {
+    RunPhase.PLANNING: PLAN_TASK,
+    RunPhase.AWAITING_APPROVAL: EDIT_TASK,
+    RunPhase.CONSOLIDATING: MERGE_TASK,
+}
 
 
 class Run:
@@ -132,12 +152,16 @@ class Run:
         """Kind and reason of a pause that a failure calls for, until RunPaused is in the log."""
         self.plans: dict[Digest, PlanParts] = {}
         self.plan: PlanFinished | None = None
-        """The first complete plan; it runs once PlanSettled says so."""
+        """The first complete plan, or the edited one that took its place; it runs once PlanSettled says so."""
+        self.edit: PlanEditAccepted | None = None
+        """That a person replaced the plan, without the plan itself; from then on there is a system task for it."""
         self.reused: dict[TaskId, TaskReused] = {}
         """Tasks whose outputs are taken over from earlier runs; the plan is laid out with them."""
         self.settled = False
         self.rejected = ""
         self.tasks: list[Task] = []
+        self.has_only_agents = False
+        """Whether each of them asks a model."""
         self.index: dict[TaskId, int] = {}
         self.graph = Graph((), (), ())
         self.system = {
@@ -154,6 +178,12 @@ class Run:
         """Tasks with an attempt out: what counts against the executors."""
         self.unwanted: dict[TaskId, Task] = {}
         """Tasks with an attempt out that was handed out a moment after the run had given them up."""
+        self.reopened: dict[TaskId, TaskReopened] = {}
+        """Tasks that a red merged tree was traced to -> the last time; the latest one is at the end."""
+        self.revoked: dict[TaskId, Digest] = {}
+        """Tasks that have to succeed once more -> the tree of their last success."""
+        self.review: dict[TaskId, bool] = {}
+        """Done tasks below a revoked one -> whether anything that they see has changed so far."""
         self.lost: dict[Attempt, InstanceId] = {}
         """Attempts given up by rule whose end nobody has confirmed: they may still run."""
         self.stopped = False
@@ -191,7 +221,7 @@ class Run:
     def waiting_system_task(self) -> Task | None:
         """The system's own task that is to be handed out in this phase, if it was not yet."""
         name = _SYSTEM_TASKS.get(self.phase)
-        task = self.system[name] if name is not None else None
+        task = self.system.get(name) if name is not None else None
         return task if task is not None and task.state is TaskState.PLANNED else None
 
     @property
@@ -208,7 +238,7 @@ class Run:
     def lane_of(self, task: Task) -> Lane:
         """Where attempts of this task are handed out."""
         if task.index < 0:
-            return LANE_PLANNER if task.spec.id == PLAN_TASK else LANE_CONSOLIDATOR
+            return LANE_CONSOLIDATOR if task.spec.id == MERGE_TASK else LANE_PLANNER
         return Lane(task.spec.backend or self.request.backend)
 
     def model_of(self, task: Task) -> str:

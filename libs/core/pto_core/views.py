@@ -10,7 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from pto_core.fold import evolve
-from pto_core.state import Run, State
+from pto_core.state import Attempt, Run, State
 from pto_proto import events as ev
 from pto_proto.envelope import Event
 from pto_proto.ids import NO_DIGEST, Digest, InstanceId, RunId, TaskId
@@ -61,6 +61,11 @@ class AttemptView(msgspec.Struct, kw_only=True):
     """When the attempt after this failed one is due."""
 
     @property
+    def label(self) -> str:
+        """As its folder is called."""
+        return Attempt(self.task, self.round, self.attempt).label
+
+    @property
     def is_out(self) -> bool:
         """Whether it was handed out and has neither ended nor been given up."""
         return self.outcome is None
@@ -90,6 +95,9 @@ class RunView:
         self.executed_at: int | None = None
         self.finished_at: int | None = None
         self.consolidated: ev.RunConsolidated | None = None
+        """What the last merge came to; None while a reopened task is not merged yet."""
+        self.reopened: list[ev.TaskReopened] = []
+        """Each time that a red merged tree was traced to a task, in order."""
         self.finished: ev.RunFinished | None = None
         self.max_handed_out = 0
         """Most attempts of the plan's tasks that were out at once, by the order of the log."""
@@ -244,6 +252,12 @@ def _on_consolidated(view: RunView, entry: ev.RunConsolidated) -> None:
         view.consolidated = entry
 
 
+def _on_reopened(view: RunView, entry: ev.TaskReopened) -> None:
+    if all((known.task, known.round) != (entry.task, entry.round) for known in view.reopened):
+        view.reopened.append(entry)
+        view.consolidated = None
+
+
 def _on_run_finished(view: RunView, entry: ev.RunFinished) -> None:
     if view.finished is None:
         view.finished = entry
@@ -262,6 +276,7 @@ _NOTES: dict[type[ev.Entry], Callable[[RunView, Any], None]] = {
     ev.AttemptLost: _on_lost,
     ev.TaskRetryScheduled: _on_retry_scheduled,
     ev.TaskFinished: _on_task_finished,
+    ev.TaskReopened: _on_reopened,
     ev.RunExecuted: _on_executed,
     ev.RunConsolidated: _on_consolidated,
     ev.RunFinished: _on_run_finished,

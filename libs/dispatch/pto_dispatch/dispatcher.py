@@ -53,7 +53,7 @@ LINGER_S = 0.002
 ORDERLESS = frozenset({ev.TaskStarted, ev.TaskFinished, ev.JobStateChanged})
 """What the fold understands in any order, so that a few messages may be stored each by itself.
 
-The others, such as the parts of a plan, mean nothing before the end of their attempt: they have to be there before it.
+A plan or a merge and the end of its attempt are stored whole: one without the other would be made again.
 """
 
 
@@ -317,12 +317,8 @@ class Dispatcher:
     async def _settle(self, messages: list[Message], reader: LogReader | None) -> None:
         """Write until the log has it all; ``reader`` is given while nobody else reads."""
         self._own.wrote(messages)
-        ends = [message for message in messages if message.event.kind in ORDERLESS]
-        results = [message for message in messages if message.event.kind not in ORDERLESS]
-        if max(len(ends), len(results)) <= MAX_EACH:
-            for part in (results, ends):
-                if part:
-                    await self._settle_part(part, reader, is_whole=False)
+        if len(messages) <= MAX_EACH and all(message.event.kind in ORDERLESS for message in messages):
+            await self._settle_part(messages, reader, is_whole=False)
             return
         for at in range(0, len(messages), MAX_BATCH):
             await self._settle_part(messages[at : at + MAX_BATCH], reader, is_whole=True)

@@ -18,5 +18,7 @@ class Box(NamedTuple):
     readable: tuple[str, ...] = ()
     """Files and folders besides those of ``host_files``."""
     network: bool = False
+    lenient: bool = False
+    """Whether it may have the host's network where none of its own can be made: it needs loopback, and is trusted."""
     keeps_home: bool = False
     """Whether HOME stays what the environment says; else it is the sandbox's own, empty one, as is TMPDIR."""

@@ -21,6 +21,7 @@ if __package__ in (None, ""):
 
 from pto_harness.landlock import restrict
 from pto_harness.limits import SANDBOX_DATA_BYTES, SANDBOX_FILE_BYTES, STRAY_PASSES
+from pto_harness.own_network import enter_own_network
 
 CANNOT = 126
 """As a shell ends when it cannot run what it found."""
@@ -53,6 +54,7 @@ def _become(box: dict[str, object], argv: list[str], temporary: str) -> None:
     """In the child: never returns."""
     try:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        has_network = bool(box["network"]) or enter_own_network() or bool(box["lenient"])
         # Root would have them again after the exec, and with them read the environment of every process.
         for capability in range(_CAPABILITIES):
             _prctl(_PR_CAPBSET_DROP, capability)
@@ -70,7 +72,7 @@ def _become(box: dict[str, object], argv: list[str], temporary: str) -> None:
             resource.setrlimit(kind, (most, most))
         writable = [str(path) for path in box["writable"]]  # type: ignore[attr-defined]
         readable = [str(path) for path in box["readable"]]  # type: ignore[attr-defined]
-        restrict([*readable, *READ_DEVICES], [*writable, temporary, *DEVICES], network=bool(box["network"]))
+        restrict([*readable, *READ_DEVICES], [*writable, temporary, *DEVICES], network=has_network)
         os.execvpe(argv[0], argv, environment)  # noqa: S606
     except FileNotFoundError as error:
         _fail(f"{argv[0]}: {error.strerror}", NOT_FOUND)

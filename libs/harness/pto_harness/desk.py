@@ -87,7 +87,7 @@ class Desk:
         """
         self._check_open()
         own = dict(self._task.get("env", {}))
-        given, box = own, Box(str(self.workspace))
+        given, box = own, self._box(self.workspace)
         if environment is not None:
             given = {**environment, **{name: own[name] for name in own if name.startswith(OURS)}}
             self.scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -139,12 +139,15 @@ class Desk:
             if not self._is_over:
                 self._log.feed(stream, data)
 
+    def _box(self, folder: Path) -> Box:
+        return Box(str(folder), lenient=self._task.get("sandbox") == "wanted")
+
     def _check_open(self) -> None:
         if self._is_over:
             raise WorkFailed("the attempt is over", "cancelled")
 
     def _run_check(self, check: str, folder: Path, feed: Callable[[str, bytes], None]) -> Ended:
-        return self._run(check, Box(str(folder)), dict(self._task.get("env", {})), feed, AGENT_CHECK_S)
+        return self._run(check, self._box(folder), dict(self._task.get("env", {})), feed, AGENT_CHECK_S)
 
     def _run(
         self,

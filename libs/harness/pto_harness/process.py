@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import tempfile
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -153,6 +154,15 @@ class Process:
         if self._pid:
             self._signal(signal.SIGKILL)
             self._reap()
+            self._await_group()
+
+    def _await_group(self) -> None:
+        """Killed is not gone yet: the others of the group end when the kernel comes to it."""
+        until = time.monotonic() + DRAIN_S
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            while time.monotonic() < until:
+                os.killpg(self._pid, 0)
+                time.sleep(POLL_S / 10)
 
     def _started(self, pid: int | None, error: BaseException | None) -> None:
         for into in self._ends:

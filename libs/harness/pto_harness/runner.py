@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -102,6 +103,8 @@ class TaskRun:
         self._guard = guard
         self._process: Process | None = None
         self._log = TaskLog(task.get("log", ""), LOG_HEAD_BYTES, LOG_TAIL_BYTES, on_line, task.get("secrets", ()))
+        # Sandboxes know no working folder of this process.
+        task = {**task, **{name: os.path.abspath(task[name]) for name in ("workspace", "out")}}  # noqa: PTH100
         self._steps = _Attempt(task, self._log, self._cancel, guard, find).run(work)
 
     def start(self) -> None:

@@ -20,6 +20,7 @@ from pto_harness.host_files import network_paths, shown_paths
 from pto_harness.limits import PROBE_S
 
 INSTALL = "Install bubblewrap (on Debian and Ubuntu: apt-get install bubblewrap), or choose --sandbox none."
+CONFINE = Path(__file__).with_name("confine.py")
 LEVELS = ("bubblewrap", "landlock", "none")
 """The best one first."""
 
@@ -40,9 +41,11 @@ class NoSandbox(Exception):
 
 
 class Landlock:
-    """Confines by the kernel's rules alone: everybody is seen, but not touched, and TCP is denied where it can be."""
+    """Confines by the kernel's rules alone: others are seen, but not touched."""
 
     level = "landlock"
+    has_own_network = False
+    """Whether what it runs really got a network of its own."""
 
     def wrap(self, argv: list[str], box: Box) -> list[str]:
         """The arguments that run ``argv`` in the box."""
@@ -50,10 +53,10 @@ class Landlock:
             "readable": [*shown_paths(), *box.readable],
             "writable": [box.workspace, *box.writable],
             "network": box.network,
+            "lenient": box.lenient,
             "keeps_home": box.keeps_home,
         }
-        program = str(Path(__file__).with_name("confine.py"))
-        return [sys.executable, "-I", "-S", program, json.dumps(shape), *argv]
+        return [sys.executable, "-I", "-S", str(CONFINE), json.dumps(shape), *argv]
 
 
 class SandboxLevel(NamedTuple):
@@ -82,13 +85,17 @@ def _find_landlock() -> tuple[Landlock | None, str]:
     if version == 0:
         return None, "the kernel has no Landlock"
     found = Landlock()
-    argv = found.wrap(["/bin/true"], Box(workspace="/usr"))
+    argv = found.wrap(["/bin/cat", "/proc/self/net/dev"], Box(workspace="/usr"))
     try:
         tried = subprocess.run(argv, capture_output=True, timeout=PROBE_S, check=False, cwd="/", env={})
     except (OSError, subprocess.SubprocessError) as error:
         return None, f"Landlock cannot be tried: {error}"
     said = tried.stderr.decode(errors="replace").strip()
-    return (found, "") if tried.returncode == 0 else (None, f"Landlock does not work here ({said[-200:]})")
+    if tried.returncode != 0:
+        return None, f"Landlock does not work here ({said[-200:]})"
+    names = {line.partition(b":")[0].strip() for line in tried.stdout.splitlines() if b":" in line}
+    found.has_own_network = names == {b"lo"}
+    return found, ""
 
 
 def sandbox_level() -> SandboxLevel:
@@ -99,8 +106,9 @@ def sandbox_level() -> SandboxLevel:
         return SandboxLevel("none", str(error), INSTALL)
     if found.level == "bubblewrap":
         return SandboxLevel(found.level, "own files, processes and network", "")
-    network = "no TCP" if landlock.keeps_network_out() else "the network of this host"
-    hint = "Install bubblewrap (on Debian and Ubuntu: apt-get install bubblewrap) to hide processes and network too."
+    own = isinstance(found, Landlock) and found.has_own_network
+    network = "own network" if own else "no TCP" if landlock.keeps_network_out() else "the network of this host"
+    hint = "Install bubblewrap (on Debian and Ubuntu: apt-get install bubblewrap) to hide the others too."
     return SandboxLevel(found.level, f"own files, {network}, the processes of this host ({find_bubblewrap()[1]})", hint)
 
 

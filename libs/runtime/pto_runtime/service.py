@@ -18,6 +18,7 @@ from pto_ports.event_log import LogCorrupt
 from pto_proto.envelope import UnknownVersion
 from pto_runtime.gc_pause import relax_gc
 from pto_runtime.logs import bind_contextvars, configure_logs, get_logger
+from pto_runtime.process_limits import widen_limits
 from pto_runtime.settings import BadSettings, Settings, read_settings
 
 EXIT_USAGE = 2
@@ -42,6 +43,7 @@ def run_service(name: str, serve: Callable[[Settings, asyncio.Event], Awaitable[
         sys.exit(EXIT_USAGE)
     configure_logs(settings.log_format, settings.log_level)
     relax_gc()
+    widen_limits()
     sys.exit(uvloop.run(_serve(name, settings, serve)))
 
 

@@ -12,9 +12,10 @@ import sys
 from pto_cli.embedded import new_run, undo
 from pto_cli.output_dir import open_output_dir
 from pto_cli.prepare import Prepared
-from pto_cli.problems import EXIT_ENVIRONMENT, EXIT_OK, complain
+from pto_cli.problems import EXIT_ENVIRONMENT, EXIT_OK, EXIT_PAUSED, complain
 from pto_cli.progress import write_lines
 from pto_cli.registry import RunFolder, run_folder
+from pto_cli.review import how_to_answer
 
 READY = b"ready"
 
@@ -25,7 +26,7 @@ def start_in_background(prepared: Prepared) -> int:
     folder = run_folder(request.run)
     try:
         _, note, _ = asyncio.run(new_run(prepared, request, output))
-        said = _start_host(folder)
+        said = start_host(folder)
     except BaseException:
         undo(folder, output)
         raise
@@ -36,11 +37,14 @@ def start_in_background(prepared: Prepared) -> int:
         return EXIT_ENVIRONMENT
     about = {"run": note.run, "name": note.name, "state": "planning", "output_dir": note.output_dir}
     write_lines([json.dumps(about) if prepared.options.json else note.run])
+    if request.approve:
+        complain([how_to_answer(note.run)])
+        return EXIT_PAUSED
     return EXIT_OK
 
 
-def _start_host(folder: RunFolder) -> bytes:
-    """Returns ``READY``, or what went wrong."""
+def start_host(folder: RunFolder) -> bytes:
+    """Start a process that hosts the run. Returns ``READY``, or what went wrong."""
     reading, writing = os.pipe()
     try:
         with (folder.path / "host.log").open("ab") as log:

@@ -9,12 +9,13 @@ import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pto_cli.access import Access
 from pto_cli.job import Job
 from pto_cli.progress import Progress
 from pto_cli.registry import RunFolder
+from pto_cli.review import awaits_review
 from pto_client.follower import Follower
 from pto_client.requester import ask
 from pto_core.views import RunView
@@ -22,12 +23,15 @@ from pto_proto.ids import RunId
 from pto_proto.requests import Request
 from pto_proto.subjects import run_filter
 
+if TYPE_CHECKING:
+    from pto_cli.reviewer import Reviewer
+
 TICK_S = 0.2
 """How often whoever watches is called without news, so that clocks on the screen move."""
 ANSWER_S = 15.0
 """How long to wait for the scheduler's answer to a request; it answers at once when it is there."""
 
-End = Literal["ended", "refused", "paused", "interrupted", "host-gone"]
+End = Literal["ended", "refused", "paused", "awaiting", "interrupted", "host-gone"]
 
 
 def now_ms() -> int:
@@ -79,8 +83,12 @@ async def follow(
     *,
     request_id: str = "",
     on_change: Callable[[RunView], None] = lambda view: None,
+    review: "Reviewer | None" = None,
 ) -> End:
-    """Show the run until it has ended, waits for a person, was refused, or ``stop`` is set."""
+    """Show the run until it has ended, waits for a person, was refused, or ``stop`` is set.
+
+    ``review`` is asked when the plan waits for approval; without it, somebody else will answer.
+    """
     follower.on_seen = progress.take
     while not stop.is_set():
         view = follower.view
@@ -91,14 +99,29 @@ async def follow(
         run = view.run
         if run is not None and run.paused is not None and run.paused.kind != "asked" and not run.open:
             return "paused"
+        if review is not None and awaits_review(view) and not await review(access, follower, progress, stop):
+            return _left(access, stop)
         news = await follower.next(TICK_S)
         progress.show(view)
         on_change(view)
-        if access.host is not None:
-            access.host.check()
-        elif not news and access.folder is not None and not access.folder.is_hosted():
+        if not check_host(access, bool(news)):
             return "host-gone"
     return "interrupted"
+
+
+def check_host(access: Access, is_news: bool) -> bool:
+    """Whether the run is still hosted, if this machine does that. Raises what ended a service of this process."""
+    if access.host is not None:
+        access.host.check()
+        return True
+    return is_news or access.folder is None or access.folder.is_hosted()
+
+
+def _left(access: Access, stop: asyncio.Event) -> End:
+    """How it ends when nobody answered for the plan."""
+    if stop.is_set():
+        return "interrupted"
+    return "awaiting" if check_host(access, False) else "host-gone"
 
 
 async def fetch_output(access: Access, run: RunId, out_dir: Path) -> None:

@@ -100,6 +100,7 @@ async def _run(
         from pto_cli.ending import exit_code, say_end
         from pto_cli.hosting import host as host_run
         from pto_cli.progress import make_progress
+        from pto_cli.reviewer import make_reviewer
 
         options = prepared.options
         folder, note, job = await new_run(prepared, request, output)
@@ -107,7 +108,8 @@ async def _run(
         is_loud = options.verbose and not options.json
         try:
             view, end = await host_run(
-                folder, note, job, progress, stop, on_known=known.append, verbose=is_loud, begun=host
+                folder, note, job, progress, stop, on_known=known.append, verbose=is_loud, begun=host,
+                review=make_reviewer(json=options.json, quiet=options.quiet),
             )  # fmt: skip
         finally:
             progress.close()

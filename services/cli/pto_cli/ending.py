@@ -19,6 +19,7 @@ from pto_cli.problems import (
 )
 from pto_cli.progress import write_lines
 from pto_cli.render import clean, count, counts_line, duration, end_lines, is_simulated, money_line
+from pto_cli.review import how_to_answer
 from pto_core import measures
 from pto_core.views import RunView
 
@@ -30,11 +31,13 @@ def exit_code(view: RunView, end: End) -> int:
     """The exit code for this end."""
     if end == "ended" and view.finished is not None:
         return EXIT_OK if view.finished.status == "succeeded" else EXIT_NOT_SUCCEEDED
-    codes = {"refused": EXIT_USAGE, "paused": EXIT_PAUSED, "host-gone": EXIT_ENVIRONMENT}
+    codes = {"refused": EXIT_USAGE, "paused": EXIT_PAUSED, "awaiting": EXIT_PAUSED, "host-gone": EXIT_ENVIRONMENT}
     return codes.get(end, EXIT_INTERRUPTED)
 
 
-def say_end(view: RunView, end: End, *, output_dir: Path | None, json_lines: bool, quiet: bool) -> None:
+def say_end(
+    view: RunView, end: End, *, output_dir: Path | None, json_lines: bool, quiet: bool, is_remote: bool = False
+) -> None:
     """Tell what became of the run: problems on standard error, the result on standard output."""
     run = view.run.id if view.run is not None else view.id
     if end == "refused":
@@ -43,6 +46,8 @@ def say_end(view: RunView, end: End, *, output_dir: Path | None, json_lines: boo
         complain([f"interrupted; `orchestrator resume {run}` picks it up"])
     elif end == "host-gone":
         complain([f"the process that hosted run {run} has ended; `orchestrator resume {run}` picks it up"])
+    elif end == "awaiting":
+        complain([how_to_answer(str(run), is_remote=is_remote)])
     elif end == "paused" and view.run is not None and view.run.paused is not None:
         reason = clean(view.run.paused.reason, 600)
         after = "" if "orchestrator resume" in reason else f"; then `orchestrator resume {run}`"

@@ -8,11 +8,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from pto_cli.render import SYSTEM, clean, count, counts_line, duration, is_simulated
+from pto_cli.review import awaits_review
 from pto_core.reuse import wants_reuse
 from pto_core.views import RunView
 from pto_proto import events as ev
 from pto_proto.envelope import Event
+from pto_proto.ids import EDIT_TASK
 
+MAX_EVIDENCE_LINES = 8
+"""Of the evidence of a reopening; `orchestrator explain` shows all of it."""
 MAX_SOURCES = 3
 """Runs named from which tasks were taken over."""
 
@@ -42,15 +46,25 @@ def _refused(view: RunView, entry: ev.RequestRefused) -> Iterator[str]:
     yield from (f"refused: {clean(str(reason))}" for reason in entry.reasons)
 
 
+def _edited(view: RunView, entry: ev.PlanEditAccepted) -> Iterator[str]:
+    yield f"plan edited by a person: {count(entry.task_count, 'task')}"
+
+
 def _planned(view: RunView, entry: ev.PlanFinished) -> Iterator[str]:
+    if entry.task == EDIT_TASK:
+        return
     complexity = "" if entry.complexity is None else f", complexity {entry.complexity} of 100"
     rationale = f": {clean(entry.rationale)}" if entry.rationale else ""
     yield f"plan of {count(entry.task_count, 'task')}{complexity}{rationale}"
+    if awaits_review(view):
+        yield f"the plan waits for approval: `orchestrator approve {view.id}`"
 
 
 def _settled(view: RunView, entry: ev.PlanSettled) -> Iterator[str]:
     run = view.run
-    if run is None:
+    if entry.decision != "not-asked":
+        yield f"plan {entry.decision}" + (f": {clean(entry.reason)}" if entry.reason else "")
+    if run is None or entry.decision == "rejected":
         return
     if is_simulated(view) and not run.request.requirement:
         yield "SIMULATED: agents' work is made up; no model is asked"
@@ -69,7 +83,8 @@ def _started(view: RunView, entry: ev.TaskStarted) -> Iterator[str]:
     attempt = view.attempt(entry)
     slot = f" in slot {attempt.slot}" if attempt is not None else ""
     again = f" (attempt {entry.attempt})" if entry.attempt > 1 else ""
-    yield f"{entry.task} started{slot}{again}"
+    round_ = f", round {entry.round}" if entry.round else ""
+    yield f"{entry.task} started{slot}{again}{round_}"
 
 
 def _finished(view: RunView, entry: ev.TaskFinished) -> Iterator[str]:
@@ -142,6 +157,15 @@ def _consolidated(view: RunView, entry: ev.RunConsolidated) -> Iterator[str]:
     checks = f", {red} of {len(entry.checks)} checks failed" if red else ""
     made = f"{count(entry.files, 'file')}, {count(entry.lines, 'line')} of code"
     yield f"merged: {made}{conflicts}{checks}"
+    if entry.culprit:
+        yield f"traced to {entry.culprit} ({count(entry.merged_builds, 'merged tree')} checked)"
+    elif red and entry.evidence:
+        yield clean(entry.evidence)
+
+
+def _reopened(view: RunView, entry: ev.TaskReopened) -> Iterator[str]:
+    yield f"{entry.task} is reopened, round {entry.round}"
+    yield from (f"    {clean(line)}" for line in entry.evidence.splitlines()[:MAX_EVIDENCE_LINES])
 
 
 def _run_finished(view: RunView, entry: ev.RunFinished) -> Iterator[str]:
@@ -152,6 +176,7 @@ _SAY: dict[type[ev.Entry], Callable[[RunView, Any], Iterator[str]]] = {
     ev.RunAccepted: _accepted,
     ev.RequestRefused: _refused,
     ev.PlanFinished: _planned,
+    ev.PlanEditAccepted: _edited,
     ev.PlanSettled: _settled,
     ev.TaskStarted: _started,
     ev.TaskFinished: _finished,
@@ -165,5 +190,6 @@ _SAY: dict[type[ev.Entry], Callable[[RunView, Any], Iterator[str]]] = {
     ev.BudgetChanged: _budget,
     ev.RunCancelling: _cancelling,
     ev.RunConsolidated: _consolidated,
+    ev.TaskReopened: _reopened,
     ev.RunFinished: _run_finished,
 }

@@ -53,7 +53,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag(name="--sandbox", value="WHAT", default="agents", choices=("all", "agents", "none"), group=_GENERAL,
          help="what runs sandboxed: all, agents or none"),
     Flag(name="--dry-run", group=_GENERAL, help="show the plan and start nothing"),
-    Flag(name="--approve", group=_GENERAL, help="wait for approval of the plan"),
+    Flag(name="--approve", group=_GENERAL, help="show the plan and wait until it is approved, edited or rejected"),
     Flag(name="--reuse", group=_GENERAL, help="take over finished work of earlier runs"),
     Flag(name="--detach", group=_GENERAL, help="print the run's id and leave; follow with `orchestrator watch RUN`"),
     Flag(name="--nats-url", value="URL", group=_GENERAL,

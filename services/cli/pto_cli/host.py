@@ -130,8 +130,10 @@ class Host:
         import asyncio
 
         from pto_runtime.gc_pause import relax_gc
+        from pto_runtime.process_limits import widen_limits
 
         relax_gc()
+        widen_limits()
         self._stop = asyncio.Event()
         told = service_settings(self._models, os.environ)
         for user, serve in _serving():

@@ -19,6 +19,7 @@ from pto_cli.live_lines import show_live
 from pto_cli.problems import Unavailable
 from pto_cli.progress import Progress
 from pto_cli.registry import RunFolder, RunNote
+from pto_cli.reviewer import Reviewer
 from pto_client.follower import Follower
 from pto_core.views import RunView
 from pto_proto.ids import RunId
@@ -37,10 +38,11 @@ async def host(
     verbose: bool = False,
     begun: Host | None = None,
     max_cost_usd: float | None = None,
+    review: Reviewer | None = None,
 ) -> tuple[RunView, End]:
     """Host the run until it ends or ``stop`` is set. ``on_known`` hears once when the run is accepted or refused;
     ``verbose`` shows what tasks print; ``begun`` has a broker that was started already; ``max_cost_usd`` is a new limit
-    of cost for a run that goes on.
+    of cost for a run that goes on; ``review`` answers for a plan that waits for approval, without it other commands do.
 
     Raises BusError, LogUnavailable, CannotServe, Unavailable.
     """
@@ -59,7 +61,7 @@ async def host(
                 await show_live(access, RunId(note.run))
             view = await catch_up(follower, progress)
             await _make_it_go_on(access, follower, job, max_cost_usd)
-            end = await _follow(access, follower, job, progress, stop, _tell_once(folder, on_known))
+            end = await _follow(access, follower, job, progress, stop, _tell_once(folder, on_known), review)
             if end == "ended":
                 write_finished(folder, view)
                 await fetch_output(access, RunId(note.run), out_dir)
@@ -113,8 +115,8 @@ async def _follow(
     progress: Progress,
     stop: asyncio.Event,
     on_change: Callable[[RunView], None],
+    review: Reviewer | None,
 ) -> End:
     on_change(follower.view)
-    return await follow(
-        access, follower, progress, stop, request_id=job.request_id if job is not None else "", on_change=on_change
-    )
+    request_id = job.request_id if job is not None else ""
+    return await follow(access, follower, progress, stop, request_id=request_id, on_change=on_change, review=review)

@@ -7,13 +7,28 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pto_cli.problems import EXIT_INTERRUPTED
 
 SHOW_CURSOR = "\x1b[?25h"
 """The live picture hides it."""
+
+
+_editing: list[object] = []
+"""Not empty while Ctrl-C belongs to somebody else at this terminal."""
+
+
+@contextmanager
+def interrupts_ignored() -> Iterator[None]:
+    """Leave Ctrl-C to an editor that runs at the same terminal; SIGTERM still counts."""
+    _editing.append(None)
+    try:
+        yield
+    finally:
+        _editing.pop()
 
 
 def run_loop(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> int:
@@ -24,13 +39,15 @@ def run_loop(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> int:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
 
-        def on_signal() -> None:
+        def on_signal(number: int) -> None:
+            if number == signal.SIGINT and _editing:
+                return
             if stop.is_set():
                 _leave_at_once()
             stop.set()
 
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, on_signal)
+            loop.add_signal_handler(number, on_signal, number)
         return await work(stop)
 
     return uvloop.run(guarded())

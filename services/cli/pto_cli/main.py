@@ -23,6 +23,7 @@ COMMANDS = {
     "logs": "show what a run's tasks have printed",
     "events": "print a run's events",
     "explain": "say why a task ran or did not run",
+    "approve": "approve, edit or reject the plan of a run that waits for it",
     "pause": "hand out nothing more of a run",
     "resume": "go on with a run that was interrupted, paused or not finished well",
     "cancel": "stop a run and all its tasks",
@@ -34,9 +35,6 @@ COMMANDS = {
     "bootstrap": "set up the streams on a broker (with --nats-url)",
 }
 HIDDEN = {"_host": "host a run in the background"}
-NOT_YET = {
-    "approve": "approval of plans is not available yet; `--dry-run` shows a plan before it runs",
-}
 
 
 def main() -> None:
@@ -73,8 +71,6 @@ def _dispatch(words: list[str]) -> int:
 
         sys.stdout.write(f"orchestrator {version('parallel-task-orchestrator')}\n")
         return EXIT_OK
-    if first in NOT_YET:
-        raise WrongUse(f"{first}: {NOT_YET[first]}")
     if first in COMMANDS or first in HIDDEN:
         return _call(first, words[1:])
     if len(words) == 1 and first.isalpha():
@@ -90,7 +86,7 @@ def _call(name: str, words: list[str]) -> int:
 def _refuse_typing_error(word: str) -> None:
     from difflib import get_close_matches
 
-    near = get_close_matches(word, [*COMMANDS, *NOT_YET], n=1, cutoff=0.75)
+    near = get_close_matches(word, [*COMMANDS], n=1, cutoff=0.75)
     if near:
         raise WrongUse(
             f"there is no command {word!r}; did you mean {near[0]!r}? (to build something: orchestrator run {word})"

@@ -19,9 +19,6 @@ from pto_core.units import parse_memory_bytes, parse_time_s
 _SUM = re.compile(r"\d{1,9}(\.\d{1,6})?", re.ASCII)
 _MODEL = re.compile(r"[!-~]+")
 BACKENDS = ("--docker", "--slurm", "--aws")
-_NOT_YET = {
-    "approve": "--approve: approval of plans is not available yet; look at the plan with --dry-run",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +37,7 @@ class RunOptions:
     models: ModelChoice = SIMULATED
     max_cost_usd: float | None = None
     dry_run: bool = False
+    approve: bool = False
     reuse: bool = False
     detach: bool = False
     nats_url: str = ""
@@ -61,7 +59,6 @@ def read_options(typed: Namespace, environment: Mapping[str, str]) -> tuple[RunO
         *_check_model(values["docker_bedrock_model"], "--docker-bedrock-model"),
         *_check_backend(values),
         *wrong,
-        *_check_not_yet(values),
         *_check_talk(values),
     ]
     executors = whole_number(values, "max_executors", 1, MAX_EXECUTORS, problems)
@@ -84,6 +81,7 @@ def read_options(typed: Namespace, environment: Mapping[str, str]) -> tuple[RunO
         models=models,
         max_cost_usd=max_cost,
         dry_run=values["dry_run"],
+        approve=values["approve"],
         reuse=values["reuse"],
         detach=values["detach"],
         nats_url=nats_url,
@@ -184,12 +182,6 @@ def _check_value(flag: Flag, text: Any) -> Iterator[str]:
             yield f"{flag.name}: must be a whole number of at least {least}, not {text!r}"
     elif text is not True and not str(text).strip():
         yield f"{flag.name}: is empty"
-
-
-def _check_not_yet(values: Mapping[str, Any]) -> Iterator[str]:
-    for field, sentence in _NOT_YET.items():
-        if values[field] not in (None, False):
-            yield sentence
 
 
 def _check_talk(values: Mapping[str, Any]) -> Iterator[str]:

@@ -59,6 +59,7 @@ class Prepared:
             on_conflict=options.on_conflict,  # type: ignore[arg-type]
             sandbox=options.sandbox,  # type: ignore[arg-type]
             reuse=options.reuse and bool(options.nats_url),
+            approve=options.approve,
         )
 
 

@@ -39,7 +39,7 @@ class Progress(Protocol):
         """Called after each batch of events, and a few times a second without."""
 
     def close(self) -> None:
-        """The run is not shown any more."""
+        """The run is not shown for now; ``show`` goes on with it."""
 
 
 def make_progress(*, json: bool = False, quiet: bool = False, verbose: bool = False) -> Progress:
@@ -135,6 +135,7 @@ class LivePicture:
 
     def show(self, view: RunView) -> None:
         """Print what must not get lost, then draw."""
+        self._live.start()
         for line in self._loud[:MAX_NEWS_LINES]:
             self._console.print(line, markup=False)
         self._loud.clear()

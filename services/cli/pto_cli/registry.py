@@ -8,6 +8,8 @@ import fcntl
 import json
 import os
 import shutil
+import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,10 @@ from pto_cli.model_flags import ModelChoice
 from pto_proto.ids import is_run_id
 
 INTERRUPTED = "interrupted"
+AWAITING = "awaiting-approval"
 ENDED = ("succeeded", "partial", "failed", "cancelled")
+UNBORN_S = 3600.0
+"""A folder without a note that is older than this belongs to no start that is under way."""
 _REMOVED = ".removed-"
 """Prefix of folders that are being removed; no run id begins with a dot."""
 
@@ -115,13 +120,16 @@ class RunFolder:
         return True
 
     def read_note(self) -> RunNote | None:
-        """What is noted about the run; None if nothing readable is. A run that nobody hosts any more is interrupted."""
+        """What is noted about the run; None if nothing readable is.
+
+        A run that nobody hosts any more is interrupted, unless it waits for a person anyway.
+        """
         data = _read_json(self.path / "run.json")
         try:
             note = RunNote(**data) if data is not None else None
         except TypeError:
             return None
-        if note is None or note.state in ENDED or self.is_hosted():
+        if note is None or note.state in (*ENDED, AWAITING) or self.is_hosted():
             return note
         return RunNote(**{**asdict(note), "state": INTERRUPTED})
 
@@ -164,9 +172,12 @@ def all_runs() -> list[RunFolder]:
 
 
 def sweep_removed() -> None:
-    """Remove what an interrupted removal left behind."""
-    for path in (state_home() / "runs").glob(f"{_REMOVED}*"):
-        shutil.rmtree(path, ignore_errors=True)
+    """Remove what an interrupted removal left behind, and stores of runs whose start was killed before its note."""
+    for path in (state_home() / "runs").iterdir() if (state_home() / "runs").is_dir() else ():
+        with suppress(OSError):
+            is_unborn = not (path / "run.json").exists() and time.time() - path.stat().st_mtime > UNBORN_S
+            if path.name.startswith(_REMOVED) or is_unborn:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -15,8 +15,10 @@ from pto_cli.job import Job, make_job
 from pto_cli.live_lines import show_live
 from pto_cli.output_dir import open_output_dir
 from pto_cli.prepare import Prepared
-from pto_cli.problems import EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, Unavailable, complain
+from pto_cli.problems import EXIT_INTERRUPTED, EXIT_OK, EXIT_PAUSED, EXIT_USAGE, Unavailable, complain
 from pto_cli.progress import Progress, make_progress, write_lines
+from pto_cli.review import how_to_answer
+from pto_cli.reviewer import make_reviewer
 from pto_client.follower import Follower
 
 
@@ -55,7 +57,12 @@ def _say_asked(follower: Follower, job: Job) -> int:
         complain(reasons)
         return EXIT_USAGE
     write_lines([job.request.run])
-    return EXIT_OK if follower.view.run is not None else EXIT_INTERRUPTED
+    if follower.view.run is None:
+        return EXIT_INTERRUPTED
+    if job.request.approve:
+        complain([how_to_answer(job.request.run, is_remote=True)])
+        return EXIT_PAUSED
+    return EXIT_OK
 
 
 async def _to_the_end(
@@ -66,7 +73,8 @@ async def _to_the_end(
     try:
         if options.verbose and not options.json:
             await show_live(access, run)
-        end = await follow(access, follower, progress, stop, request_id=job.request_id)
+        review = make_reviewer(json=options.json, quiet=options.quiet)
+        end = await follow(access, follower, progress, stop, request_id=job.request_id, review=review)
         if end == "ended":
             await fetch_output(access, run, output.path)
         else:
@@ -78,5 +86,7 @@ async def _to_the_end(
     if end == "interrupted":
         complain([f"not following any more; run {run} goes on: `orchestrator watch {run}` follows it"])
     else:
-        say_end(follower.view, end, output_dir=output.path, json_lines=options.json, quiet=options.quiet)
+        say_end(
+            follower.view, end, output_dir=output.path, json_lines=options.json, quiet=options.quiet, is_remote=True
+        )
     return exit_code(follower.view, end)

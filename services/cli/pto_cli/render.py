@@ -11,9 +11,10 @@ from pto_core.money import account, money_text
 from pto_core.project_docs import is_simulated as made_by_simulation
 from pto_core.spending import Spending, of_attempts, of_run, tokens
 from pto_core.state import Run, Task
-from pto_core.transitions import DONE_STATES, ENDED_STATES, TaskState
+from pto_core.transitions import DONE_STATES, ENDED_STATES, RunPhase, TaskState
 from pto_core.views import AttemptView, RunView
-from pto_proto.ids import TaskId
+from pto_proto.events import RunConsolidated
+from pto_proto.ids import RunId, TaskId
 from pto_proto.plans import Plan
 
 MAX_WAITING_SHOWN = 3
@@ -22,7 +23,7 @@ MAX_WAITING_LOOKED_AT = 2_000
 MAX_LEVEL_SHOWN = 8
 """Task ids shown of one level of a plan; the rest is counted."""
 MAX_CHAIN_SHOWN = 12
-SYSTEM = {"_plan": "planning", "_merge": "merging the outputs"}
+SYSTEM = {"_plan": "planning", "_edit": "writing down the edited plan", "_merge": "merging the outputs"}
 
 
 def clean(text: str, limit: int = 300) -> str:
@@ -184,6 +185,8 @@ def waiting_lines(view: RunView, now: int) -> list[str]:
     for task in run.delayed[:MAX_WAITING_SHOWN]:
         left = max(0, task.due_at - now) / 1000
         lines.append(f"{task.spec.id} tries again in {duration(left)}: {clean(task.reason, 80)}")
+    if run.phase is RunPhase.AWAITING_APPROVAL and run.edit is None:
+        lines.append(f"the plan waits for approval: `orchestrator approve {run.id}`")
     found = 0
     for task in run.tasks[:MAX_WAITING_LOOKED_AT]:
         if task.state is TaskState.PLANNED and task.unmet and found < MAX_WAITING_SHOWN:
@@ -215,6 +218,9 @@ def status_lines(view: RunView, now: int) -> list[str]:
     ]
     if run.paused is not None and not run.ended:
         lines.append(f"paused ({run.paused.kind}): {clean(run.paused.reason, 600)}")
+    if run.phase is RunPhase.AWAITING_APPROVAL and run.plan is not None:
+        what = "its edited plan is being written down" if run.edit is not None else "waits for a person's approval"
+        lines.append(f"plan of {count(run.plan.task_count, 'task')} {what}: {run.plan.plan_digest}")
     if run.tasks:
         money = money_line(view)
         head = ("task", "state", "slot", "attempts", "time", *(("cost",) if money else ()), "what")
@@ -246,7 +252,20 @@ def _what(view: RunView, task: Task, last: AttemptView | None) -> str:
         return f"taken over from run {clean(run.reused[task.spec.id].source_run, 60)}"
     if last is not None and last.outcome not in (None, "succeeded"):
         return clean(last.reason, 100)
+    if task.round:
+        return f"round {task.round}: {clean(task.spec.title, 60)}".rstrip(": ")
     return clean(task.spec.title, 60)
+
+
+def _red_lines(run: RunId, merged: RunConsolidated) -> Iterator[str]:
+    for check in merged.checks:
+        if not check.passed:
+            yield f"check on the merged tree failed: {clean(check.command)}"
+            yield from (f"    {clean(line)}" for line in check.tail[-5:])
+    if merged.culprit:
+        yield f"    traced to {merged.culprit}; `orchestrator explain {run} {merged.culprit}` tells its rounds"
+    elif merged.evidence:
+        yield f"    {clean(merged.evidence)}"
 
 
 def end_lines(view: RunView) -> Iterator[str]:
@@ -265,10 +284,7 @@ def end_lines(view: RunView) -> Iterator[str]:
     if view.consolidated is not None:
         for conflict in view.consolidated.conflicts:
             yield f"conflict: {clean(conflict.path)} by {', '.join(conflict.tasks)}: {clean(conflict.resolution)}"
-        for check in view.consolidated.checks:
-            if not check.passed:
-                yield f"check on the merged tree failed: {clean(check.command)}"
-                yield from (f"    {clean(line)}" for line in check.tail[-5:])
+        yield from _red_lines(run.id, view.consolidated)
         for refused in view.consolidated.refused:
             yield f"not taken over: {clean(refused)}"
     if view.finished is not None and view.finished.unconfirmed:

@@ -133,6 +133,7 @@ class ConsolidatorBackend:
         return view
 
     def _tell(self, order: Order, merged: MergedProject, took: float) -> None:
+        traced = merged.trace
         consolidated = ev.RunConsolidated(
             **self._identity(order),
             tree_digest=merged.digest,
@@ -142,6 +143,9 @@ class ConsolidatorBackend:
             conflicts=shorten_conflicts(merged.consolidated.conflicts),
             refused=shorten_refused(merged.consolidated.refused),
             checks=shorten_checks(merged.checks),
+            culprit=traced.culprit if traced is not None else TaskId(""),
+            evidence=traced.evidence if traced is not None else "",
+            merged_builds=bool(merged.checks) + (traced.builds if traced is not None else 0),
         )
         finished = ev.TaskFinished(
             **self._identity(order),

@@ -1,7 +1,7 @@
 """Runs a plan's checks on the merged project, one after the other.
 
-Imports core, harness and proto only. Invariants: a check sees no variable of this service that is not on the allow-list; none
-of its processes outlives this service, however that ends (see ``pto_harness.guard``).
+Imports core, harness and proto only. Invariants: a check sees no variable of this service that is not on the
+allow-list; none of its processes outlives this service, however that ends (see ``pto_harness.guard``).
 """
 
 import os
@@ -9,6 +9,7 @@ import secrets
 import threading
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from pto_core.views import RunView
 from pto_harness import Cancel, NoSandbox, Sandbox, find_sandbox
@@ -28,17 +29,26 @@ OWN_TEXT = frozenset(("simulated",))
 """Engines that write nothing but this product's own templates: their work is also checked where there is no sandbox."""
 
 
-def sandbox_for(view: RunView) -> Sandbox | None:
+class Confined(NamedTuple):
+    """What checks run in."""
+
+    sandbox: Sandbox
+    lenient: bool
+    """See ``Box``."""
+
+
+def confinement_for(view: RunView) -> Confined | None:
     """What the checks on the merged tree run in: nothing, if no agent wrote any of it. Raises NoSandbox."""
     run = view.run
-    wish = run.request.sandbox if run is not None else "none"
-    is_agents = run is not None and any(task.spec.agent for task in run.tasks)
-    if wish == "none" or run is None or not (is_agents or wish == "all"):
+    if run is None or run.request.sandbox == "none":
         return None
+    if run.request.sandbox == "agents" and not any(task.spec.agent for task in run.tasks):
+        return None
+    is_ours = run.request.sandbox == "agents" and run.request.engine in OWN_TEXT
     try:
-        return find_sandbox()
+        return Confined(find_sandbox(), is_ours)
     except NoSandbox:
-        if wish == "agents" and run.request.engine in OWN_TEXT:
+        if is_ours:
             return None
         raise
 
@@ -51,8 +61,8 @@ class Checker:
         self._guard: Guard | None = None
         self._lock = threading.Lock()
 
-    def run(self, check: str, folder: Path, cancel: Cancel, sandbox: Sandbox | None = None) -> CheckResult:
-        """Run shell text in ``folder``, confined if there is a sandbox; blocks until all its processes are gone."""
+    def run(self, check: str, folder: Path, cancel: Cancel, confined: Confined | None = None) -> CheckResult:
+        """Run shell text in ``folder``, confined if that is said; blocks until all its processes are gone."""
         self._start_guard()
         log = TaskLog("", KEPT_OUTPUT_BYTES, KEPT_OUTPUT_BYTES)
         name = secrets.token_hex(8)
@@ -62,16 +72,19 @@ class Checker:
             env={**allowed_environment(os.environ, self._owner), CHECK: name},
             time_limit_s=CHECK_LIMIT_S,
             marker=f"{CHECK}={name}",
-            wrap=None if sandbox is None else partial(sandbox.wrap, box=Box(str(folder))),
+            wrap=None
+            if confined is None
+            else partial(confined.sandbox.wrap, box=Box(str(folder), lenient=confined.lenient)),
         )
         ended = run_command(command, log.feed, cancel, self._guard)
         if ended.why == "timeout":
             log.note(f"ended at the time limit of {CHECK_LIMIT_S:g} s")
         log.close()
         passed = ended.exit_code == 0 and ended.why == "exited"
-        return CheckResult(
-            command=check, passed=passed, exit_code=ended.exit_code, tail=() if passed else tuple(log.tail())
-        )
+        # Where it ran is no part of what it said.
+        tail = () if passed else tuple(line.replace(str(folder), ".") for line in log.tail())
+        exit_code = ended.exit_code if ended.why == "exited" else None
+        return CheckResult(command=check, passed=passed, exit_code=exit_code, tail=tail)
 
     def close(self) -> None:
         """End what is left of any check."""

@@ -193,7 +193,12 @@ class LocalBackend:
         def work(desk: Desk) -> None:
             bench = task["bench"] = LocalBench(desk)
             wanted = AgentTask(
-                requirement=ready.requirement, spec=ready.spec, model=ready.model, limits=limits, notes=desk.notes
+                requirement=ready.requirement,
+                spec=ready.spec,
+                model=ready.model,
+                limits=limits,
+                notes=desk.notes,
+                evidence=ready.evidence,
             )
             try:
                 bench.total = engine.execute(wanted, bench).spent

@@ -1,7 +1,7 @@
 """The environment of a local task: what is on the allow-list, what its plan names, and who it is.
 
-Imports core, harness, ports and proto. Invariants: what is neither allowed nor named by the plan never reaches a task; a
-key of a model never reaches what an agent wrote or runs, whatever the plan names.
+Imports core, harness, ports and proto. Invariants: what is neither allowed nor named by the plan never reaches a task;
+a key of a model never reaches what an agent wrote or runs, whatever the plan names.
 """
 
 from collections.abc import Mapping

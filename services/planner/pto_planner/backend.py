@@ -1,18 +1,18 @@
-"""The planner as the backend of its lane: ``_plan`` orders become TaskPlanned and PlanFinished.
+"""The planner as the backend of its lane: ``_plan`` and ``_edit`` orders become TaskPlanned and PlanFinished.
 
 Imports core, harness, ports, proto and runtime. Invariant: a plan is checked whole before any part of it is reported:
-one that an engine made is checked here, one that a person brought was checked before its run was accepted.
+one that an engine made is checked here, one that a person brought or edited was checked before it was accepted.
 """
 
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import msgspec
 
 from pto_core.matrix import expand
-from pto_core.plan_check import check_plan
+from pto_core.plan_check import check_plan, count_tasks
 from pto_harness import Cancel
 from pto_planner.seen_inputs import seen_inputs
 from pto_ports.backend import LiveLine, Order, Report
@@ -22,7 +22,7 @@ from pto_ports.engine import EngineError, PlanDraft, PlanEngine, Spent
 from pto_ports.event_log import EventLog, LogUnavailable
 from pto_proto import events as ev
 from pto_proto.envelope import MAX_EVENT_BYTES, decode_event
-from pto_proto.ids import Digest, InstanceId, TaskId, digest_of
+from pto_proto.ids import EDIT_TASK, Digest, InstanceId, TaskId, digest_of
 from pto_proto.plans import InputFile, Plan, TaskSpec
 from pto_proto.requests import RunRequested
 from pto_proto.subjects import event_subject
@@ -91,15 +91,15 @@ class PlannerBackend:
         self._instance = instance
         self._engines = engines
         self._missing = missing
-        self._cancels: dict[tuple[str, int], Cancel] = {}
+        self._cancels: dict[tuple[str, TaskId, int], Cancel] = {}
         self._endings: set[asyncio.Task[None]] = set()
-        self._working: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._working: dict[tuple[str, TaskId, int], asyncio.Task[None]] = {}
         self._report: Report | None = None
         self._logger = get_logger()
 
     def can_run(self) -> tuple[str, ...]:
-        """It plans, and nothing else."""
-        return ("plan",)
+        """It plans and writes down what people make of a plan, and nothing else."""
+        return ("plan", "edit")
 
     async def open(self, report: Report, live: LiveLine) -> None:
         """Keep where to report; a plan has no live lines."""
@@ -107,7 +107,7 @@ class PlannerBackend:
 
     async def start(self, order: Order) -> None:
         """Plan in the background."""
-        name = (order.run, order.ready.attempt)
+        name = (order.run, order.ready.task, order.ready.attempt)
         task = asyncio.create_task(self._work(order))
         self._working[name] = task
 
@@ -119,7 +119,7 @@ class PlannerBackend:
 
     async def stop(self, order: Order, reason: str) -> bool:
         """Give up the attempt; nothing of its plan is reported."""
-        name = (order.run, order.ready.attempt)
+        name = (order.run, order.ready.task, order.ready.attempt)
         task, cancel = self._working.get(name), self._cancels.get(name)
         if task is None:
             return False
@@ -215,23 +215,33 @@ class PlannerBackend:
         self._end(order, began, outcome="succeeded", spent=Spent(usage=draft.usage, cost_usd=draft.cost_usd))
 
     async def _request(self, order: Order) -> RunRequested:
-        for recorded in await self._log.read_run(event_subject(ev.RunAccepted, None, order.run), up_to=order.seq):
-            request: RunRequested = decode_event(recorded.data).entries[0].request
-            return request
-        raise PlanFailed("infra", "the run's request is not in the log")
+        accepted: ev.RunAccepted = await self._first(order, ev.RunAccepted)
+        return accepted.request
+
+    async def _first(self, order: Order, kind: type[ev.Entry]) -> Any:
+        """The first entry of this kind about the order's run, behind which there is never another that counts."""
+        for recorded in await self._log.read_run(event_subject(kind, None, order.run), up_to=order.seq):
+            return decode_event(recorded.data).entries[0]
+        raise PlanFailed("infra", f"the run's {kind.__name__} is not in the log")
 
     async def _draft(self, order: Order, request: RunRequested) -> tuple[PlanDraft, bool]:
         """(plan, whether a person brought it), checked."""
-        plan = request.plan
-        if request.plan_digest:
+        plan, digest = request.plan, request.plan_digest
+        if order.ready.task == EDIT_TASK:
+            edit: ev.PlanEditAccepted = await self._first(order, ev.PlanEditAccepted)
+            plan, digest = edit.plan, edit.edited_digest
+            if plan is None and not digest:
+                raise PlanFailed("task", "the log holds an edit without a plan")
+        if digest:
             try:
-                plan = msgspec.json.decode(await self._blobs.get(request.plan_digest), type=Plan)
+                plan = msgspec.json.decode(await self._blobs.get(digest), type=Plan)
             except (BlobMissing, BlobDamaged) as error:
                 raise PlanFailed("infra", f"the plan cannot be fetched: {error}") from error
             except msgspec.MsgspecError as error:
                 raise PlanFailed("task", f"the stored plan is not a plan: {error}") from error
         if plan is not None:
-            written_out = msgspec.structs.replace(plan, tasks=expand(plan.tasks).tasks)
+            expansion = await asyncio.to_thread(expand, plan.tasks) if _is_big(plan) else expand(plan.tasks)
+            written_out = msgspec.structs.replace(plan, tasks=expansion.tasks)
             return PlanDraft(plan=written_out, complexity=0, rationale=""), True
         draft = await self._ask_engine(order, request)
         if len(draft.plan.tasks) <= INLINE_TASKS:
@@ -264,7 +274,7 @@ class PlannerBackend:
             raise PlanFailed("config", f"{reason}: {why}" if why is not None else reason)
         cancel = None
         if request.engine != "simulated":
-            cancel = self._cancels[(order.run, order.ready.attempt)] = Cancel()
+            cancel = self._cancels[(order.run, order.ready.task, order.ready.attempt)] = Cancel()
         try:
             return await asyncio.to_thread(
                 engine.plan, request.requirement, request.max_executors, cancel, request.model
@@ -323,3 +333,8 @@ def split(plan: Plan) -> list[tuple[TaskSpec, ...]]:
         part.append(spec)
         size += length
     return [*parts, tuple(part)]
+
+
+def _is_big(plan: Plan) -> bool:
+    """Whether writing out its matrices would hold up the event loop."""
+    return any(spec.matrix for spec in plan.tasks) and count_tasks(plan) > INLINE_TASKS

@@ -11,7 +11,7 @@ import msgspec
 from pto_core.decide import Decision, Reused
 from pto_core.intake import Asked, answer, bounded, refuse
 from pto_core.limits import MAX_TASKS
-from pto_core.plan_check import check_plan, check_request, count_tasks
+from pto_core.plan_check import check_approval, check_plan, check_request, count_tasks
 from pto_core.reuse import wants_reuse
 from pto_core.state import State
 from pto_ports.blob_store import BlobDamaged, BlobMissing, BlobStore
@@ -19,7 +19,7 @@ from pto_ports.clock import Clock
 from pto_ports.event_log import EventLog, LogReader, LogUnavailable, Recorded
 from pto_proto import events as ev
 from pto_proto.envelope import ProtocolError, decode_request
-from pto_proto.ids import Digest
+from pto_proto.ids import NO_DIGEST, Digest, digest_of
 from pto_proto.plans import Plan, Problem
 from pto_proto.requests import PlanApproved, RunRequested
 from pto_proto.reuse import Reusable
@@ -104,7 +104,7 @@ class Intake:
             return _refuse_unreadable(asked, now)
         run = state.active.get(asked.request.run)
         is_early = run is not None and wants_reuse(run) and not self._look_ups.is_written(run)
-        if isinstance(asked.request, PlanApproved) and is_early:
+        if isinstance(asked.request, PlanApproved) and not asked.edited and is_early:
             what = "what earlier runs left behind is still being looked up; approve in a moment"
             return refuse(asked, now, [Problem(where="run", what=what)])
         return answer(state, asked, now)
@@ -134,12 +134,15 @@ class Intake:
             self._logger.warning("unreadable request", request_seq=recorded.seq, error=str(error))
             return Unreadable(recorded.seq, str(error))
         problems: list[Problem] = []
-        count = 0
+        count, edited = 0, NO_DIGEST
         if isinstance(request, RunRequested):
             problems, count = await self._check(request)
+        elif isinstance(request, PlanApproved):
+            problems, count, edited = await self._check_edited(request)
         return Asked(
-            seq=recorded.seq, request_id=request_id, request=request, problems=tuple(problems), task_count=count
-        )
+            seq=recorded.seq, request_id=request_id, request=request, problems=tuple(problems), task_count=count,
+            edited=edited,
+        )  # fmt: skip
 
     async def _check(self, request: RunRequested) -> tuple[list[Problem], int]:
         """(problems, tasks after expansion); big plans are checked in a thread, so that the tick goes on."""
@@ -149,18 +152,38 @@ class Intake:
         else:
             problems = await asyncio.to_thread(check_request, request)
         if request.plan_digest and not problems:
-            try:
-                plan = msgspec.json.decode(await self._fetch(request.plan_digest), type=Plan)
-            except (BlobMissing, BlobDamaged) as error:
-                return [
-                    Problem(where="plan_digest", what=f"the plan cannot be fetched: {error}; store it, then ask")
-                ], 0
-            except msgspec.MsgspecError as error:
-                return [Problem(where="plan_digest", what=f"the stored plan is not a plan: {error}")], 0
+            stored = await self._fetch_plan(request.plan_digest)
+            if isinstance(stored, str):
+                return [Problem(where="plan_digest", what=stored)], 0
+            plan = stored
             problems = list((await asyncio.to_thread(check_plan, plan)).problems)
         if request.reuse_digest and not problems:
             problems = await self._check_list(request.reuse_digest)
         return problems, 0 if plan is None or problems else count_tasks(plan)
+
+    async def _check_edited(self, request: PlanApproved) -> tuple[list[Problem], int, Digest]:
+        """(problems, tasks after expansion, digest of the plan as it will be written down) of an approval."""
+        plan: Plan | str | None = request.plan
+        if plan is None and request.edited_digest and not check_approval(request, None)[1]:
+            plan = await self._fetch_plan(request.edited_digest)
+        if isinstance(plan, str):
+            return [Problem(where="edited_digest", what=plan)], 0, NO_DIGEST
+        if plan is None or len(plan.tasks) <= INLINE_TASKS:
+            edited, problems = check_approval(request, plan)
+        else:
+            edited, problems = await asyncio.to_thread(check_approval, request, plan)
+        if edited is None or problems:
+            return problems, 0, NO_DIGEST
+        return [], len(edited.tasks), digest_of(msgspec.json.encode(edited))
+
+    async def _fetch_plan(self, digest: Digest) -> Plan | str:
+        """The stored plan, or why it cannot be had."""
+        try:
+            return msgspec.json.decode(await self._fetch(digest), type=Plan)
+        except (BlobMissing, BlobDamaged) as error:
+            return f"the plan cannot be fetched: {error}; store it, then ask"
+        except msgspec.MsgspecError as error:
+            return f"the stored plan is not a plan: {error}"
 
     async def _check_list(self, digest: Digest) -> list[Problem]:
         try:

@@ -31,6 +31,8 @@ MAX_CHECKS = 50
 """Tasks whose outputs are looked for at once: enough to hide a broker's round trip."""
 
 _Found = tuple[Index, list[TaskReused]]
+_Plan = tuple[RunId, Digest]
+"""A run and the plan that it would settle: an edited one takes the place of the first."""
 
 
 class LookUps:
@@ -40,8 +42,8 @@ class LookUps:
         self._blobs = blobs
         self._clock = clock
         self._wake = asyncio.Event()
-        self._looking: dict[RunId, asyncio.Task[list[TaskReused]]] = {}
-        self._found: dict[RunId, Sequence[TaskReused]] = {}
+        self._looking: dict[_Plan, asyncio.Task[list[TaskReused]]] = {}
+        self._found: dict[_Plan, Sequence[TaskReused]] = {}
         self._logger = get_logger()
 
     def open(self, wake: asyncio.Event) -> None:
@@ -59,21 +61,25 @@ class LookUps:
 
     def found(self, state: State) -> Reused:
         """What is known now; look-ups begin for runs about which there was news, and what they find is such news."""
-        for name in [name for name in self._found if name not in state.active or state.active[name].settled]:
-            del self._found[name]
-        for name in state.touched - self._looking.keys() - self._found.keys():
+        for name in state.touched:
             run = state.active.get(name)
-            if run is not None and wants_reuse(run) and run.plan is not None and not run.settled:
-                self._looking[name] = asyncio.create_task(self._look(state, run))
-                self._looking[name].add_done_callback(lambda _: self._wake.set())
-        for name in [name for name, task in self._looking.items() if task.done()]:
-            self._found[name] = self._result(name, self._looking.pop(name))
-            state.touched.add(name)
-        return self._found
+            plan = _plan_of(run) if run is not None else None
+            if run is not None and plan is not None and plan not in self._looking and plan not in self._found:
+                self._looking[plan] = asyncio.create_task(self._look(state, run))
+                self._looking[plan].add_done_callback(lambda _: self._wake.set())
+        for plan in [plan for plan, task in self._looking.items() if task.done()]:
+            self._found[plan] = self._result(plan[0], self._looking.pop(plan))
+            state.touched.add(plan[0])
+        for plan in [plan for plan in self._found if plan[0] not in state.active]:
+            del self._found[plan]
+        for plan in [plan for plan in self._found if plan != _plan_of(state.active[plan[0]])]:
+            del self._found[plan]
+        return {run: entries for (run, _), entries in self._found.items()}
 
     def is_written(self, run: Run) -> bool:
         """Whether the log holds all that the run takes over."""
-        found = self._found.get(run.id)
+        plan = _plan_of(run)
+        found = self._found.get(plan) if plan is not None else None
         return found is not None and all(entry.task in run.reused for entry in found)
 
     def _result(self, run: RunId, looked: asyncio.Task[list[TaskReused]]) -> Sequence[TaskReused]:
@@ -150,6 +156,11 @@ class LookUps:
     async def _wait(self, error: Exception) -> None:
         self._logger.warning("the blob store is away; trying on", reason=str(error))
         await self._clock.sleep(RETRY_S)
+
+
+def _plan_of(run: Run) -> _Plan | None:
+    """The run with the plan that it would settle next; None if it takes over nothing, has no plan yet or settled it."""
+    return (run.id, run.plan.plan_digest) if wants_reuse(run) and run.plan is not None and not run.settled else None
 
 
 def _find(state: State, run: Run, listed: list[Reusable], index: Index | None = None) -> _Found:

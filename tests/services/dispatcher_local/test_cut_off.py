@@ -138,10 +138,11 @@ asyncio.run(main())
 async def test_work_of_a_dispatcher_that_was_killed_is_offered_too(tmp_path: Path) -> None:
     here = Path(__file__).resolve()
     code = HOST.format(paths=[str(here.parent), str(here.parents[2])], folder=str(tmp_path))
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as host:
-        assert host.stdout is not None
-        assert await asyncio.to_thread(host.stdout.readline) == b"working\n"
-        os.kill(host.pid, signal.SIGKILL)
+    host = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=subprocess.PIPE)
+    assert host.stdout is not None
+    assert await host.stdout.readline() == b"working\n"
+    os.kill(host.pid, signal.SIGKILL)
+    await host.wait()
     engine = Acting(lambda bench: put(bench, "src/b.py", "more"))
     local = await Local(tmp_path, {"actor": engine}).open()
     finished = await local.run("a", agent="do it", engine="actor", attempt=2, outputs=(OUTPUT, "src/b.py"))

@@ -168,7 +168,7 @@ def test_there_are_enough_of_them() -> None:
 async def test_a_lie_is_never_a_success(liar: Liar, level: str, tmp_path: Path) -> None:
     engine = Lying(liar.deed, asks=level == "bubblewrap")
     began = time.monotonic()
-    local, finished = await attempt(tmp_path, engine, level, **(liar.more or {}))
+    _, finished = await attempt(tmp_path, engine, level, **(liar.more or {}))
     assert (finished.outcome, finished.failure, finished.sandbox) == ("failed", "task", level), finished
     assert liar.said in finished.reason
     assert not finished.manifest

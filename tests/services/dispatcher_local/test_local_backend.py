@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from fakes.sandboxes import LEVELS
 
 from pto_dispatcher_local.backend import LocalBackend
 from pto_harness.strays import find_strays
@@ -210,12 +211,15 @@ async def test_closing_ends_all_attempts_and_reports_none(tmp_path: Path) -> Non
 
 HOST = """
 import asyncio, sys
-sys.path[:0] = [{folder!r}]
 from pathlib import Path
+folder = Path({folder!r})
+sys.path[:0] = [str(folder), str(folder.parents[1])]
+from fakes.sandboxes import sandbox
 from test_local_backend import Local
 async def main():
-    local = await Local(Path({work!r})).open()
-    await local.backend.start(local.order("a", command="(setsid sleep 300 &); env -i sleep 301 & sleep 300"))
+    local = await Local(Path({work!r}), find_sandbox=lambda: sandbox({level!r})).open()
+    wanted = {{"command": "(setsid sleep 300 &); env -i sleep 301 & sleep 300", "sandbox": "all" if {level!r} else "none"}}
+    await local.backend.start(local.order("a", **wanted))
     await asyncio.sleep(0.5)
     print(local.backend._owner, flush=True)
     await asyncio.sleep(300)
@@ -223,8 +227,9 @@ asyncio.run(main())
 """
 
 
-def test_no_process_outlives_a_dispatcher_that_was_killed(tmp_path: Path) -> None:
-    code = HOST.format(folder=str(Path(__file__).parent), work=str(tmp_path))
+@pytest.mark.parametrize("level", ["", *LEVELS])
+def test_no_process_outlives_a_dispatcher_that_was_killed(tmp_path: Path, level: str) -> None:
+    code = HOST.format(folder=str(Path(__file__).parent), work=str(tmp_path), level=level)
     host = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert host.stdout is not None
     marker = f"PTO_OWNER={host.stdout.readline().strip()}"

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -58,10 +57,8 @@ async def test_no_key_leaves_the_engine(kind: Kind, level: str, tmp_path: Path, 
     models = models_now()
     check = f"{sys.executable} src/look.py $TMPDIR/x"
     # A process with the key in its environment, which nobody else must be able to read.
-    with (
-        serving_in_thread(scenario_from({"rules": rules(kind), "otherwise": {"text": "ok"}})) as api,
-        subprocess.Popen(["/bin/sleep", "120"], env={"ANTHROPIC_API_KEY": KEY}) as holder,
-    ):
+    holder = await asyncio.create_subprocess_exec("/bin/sleep", "120", env={"ANTHROPIC_API_KEY": KEY})
+    with serving_in_thread(scenario_from({"rules": rules(kind), "otherwise": {"text": "ok"}})) as api:
         engine = kind.make(model_at(models, api.url), dict(os.environ))
         local = await Local(tmp_path, {kind.name: engine}, find_sandbox=lambda: sandbox(level)).open()
         local.backend._host_environment |= dict(os.environ)
@@ -72,7 +69,8 @@ async def test_no_key_leaves_the_engine(kind: Kind, level: str, tmp_path: Path, 
         )  # fmt: skip
         watched.cancel()
         await local.backend.close()
-        holder.kill()
+    holder.kill()
+    await holder.wait()
     models.close()
     assert (finished.outcome, finished.sandbox) == ("succeeded", level), finished.reason
     made = await local.content(finished)

@@ -50,15 +50,17 @@ def _embedded() -> list[dict[str, str]]:
 
 async def _remote(url: str) -> list[dict[str, str]]:
     from pto_cli.access import open_remote
+    from pto_cli.registry import AWAITING
     from pto_proto import events as ev
     from pto_proto.envelope import ProtocolError, decode_event, rfc3339
     from pto_proto.subjects import kind_filter
 
     access = await open_remote(url, os.environ)
     rows: dict[str, dict[str, str]] = {}
+    reviewed: set[str] = set()
     states: dict[type[ev.Entry], str] = {
-        ev.RunAccepted: "planning", ev.PlanSettled: "running", ev.RunExecuted: "consolidating",
-        ev.RunCancelling: "cancelling", ev.RunFinished: "",
+        ev.RunAccepted: "planning", ev.PlanFinished: AWAITING, ev.PlanSettled: "running",
+        ev.RunExecuted: "consolidating", ev.RunCancelling: "cancelling", ev.RunFinished: "",
     }  # fmt: skip
     try:
         for kind, state in states.items():
@@ -72,8 +74,10 @@ async def _remote(url: str) -> list[dict[str, str]]:
                         name = entry.request.name or entry.request.requirement
                         created = rfc3339(entry.at)
                         run = str(event.run)
+                        if entry.request.approve:
+                            reviewed.add(run)
                         rows[run] = {"run": run, "name": name, "state": state, "created": created, "output_dir": ""}
-                    elif event.run in rows:
+                    elif event.run in rows and (state != AWAITING or event.run in reviewed):
                         rows[event.run]["state"] = getattr(entry, "status", state)
     finally:
         await access.close()

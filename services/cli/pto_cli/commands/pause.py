@@ -44,10 +44,11 @@ async def _pause(typed: Namespace) -> int:
 
 def _refuse_idle(run: str) -> None:
     """No broker is started only to find that there is nothing to pause."""
-    from pto_cli.registry import INTERRUPTED, run_folder
+    from pto_cli.registry import ENDED, run_folder
 
-    note = run_folder(run).read_note()
-    if note is not None and note.state == INTERRUPTED:
+    folder = run_folder(run)
+    note = folder.read_note()
+    if note is not None and note.state not in ENDED and not folder.is_hosted():
         raise WrongUse(_idle(run))
 
 

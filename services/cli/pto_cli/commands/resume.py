@@ -7,11 +7,16 @@ new one that a finished run is continued by.
 import asyncio
 from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pto_cli.arguments import command_parser, granted, parse, reach_view
 from pto_cli.model_flags import ModelChoice
 from pto_cli.prepare import Prepared
-from pto_cli.problems import EXIT_OK, WrongUse
+from pto_cli.problems import EXIT_OK, EXIT_PAUSED, WrongUse, complain
+
+if TYPE_CHECKING:
+    from pto_cli.access import Access
+    from pto_client.follower import Follower
 
 ONLY_FOR_NEW = ("max_executors", "max_retries", "output_dir", "force", "detach")
 """Flags that mean something only when a new run is started."""
@@ -57,7 +62,7 @@ async def _resume(typed: Namespace, stop: asyncio.Event, again: list[Prepared]) 
     if note is None and not typed.nats_url:
         raise WrongUse(f"there is no run {typed.run!r} here; `orchestrator list` shows the runs")
     if note is None or note.state in ENDED or folder.is_hosted():
-        code = await _continue(typed, again)
+        code = await _continue(typed, stop, again)
         if code is not None or note is None:
             return code or EXIT_OK
     _refuse_flags(typed, f"run {typed.run} was interrupted; it goes on as it was asked for")
@@ -65,12 +70,14 @@ async def _resume(typed: Namespace, stop: asyncio.Event, again: list[Prepared]) 
     from pto_cli.hosting import host
     from pto_cli.job import read_job
     from pto_cli.progress import make_progress
+    from pto_cli.reviewer import make_reviewer
 
     _check_models(note.models())
     progress = make_progress(json=typed.json, quiet=typed.quiet, verbose=typed.verbose)
     is_loud = typed.verbose and not typed.json
+    review = make_reviewer(json=typed.json, quiet=typed.quiet)
     view, end = await host(
-        folder, note, read_job(folder), progress, stop, verbose=is_loud, max_cost_usd=typed.max_cost_usd
+        folder, note, read_job(folder), progress, stop, verbose=is_loud, max_cost_usd=typed.max_cost_usd, review=review
     )
     say_end(view, end, output_dir=Path(note.output_dir), json_lines=typed.json, quiet=typed.quiet)
     return exit_code(view, end)
@@ -84,11 +91,12 @@ def _check_models(models: ModelChoice) -> None:
         get_ready(models, sandbox="none", max_cost_usd=None)
 
 
-async def _continue(typed: Namespace, again: list[Prepared]) -> int | None:
+async def _continue(typed: Namespace, stop: asyncio.Event, again: list[Prepared]) -> int | None:
     """The run is in good hands, or has ended: lift its pause, or start it again. None: nobody hosts it any more."""
     from pto_cli.conduct import ask_and_wait
     from pto_cli.progress import write_lines
     from pto_cli.render import state_of
+    from pto_cli.review import awaits_review, how_to_answer
     from pto_proto.ids import RunId
     from pto_proto.requests import BudgetChangeRequested, RunResumeRequested
 
@@ -110,12 +118,25 @@ async def _continue(typed: Namespace, again: list[Prepared]) -> int | None:
             write_lines([f"run {typed.run} may cost ${typed.max_cost_usd:.2f} in all"])
             if run.paused is None:
                 return EXIT_OK
-        if run is None or run.paused is None:
+        is_waiting = awaits_review(follower.view)
+        if run is None or (run.paused is None and not is_waiting):
             raise WrongUse(f"run {typed.run} is {state_of(follower.view)}; there is nothing to resume")
-        _refuse_flags(typed, f"run {typed.run} is paused; it goes on as it was asked for")
-        granted(await ask_and_wait(access, follower, RunResumeRequested(run=RunId(typed.run))))
+        _refuse_flags(typed, f"run {typed.run} is {state_of(follower.view)}; it goes on as it was asked for")
+        if run.paused is not None:
+            granted(await ask_and_wait(access, follower, RunResumeRequested(run=RunId(typed.run))))
+        if is_waiting and not await _review(typed, access, follower, stop):
+            complain([how_to_answer(typed.run, is_remote=bool(typed.nats_url))])
+            return EXIT_PAUSED
         write_lines([f"run {typed.run} goes on; `orchestrator watch {typed.run}` follows it"])
     return EXIT_OK
+
+
+async def _review(typed: Namespace, access: "Access", follower: "Follower", stop: asyncio.Event) -> bool:
+    """Whether the plan that waits was answered for."""
+    from pto_cli.progress import Quiet
+    from pto_cli.reviewer import make_reviewer
+
+    return await make_reviewer(json=typed.json, quiet=typed.quiet)(access, follower, Quiet(), stop)
 
 
 def _refuse_flags(typed: Namespace, why: str) -> None:

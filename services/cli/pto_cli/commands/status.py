@@ -28,6 +28,7 @@ async def _status(typed: Namespace) -> int:
     from pto_cli.conduct import now_ms
     from pto_cli.progress import write_lines
     from pto_cli.render import state_of, status_lines
+    from pto_cli.review import awaits_review, how_to_answer
     from pto_core.money import dollars
     from pto_core.spending import of_attempts, of_run
 
@@ -35,7 +36,9 @@ async def _status(typed: Namespace) -> int:
         view = follower.view
         if not typed.json:
             lines = status_lines(view, now_ms())
-            if access.host is not None and view.run is not None and not view.run.ended:
+            if awaits_review(view):
+                lines.append(how_to_answer(typed.run, is_remote=bool(typed.nats_url)))
+            elif access.host is not None and view.run is not None and not view.run.ended:
                 lines.append(f"nobody hosts this run; `orchestrator resume {typed.run}` picks it up")
             write_lines(lines)
             return EXIT_OK
@@ -45,6 +48,7 @@ async def _status(typed: Namespace) -> int:
                 "id": task.spec.id,
                 "state": task.state.value,
                 "attempts": len(view.attempts.get(task.spec.id, ())),
+                "round": task.round,
                 "reason": task.reason,
                 **_spent(of_attempts(view.attempts.get(task.spec.id, ()))),
                 "reused_from": reused[task.spec.id].source_run if task.spec.id in reused else "",
@@ -53,7 +57,10 @@ async def _status(typed: Namespace) -> int:
         ]
         limit = view.run.money.limit if view.run is not None else None
         money = {**_spent(of_run(view)), "max_cost_usd": None if limit is None else dollars(limit)}
-        write_lines([json.dumps({"run": typed.run, "state": state_of(view), **money, "tasks": tasks})])
+        found = {"run": typed.run, "state": state_of(view), **money, "tasks": tasks}
+        if awaits_review(view) and view.run is not None and view.run.plan is not None:
+            found["plan_digest"] = view.run.plan.plan_digest
+        write_lines([json.dumps(found)])
     return EXIT_OK
 
 
