@@ -18,7 +18,7 @@ VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "manager"}
 IMPURE_MODULES = {"asyncio", "datetime", "logging", "os", "random", "secrets", "socket", "subprocess", "time", "uuid"}
 IMPURE_CALLS = {"open", "print", "input"}
 ADAPTERS = {"pto_bus", "pto_memory", "pto_blobs", "pto_engines"}
-COMMAND_LINE_WIRING = {f"services/cli/pto_cli/{name}.py" for name in ("embedded", "host", "access")}
+COMMAND_LINE_WIRING = {f"services/cli/pto_cli/{name}.py" for name in ("embedded", "host", "access", "engines")}
 """Where it starts services, where it gets at brokers and blobs, and where it puts their errors into words."""
 README_HEADINGS = ["Consumes", "Produces", "Owns", "Fails how"]
 FORBIDDEN_TEXT = {

@@ -275,6 +275,12 @@ class PlanFinished(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
     usage: Usage = Usage()
     cost_usd: float | None = 0.0
     """None: unknown."""
+    model: str = ""
+    """The model that made the plan."""
+    prompt_digest: str = ""
+    """Names the texts that the model was asked with."""
+    repairs: int = 0
+    """Answers of the model that were refused before this one."""
 
 
 # --- dispatchers (planner and consolidator report in their own lanes the same way) -----------------------------------

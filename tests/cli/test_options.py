@@ -50,7 +50,7 @@ def mistakes(*words: str) -> list[str]:
         (["a", "--on-conflict", "x"], "--on-conflict: must be one of"),
         (["a", "--engine", "gpt"], "--engine: must be one of"),
         (["a", "--sandbox", "most"], "--sandbox: must be one of all, agents, none, not 'most'"),
-        (["a", "--real"], "--real: real models are not available yet"),
+        (["a", "--real", "--engine", "simulated"], "--real and --engine simulated: choose one"),
         (["a", "--model", ""], "--model: is empty; name a model"),
         (["a", "--model", "my model"], "--model: 'my model' is not the id of a model; ids have no blanks"),
         (["a", "--model", "m" * 300], "--model: 'mmm"),
@@ -61,16 +61,24 @@ def mistakes(*words: str) -> list[str]:
         (["a", "--max-cost", "5$"], "--max-cost: must be"),
         (["a", "--max-cost", "1000000.5"], "--max-cost: must be"),
         (["a", "--max-cost", "\u0663"], "--max-cost: must be"),
-        (["a", "--engine", "api"], "--engine api: this engine is not available yet"),
         (["a", "--docker"], "--docker: this backend is not available yet"),
         (["a", "--slurm"], "--slurm: this backend is not available yet"),
         (["a", "--docker-image", "x"], "--docker-image: needs --docker"),
         (["a", "--slurm-cpus", "2"], "--slurm-cpus: needs --slurm or --aws"),
         (["a", "--aws-region", "x"], "--aws-region: needs --aws"),
-        (["a", "--docker-use-bedrock"], "--docker-use-bedrock: model providers are not available yet"),
-        (["a", "--docker-aws-session-token", SECRET], "--docker-aws-session-token: model providers are not"),
+        (["a", "--real", "--docker-bedrock-region", "eu-west-1"], "--docker-bedrock-region: needs --docker-use-bedrock"),
+        (["a", "--docker-use-bedrock", "--docker-bedrock-region", " "], "--docker-bedrock-region: is empty"),
+        (["a", "--docker-use-bedrock", "--docker-bedrock-model", "a b"], "--docker-bedrock-model: 'a b' is not the id"),
+        (["a", "--docker-use-bedrock", "--docker-aws-session-token", SECRET],
+         "--docker-aws-session-token: needs the two keys that it belongs to"),
+        (["a", "--docker-use-bedrock", "--docker-aws-secret-access-key", SECRET],
+         "--docker-aws-access-key-id and --docker-aws-secret-access-key: give both, or neither"),
+        (["a", "--docker-use-bedrock", "--model", "x", "--docker-bedrock-model", "y"],
+         "--model and --docker-bedrock-model: name one model"),
         (["a", "--nats-url", "nats://x", "--docker-aws-session-token", SECRET],
-         "--docker-aws-session-token: credentials never travel; set them in the environment of the services"),
+         "--docker-aws-session-token: credentials never travel; set AWS_SESSION_TOKEN in the environment of pto-planner"),
+        (["a", "--nats-url", "nats://x", "--docker-use-bedrock"],
+         "--docker-use-bedrock: with --nats-url the services choose the provider; set PTO_MODEL_PROVIDER"),
         (["a", "-v", "-q"], "-v and -q: choose one"),
         (["a", "--dry-run", "--detach"], "--dry-run and --detach"),
         (["--plan", "none.yaml"], "none.yaml: there is no such file"),
@@ -145,7 +153,7 @@ def test_good_options_have_the_documented_defaults() -> None:
     assert prepared is not None
     options = prepared.options
     assert (options.max_executors, options.max_retries, options.on_failure) == (5, 3, "continue")
-    assert (options.on_conflict, options.sandbox, options.engine) == ("fail", "agents", "simulated")
+    assert (options.on_conflict, options.sandbox, options.models.engine) == ("fail", "agents", "simulated")
     assert prepared.name == "Build a todo list"
 
 

@@ -189,7 +189,7 @@ def test_a_hundred_thousand_tasks_in_one_circle_are_checked() -> None:
         ({"max_executors": 10_001}, "max_executors: must be"),
         ({"max_retries": -1}, "max_retries: must be 0 to 100, not -1"),
         ({"backend": "docker"}, "backend: backend 'docker' is not available yet"),
-        ({"engine": "api"}, "engine: engine 'api' is not available yet"),
+        ({"engine": "gpt"}, "engine: there is no engine 'gpt'; this version has simulated, api, claude-code"),
         ({"resumes": "Other run"}, "resumes: 'Other run' is not the id of an earlier run"),
         ({"inputs_digest": Digest("abc")}, "inputs_digest:"),
         ({"requirement": "", "plan": Plan(tasks=(task("t", retries=-1),))}, "plan.tasks[0].retries: must be"),

@@ -178,7 +178,7 @@ async def test_a_fault_of_an_engine_is_reported_and_the_run_ends() -> None:
     class Broken:
         name = "simulated"
 
-        def plan(self, requirement: str, max_executors: int) -> PlanDraft:
+        def plan(self, requirement: str, max_executors: int, cancel: object = None, model: str = "") -> PlanDraft:
             raise KeyError("a bug")
 
     system = SmallSystem()

@@ -64,7 +64,7 @@ class FixedEngine:
     def __init__(self, asks: dict[RunId, Ask]) -> None:
         self._plans = {f"plan of {run}": ask.plan for run, ask in asks.items()}
 
-    def plan(self, requirement: str, max_executors: int) -> PlanDraft:
+    def plan(self, requirement: str, max_executors: int, cancel: object = None, model: str = "") -> PlanDraft:
         return PlanDraft(plan=self._plans[requirement], complexity=1, rationale="")
 
 

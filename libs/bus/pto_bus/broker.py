@@ -49,6 +49,10 @@ def find_server() -> str:
     return found
 
 
+PASSED_ON = ("PATH", "HOME", "TMPDIR", "LANG", "GOMAXPROCS", "GOMEMLIMIT", "GOGC", "GODEBUG")
+"""Of the environment, to the server: what its runtime looks at. Keys of models are none of its business."""
+
+
 class Broker:
     """A running broker. Make it with ``Broker.start``, or with ``Broker.launch`` and ``wait_ready``; it ends with
     ``stop``, or with this process.
@@ -187,6 +191,7 @@ class Broker:
         with (store / "nats-server.err").open("wb") as err:
             self._process = subprocess.Popen(
                 [find_server(), "-c", str(config)],
+                env={name: os.environ[name] for name in PASSED_ON if name in os.environ},
                 stdin=subprocess.DEVNULL,
                 stdout=err,
                 stderr=err,

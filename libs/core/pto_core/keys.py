@@ -16,6 +16,11 @@ from pto_proto.plans import TaskSpec
 
 KEY_VERSION = "2"
 """Changes when the harness or the rules behind a result change."""
+PROMPTS: Mapping[str, str] = {
+    "api": "805e5a2bd9583d23fe6c2b6626c12cb6877f7204c9bd6df8d0e54da39ca77aeb",
+    "claude-code": "d2f092be600973ceccbd6de10f3d927e06130f8a8b2c8d898c6796589cac9da1",
+}
+"""Engine -> digest of the texts that its agents are asked with; a test compares them with the texts."""
 OUTPUT_OF = "output of "
 """Begins the names of the parts that stand for what a dependency made."""
 MAX_CACHED = 4_096
@@ -82,6 +87,7 @@ def _common(
     }
     if agent:
         found |= dict(zip(("agent", "title", "writes", "engine", "model", "requirement"), agent, strict=True))
+        found["prompts"] = PROMPTS.get(str(agent[3]), "")
     return {name: _digest(value) for name, value in found.items() if value not in ("", (), 0, (0, 0))}
 
 

@@ -37,7 +37,7 @@ from pto_proto.ids import TaskId, is_digest, is_run_id
 from pto_proto.plans import Plan, Problem, TaskSpec
 from pto_proto.requests import PlanApproved, RunRequested
 
-ENGINES = ("simulated",)
+ENGINES = ("simulated", "api", "claude-code")
 """Engines that this version has."""
 MAX_CYCLES = 10
 """Circles named in one answer; each costs a walk over the plan."""
@@ -285,7 +285,7 @@ def _check_settings(request: RunRequested) -> Iterator[Problem]:
 
 def _check_engine(request: RunRequested) -> Iterator[Problem]:
     if request.engine not in ENGINES:
-        what = f"engine {request.engine!r} is not available yet; this version has {', '.join(ENGINES)}"
+        what = f"there is no engine {request.engine!r}; this version has {', '.join(ENGINES)}"
         yield Problem(where="engine", what=what)
     yield from check_line(request.model, "model")
     if request.max_cost_usd is not None and (what := bad_limit(request.max_cost_usd)):

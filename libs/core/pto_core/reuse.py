@@ -155,6 +155,7 @@ _CLAUSES = {
     "input files": "input files changed",
     "model": "the model changed",
     "outputs": "its declared outputs changed",
+    "prompts": "what agents are told changed",
     "requirement": "the requirement changed",
     "writes": "what it may write changed",
 }

@@ -96,8 +96,11 @@ class PlanEngine(Protocol):
 
     name: str
 
-    def plan(self, requirement: str, max_executors: int, cancel: Cancel | None = None) -> PlanDraft:
-        """A valid plan. Called in a worker thread; ends soon after a cancel. Raises EngineError."""
+    def plan(self, requirement: str, max_executors: int, cancel: Cancel | None = None, model: str = "") -> PlanDraft:
+        """A valid plan. Called in a worker thread; ends soon after a cancel. ``model`` empty: the engine's default.
+
+        Raises EngineError.
+        """
 
 
 class AttemptLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,6 +123,8 @@ class AgentTask(msgspec.Struct, frozen=True, kw_only=True):
 
     requirement: str
     spec: TaskSpec
+    model: str = ""
+    """Empty: the engine's default."""
     limits: AttemptLimits = AttemptLimits()
     notes: str = ""
     """What an earlier attempt that was cut off noted (``Workbench.keep_notes``); its files are in the workspace

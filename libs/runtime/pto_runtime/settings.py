@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 
 from pto_proto.ids import is_instance_id
 
+ENGINES = ("simulated", "api", "claude-code")
 DEFAULT_CAPACITY = 16
 """Attempts one instance takes at once, unless told otherwise: threads that mostly wait for processes."""
 
@@ -48,6 +49,13 @@ def _one_of(*words: str) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def _engines(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(text.replace(",", " ").split()))
+    if not names or not set(names) <= set(ENGINES):
+        raise ValueError(f"must name some of {', '.join(ENGINES)}")
+    return names
 
 
 def _blobs(text: str) -> str:
@@ -97,6 +105,23 @@ SETTINGS: dict[str, Setting] = {
         meaning="Folder of the scheduler's snapshots: a start from one need not read the whole log.",
         parse=Path,
     ),
+    "engines": Setting(
+        name="PTO_ENGINES",
+        default=",".join(ENGINES),
+        meaning="Engines that planner and dispatcher offer, as far as they can be used.",
+        parse=_engines,
+    ),
+    "provider": Setting(
+        name="PTO_MODEL_PROVIDER",
+        default="anthropic",
+        meaning="Who is asked for models: anthropic or bedrock.",
+        parse=_one_of("anthropic", "bedrock"),
+    ),
+    "model": Setting(name="PTO_MODEL", default="", meaning="Model of runs that name none; default: the provider's."),
+    "claude_code": Setting(
+        name="PTO_CLAUDE_CODE", default="", meaning="Program of Claude Code; default: the one on the PATH."
+    ),
+    "prices": Setting(name="PTO_PRICES", default="", meaning="File that replaces list prices.", parse=_path),
     "log_format": Setting(
         name="PTO_LOG_FORMAT", default="json", meaning="json or plain.", parse=_one_of("json", "plain")
     ),
@@ -126,6 +151,11 @@ class Settings:
     work_dir: Path = Path("work/{run}")
     blobs: str = "nats"
     snapshots: Path = Path("snapshots")
+    engines: tuple[str, ...] = ENGINES
+    provider: str = "anthropic"
+    model: str = ""
+    claude_code: str = ""
+    prices: Path | None = None
     log_format: str = "json"
     log_level: str = "info"
 
@@ -174,7 +204,7 @@ def read_settings(environment: Mapping[str, str], service: str) -> Settings:
         except ValueError as error:
             shown = "" if setting.is_secret else f", not {text!r}"
             problems.append(f"{setting.name} {error}{shown}")
-    for name in ("credentials", "ca", "cert", "key"):
+    for name in ("credentials", "ca", "cert", "key", "prices"):
         path = values.get(name)
         if path is not None and not path.is_file():
             problems.append(f"{SETTINGS[name].name}: there is no file {path}")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pto_bus.errors import BusError, StoreInUse
 from pto_bus.session import Session, open_session
 from pto_cli.host import Host, blob_cache
+from pto_cli.model_flags import SIMULATED, ModelChoice
 from pto_cli.problems import Unavailable
 from pto_cli.registry import Endpoint, RunFolder, run_folder
 from pto_ports.blob_store import BlobStore
@@ -94,14 +95,20 @@ async def open_archive(
 
 
 async def host_run(
-    folder: RunFolder, *, work_dir: Path, capacity: int, with_services: bool, begun: Host | None = None
+    folder: RunFolder,
+    *,
+    work_dir: Path,
+    capacity: int,
+    with_services: bool,
+    begun: Host | None = None,
+    models: ModelChoice = SIMULATED,
 ) -> Access:
     """Start the run's broker in this process (``begun``: it was started), and its services if asked for.
 
     Raises BusError.
     """
     folder.path.mkdir(parents=True, exist_ok=True)
-    host = begun or Host(folder.store, blobs=blob_cache(), work_dir=work_dir, capacity=capacity)
+    host = begun or Host(folder.store, blobs=blob_cache(), work_dir=work_dir, capacity=capacity, models=models)
     host.start_broker()
     try:
         if with_services:

@@ -5,12 +5,14 @@ planned, unless something else was typed; nothing that has finished is done agai
 """
 
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 
 from pto_cli.access import Access
 from pto_cli.leftovers import store_list
+from pto_cli.model_flags import ModelChoice
 from pto_cli.naming import short_name
 from pto_cli.options import RunOptions, sum_of_money, whole_number
 from pto_cli.output_dir import check_output_dir
@@ -33,7 +35,7 @@ async def prepare_again(typed: Namespace, access: Access, view: RunView) -> Prep
     run = view.run
     if run is None:
         raise WrongUse(f"the log knows no run {typed.run!r}")
-    options = _options(typed, run)
+    options = _options(typed, run, _models(access, run))
     request = await _request(access, run)
     plan = view.plan() if run.settled else request.plan
     request = msgspec.structs.replace(
@@ -54,7 +56,14 @@ async def prepare_again(typed: Namespace, access: Access, view: RunView) -> Prep
     return Prepared(options=options, name=name, again=request, plan=plan)
 
 
-def _options(typed: Namespace, run: Run) -> RunOptions:
+def _models(access: Access, run: Run) -> ModelChoice:
+    """As the earlier run had it; its provider and region are in the note, if it was hosted here."""
+    note = access.folder.read_note() if access.folder is not None else None
+    known = note.models() if note is not None else ModelChoice()
+    return replace(known, engine=run.request.engine, model=run.request.model)
+
+
+def _options(typed: Namespace, run: Run, models: ModelChoice) -> RunOptions:
     """What was typed, and what the earlier run had where nothing was. Raises WrongUse."""
     values = {
         "max_executors": typed.max_executors or str(run.max_executors),
@@ -77,6 +86,7 @@ def _options(typed: Namespace, run: Run) -> RunOptions:
         max_executors=executors,
         max_retries=retries,
         max_cost_usd=max_cost,
+        models=models,
         detach=typed.detach,
         nats_url=typed.nats_url,
         json=typed.json,

@@ -44,6 +44,10 @@ async def new_run(prepared: Prepared, request: RunRequested, output: OutputDir) 
         created=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         output_dir=str(output.path),
         max_executors=prepared.options.max_executors,
+        engine=request.engine,
+        provider=prepared.options.models.provider,
+        model=request.model,
+        region=prepared.options.models.region,
     )
     write_job(folder, job)
     folder.write_note(note)
@@ -62,7 +66,13 @@ def run_here(prepared: Prepared) -> int:
     options, request = prepared.options, prepared.request()
     output = open_output_dir(options.output_dir, prepared.name)
     folder = run_folder(request.run)
-    host = Host(folder.store, blobs=blob_cache(), work_dir=output.path, capacity=options.max_executors)
+    host = Host(
+        folder.store,
+        blobs=blob_cache(),
+        work_dir=output.path,
+        capacity=options.max_executors,
+        models=options.models,
+    )
     known: list[RunView] = []
     try:
         host.start_broker()

@@ -51,7 +51,7 @@ def say_end(
     elif end == "paused" and view.run is not None and view.run.paused is not None:
         reason = clean(view.run.paused.reason, 600)
         after = "" if "orchestrator resume" in reason else f"; then `orchestrator resume {run}`"
-        complain([f"run {run} is paused: {reason}{after}"])
+        complain([f"run {run} is paused: {reason.removesuffix('.').removesuffix(', then resume the run')}{after}"])
     elif json_lines:
         _print_summary(output_dir)
     else:

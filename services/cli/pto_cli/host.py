@@ -8,12 +8,15 @@ has its own connection and account, and they meet in the log alone.
 import os
 import secrets
 import sys
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pto_bus.broker import Broker
 from pto_bus.topology import single_host_accounts
+from pto_cli.engines import service_settings
+from pto_cli.model_flags import SIMULATED, ModelChoice
 from pto_cli.registry import state_home
 from pto_proto.ids import LANE_LOCAL
 
@@ -22,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from pto_bus.session import Session
-    from pto_ports.engine import PlanDraft
     from pto_runtime.settings import Settings
 
     Serve = Callable[[Settings, asyncio.Event, Callable[[], None]], Coroutine[Any, Any, None]]
@@ -41,11 +43,14 @@ NOT_NEEDED = ("scheduler-2", "archiver")
 class Host:
     """The broker of one store and, when asked for, the services on it. ``start_broker`` first, from the main thread."""
 
-    def __init__(self, store: Path, *, blobs: Path, work_dir: Path, capacity: int) -> None:
+    def __init__(
+        self, store: Path, *, blobs: Path, work_dir: Path, capacity: int, models: ModelChoice = SIMULATED
+    ) -> None:
         self._store = store
         self._blobs = blobs
         self._work_dir = work_dir
         self._capacity = capacity
+        self._models = models
         self._password = secrets.token_urlsafe(18)
         accounts = single_host_accounts(self._password, (LANE_LOCAL,))
         self._accounts = [account for account in accounts if account.user not in NOT_NEEDED]
@@ -126,13 +131,14 @@ class Host:
 
         from pto_runtime.gc_pause import relax_gc
         from pto_runtime.process_limits import widen_limits
-        from pto_runtime.settings import Settings
 
         relax_gc()
         widen_limits()
         self._stop = asyncio.Event()
+        told = service_settings(self._models, os.environ)
         for user, serve in _serving():
-            settings = Settings(
+            settings = replace(
+                told,
                 url=self.url,
                 user=user,
                 password=self._password,
@@ -200,10 +206,3 @@ def _serving() -> "list[tuple[str, Serve]]":
         ("planner", pto_planner.main.serve),
         ("consolidator", pto_consolidator.main.serve),
     ]
-
-
-def draft_plan(requirement: str, max_executors: int) -> "PlanDraft":
-    """The plan that the simulated engine would make. Raises EngineError."""
-    from pto_engines.simulated import SimulatedPlanner
-
-    return SimulatedPlanner().plan(requirement, max_executors)

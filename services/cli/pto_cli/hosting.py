@@ -52,7 +52,8 @@ async def host(
     with folder.log.open("a") as log:
         configure_logs("plain", stream=log)
         access = await host_run(
-            folder, work_dir=out_dir, capacity=note.max_executors, with_services=True, begun=begun
+            folder, work_dir=out_dir, capacity=note.max_executors, with_services=True, begun=begun,
+            models=note.models(),
         )  # fmt: skip
         follower = Follower(access.session.view, RunId(note.run))
         try:

@@ -12,15 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from pto_cli.flags import FLAGS, Flag
+from pto_cli.model_flags import SIMULATED, ModelChoice, read_models
 from pto_core.limits import MAX_COST_USD, MAX_EXECUTORS, MAX_NAME_CHARS, MAX_REQUIREMENT_BYTES, MAX_RETRIES
 from pto_core.units import parse_memory_bytes, parse_time_s
 
 _SUM = re.compile(r"\d{1,9}(\.\d{1,6})?", re.ASCII)
 _MODEL = re.compile(r"[!-~]+")
 BACKENDS = ("--docker", "--slurm", "--aws")
-_NOT_YET = {
-    "real": "--real: real models are not available yet; leave it out to use the simulated engine",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +34,7 @@ class RunOptions:
     on_failure: str = "continue"
     on_conflict: str = "fail"
     sandbox: str = "agents"
-    engine: str = "simulated"
-    model: str = ""
+    models: ModelChoice = SIMULATED
     max_cost_usd: float | None = None
     dry_run: bool = False
     approve: bool = False
@@ -54,12 +51,14 @@ def read_options(typed: Namespace, environment: Mapping[str, str]) -> tuple[RunO
     values = {flag.field: getattr(typed, flag.field) for flag in FLAGS}
     requirement = " ".join(typed.requirements)
     nats_url = environment.get("NATS_URL", "") if values["nats_url"] is None else values["nats_url"]
+    models, wrong = read_models(values, environment, is_remote=bool(nats_url))
     problems = [
         *_check_source(typed.requirements, values["plan"]),
         *_check_choices(values),
-        *_check_model(values["model"]),
-        *_check_backend(values, bool(nats_url)),
-        *_check_not_yet(values),
+        *_check_model(values["model"], "--model"),
+        *_check_model(values["docker_bedrock_model"], "--docker-bedrock-model"),
+        *_check_backend(values),
+        *wrong,
         *_check_talk(values),
     ]
     executors = whole_number(values, "max_executors", 1, MAX_EXECUTORS, problems)
@@ -79,8 +78,7 @@ def read_options(typed: Namespace, environment: Mapping[str, str]) -> tuple[RunO
         on_failure=_value(values, "on_failure"),
         on_conflict=_value(values, "on_conflict"),
         sandbox=_value(values, "sandbox"),
-        engine=_value(values, "engine"),
-        model=_value(values, "model"),
+        models=models,
         max_cost_usd=max_cost,
         dry_run=values["dry_run"],
         approve=values["approve"],
@@ -122,11 +120,11 @@ def sum_of_money(text: str | None, name: str, problems: list[str]) -> float | No
     return amount
 
 
-def _check_model(model: str | None) -> Iterator[str]:
+def _check_model(model: str | None, flag: str) -> Iterator[str]:
     if model is not None and not model.strip():
-        yield "--model: is empty; name a model"
+        yield f"{flag}: is empty; name a model"
     elif model is not None and (len(model) > MAX_NAME_CHARS or not _MODEL.fullmatch(model)):
-        yield f"--model: {model[:60]!r} is not the id of a model; ids have no blanks"
+        yield f"{flag}: {model[:60]!r} is not the id of a model; ids have no blanks"
 
 
 def _check_source(words: list[str], plan: str | None) -> Iterator[str]:
@@ -150,27 +148,19 @@ def _check_choices(values: Mapping[str, Any]) -> Iterator[str]:
             yield f"{flag.name}: must be one of {', '.join(flag.choices)}, not {values[flag.field]!r}"
 
 
-def _check_backend(values: Mapping[str, Any], is_remote: bool) -> Iterator[str]:
+def _check_backend(values: Mapping[str, Any]) -> Iterator[str]:
     chosen = [name for name in BACKENDS if values[name.removeprefix("--")]]
     if len(chosen) > 1:
         yield f"{' and '.join(chosen)}: choose one backend"
     allowed = {name.removeprefix("--") for name in chosen} | ({"slurm"} if "--aws" in chosen else set())
-    providers = []
     for flag in FLAGS:
-        if not flag.needs or values[flag.field] in (None, False):
+        if flag.needs in ("", "provider") or values[flag.field] in (None, False):
             continue
-        if flag.needs == "provider":
-            if flag.is_secret and is_remote:
-                yield f"{flag.name}: credentials never travel; set them in the environment of the services instead"
-            else:
-                providers.append(flag.name)
-        elif flag.needs not in allowed:
+        if flag.needs not in allowed:
             other = " or --aws" if flag.needs == "slurm" else ""
             yield f"{flag.name}: needs --{flag.needs}{other}"
         else:
             yield from _check_value(flag, values[flag.field])
-    if providers:
-        yield f"{', '.join(providers)}: model providers are not available yet; only the simulated engine is"
     if "--aws" in chosen:
         for field in ("aws_cluster_name", "aws_s3_bucket"):
             if not values[field]:
@@ -192,14 +182,6 @@ def _check_value(flag: Flag, text: Any) -> Iterator[str]:
             yield f"{flag.name}: must be a whole number of at least {least}, not {text!r}"
     elif text is not True and not str(text).strip():
         yield f"{flag.name}: is empty"
-
-
-def _check_not_yet(values: Mapping[str, Any]) -> Iterator[str]:
-    for field, sentence in _NOT_YET.items():
-        if values[field] not in (None, False):
-            yield sentence
-    if values["engine"] in ("api", "claude-code"):
-        yield f"--engine {values['engine']}: this engine is not available yet; only simulated is"
 
 
 def _check_talk(values: Mapping[str, Any]) -> Iterator[str]:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pto_cli.model_flags import ModelChoice
 from pto_proto.ids import is_run_id
 
 INTERRUPTED = "interrupted"
@@ -42,6 +43,14 @@ class RunNote:
     """RFC 3339."""
     output_dir: str
     max_executors: int = 1
+    engine: str = "simulated"
+    provider: str = "anthropic"
+    model: str = ""
+    region: str = ""
+
+    def models(self) -> ModelChoice:
+        """Who plans and does agents' work, without credentials."""
+        return ModelChoice(engine=self.engine, provider=self.provider, model=self.model, region=self.region)
 
 
 @dataclass(frozen=True, kw_only=True)

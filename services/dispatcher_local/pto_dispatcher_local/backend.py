@@ -27,15 +27,16 @@ from pto_harness.guard import Guard
 from pto_ports.backend import LiveLine, Order, Report
 from pto_ports.blob_store import BlobDamaged, BlobMissing, BlobStore, StoreFull
 from pto_ports.clock import Clock
-from pto_ports.engine import AgentTask, AttemptLimits, EngineError, Spent, TaskEngine
+from pto_ports.engine import AgentTask, AttemptLimits, EngineError, TaskEngine
 from pto_ports.event_log import LogUnavailable
 from pto_proto import events as ev
 from pto_proto.ids import NO_DIGEST, Digest, InstanceId, RunId, TaskId
 from pto_proto.manifests import Manifest, Tree, TreeFile
 from pto_runtime.logs import get_logger
 
-NOTHING = Spent()
 Name = tuple[RunId, TaskId, int, int]
+NOTHING_YET: Mapping[str, Any] = {}
+"""Instead of a task that was not described yet: no agent has worked."""
 
 
 class _Identity(TypedDict):
@@ -138,18 +139,18 @@ class LocalBackend:
 
     # --- one attempt: fetch, begin, ended, keep, end ---
 
-    def _go(self, order: Order, work: Coroutine[Any, Any, None]) -> None:
+    def _go(self, order: Order, work: Coroutine[Any, Any, None], task: Mapping[str, Any] = NOTHING_YET) -> None:
         """A part of an attempt that waits for something; if it fails, so does the attempt."""
 
         async def judged() -> None:
             try:
                 await work
             except Exception as error:
-                self._end(order, self._failed_by(order, error))
+                self._end(order, _with_costs(self._failed_by(order, error), task))
 
-        task = asyncio.create_task(judged())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        waiting = asyncio.create_task(judged())
+        self._tasks.add(waiting)
+        waiting.add_done_callback(self._tasks.discard)
 
     async def _fetch_and_begin(self, order: Order, cancel: Cancel) -> None:
         seen = await self._materials.seen_by(order.ready)
@@ -186,6 +187,7 @@ class LocalBackend:
 
     def _agent(self, order: Order, engine: TaskEngine, task: dict[str, Any]) -> Callable[[Desk], None]:
         ready = order.ready
+        # The harness leaves a thread alone at the limit, so the engine has to end by itself then.
         limits = AttemptLimits(time_s=task["time_limit_s"]) if task["time_limit_s"] else AttemptLimits()
 
         def work(desk: Desk) -> None:
@@ -193,6 +195,7 @@ class LocalBackend:
             wanted = AgentTask(
                 requirement=ready.requirement,
                 spec=ready.spec,
+                model=ready.model,
                 limits=limits,
                 notes=desk.notes,
                 evidence=ready.evidence,
@@ -200,7 +203,7 @@ class LocalBackend:
             try:
                 bench.total = engine.execute(wanted, bench).spent
             except EngineError as error:
-                bench.total = error.spent
+                bench.total, bench.retry_after_s = error.spent, error.retry_after_s
                 raise WorkFailed(str(error), error.failure, error.hint) from error
 
         return work
@@ -215,7 +218,7 @@ class LocalBackend:
     ) -> None:
         """The harness is done with it; what is left is to store what it made."""
         if result is None:
-            self._end(order, self._failed_by(order, error))
+            self._end(order, _with_costs(self._failed_by(order, error), task))
             return
         for refused in result.get("refused", ()):
             self._logger.warning("a file was not taken over", run=order.run, task=order.ready.task, file=refused)
@@ -224,7 +227,7 @@ class LocalBackend:
             trees = order.ready.trees if result["outcome"] == "succeeded" else ()
             self._end(order, self._finished(order, result, tree=trees[0] if trees else NO_DIGEST))
         else:
-            self._go(order, self._keep(order, seen, task, result))
+            self._go(order, self._keep(order, seen, task, result), task)
 
     async def _keep(
         self, order: Order, seen: tuple[TreeFile, ...], task: dict[str, Any], result: dict[str, Any]
@@ -239,8 +242,8 @@ class LocalBackend:
         finally:
             if "bundle" in result or order.ready.spec.agent:
                 await asyncio.to_thread(shutil.rmtree, task["out"], ignore_errors=True)
-        spent = task["bench"].total if "bench" in task else Spent()
-        self._end(order, self._finished(order, result, log=log_digest, manifest=manifest, tree=tree, spent=spent))
+        finished = self._finished(order, result, log=log_digest, manifest=manifest, tree=tree)
+        self._end(order, _with_costs(finished, task))
 
     async def _store(
         self, ready: ev.TaskReady, result: dict[str, Any], seen: tuple[TreeFile, ...]
@@ -277,7 +280,6 @@ class LocalBackend:
         tree: Digest,
         manifest: Digest = NO_DIGEST,
         log: Digest = NO_DIGEST,
-        spent: Spent = NOTHING,
     ) -> ev.TaskFinished:
         return ev.TaskFinished(
             **self._identity(order),
@@ -292,8 +294,6 @@ class LocalBackend:
             tree=tree,
             manifest=manifest,
             log=log,
-            usage=spent.usage,
-            cost_usd=spent.cost_usd,
             sandbox=result["sandbox"] or ("none" if order.ready.spec.agent else ""),
         )
 
@@ -331,6 +331,15 @@ class LocalBackend:
         if report is not None:
             with suppress(RuntimeError):  # the loop has just been closed
                 report(order, *entries)
+
+
+def _with_costs(finished: ev.TaskFinished, task: Mapping[str, Any]) -> ev.TaskFinished:
+    """With what its agent has cost, if it had one, and when it should be tried again."""
+    bench: LocalBench | None = task.get("bench")
+    if bench is None:
+        return finished
+    spent, wait = bench.total, bench.retry_after_s
+    return msgspec.structs.replace(finished, usage=spent.usage, cost_usd=spent.cost_usd, retry_after_s=wait)
 
 
 def _name(order: Order) -> Name:

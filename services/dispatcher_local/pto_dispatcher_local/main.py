@@ -12,9 +12,10 @@ from pto_bus.session import open_session
 from pto_dispatch.dispatcher import Dispatcher
 from pto_dispatch.live import LiveLines
 from pto_dispatcher_local.backend import LocalBackend
-from pto_engines.simulated import SimulatedExecutor
+from pto_engines.offer import Offer
 from pto_proto.ids import LANE_LOCAL, InstanceId
 from pto_runtime.clock import SystemClock
+from pto_runtime.logs import get_logger
 from pto_runtime.patience import PatientBlobStore
 from pto_runtime.service import CannotServe, new_incarnation, run_service
 from pto_runtime.settings import Settings
@@ -27,7 +28,7 @@ async def serve(settings: Settings, stop: asyncio.Event, on_up: Callable[[], Non
     except BusError as error:
         raise CannotServe(str(error)) from error
     clock, instance, folder = SystemClock(), InstanceId(settings.instance), settings.blob_folder
-    executor = SimulatedExecutor()
+    offer = Offer(os.environ, clock, settings, get_logger().info)
     with tempfile.TemporaryDirectory(prefix="pto-cache-") as cache:
         backend = LocalBackend(
             blobs=PatientBlobStore(session.blobs, clock, stop) if folder is None else DirectoryBlobStore(folder),
@@ -36,7 +37,7 @@ async def serve(settings: Settings, stop: asyncio.Event, on_up: Callable[[], Non
             capacity=settings.capacity,
             work_folder=settings.work_folder,
             cache=Path(cache),
-            engines={executor.name: executor},
+            engines=offer.executors(),
             host_environment=os.environ,
         )
         dispatcher = Dispatcher(
@@ -55,6 +56,7 @@ async def serve(settings: Settings, stop: asyncio.Event, on_up: Callable[[], Non
         except BusError as error:
             raise CannotServe(str(error)) from error
         finally:
+            await asyncio.to_thread(offer.close)
             await session.close()
 
 

@@ -1,7 +1,7 @@
 """The planner as the backend of its lane: ``_plan`` and ``_edit`` orders become TaskPlanned and PlanFinished.
 
-Imports core, ports, proto and runtime. Invariant: a plan is checked whole before any part of it is reported: one that
-an engine made is checked here, one that a person brought or edited was checked before it was accepted.
+Imports core, harness, ports, proto and runtime. Invariant: a plan is checked whole before any part of it is reported:
+one that an engine made is checked here, one that a person brought or edited was checked before it was accepted.
 """
 
 import asyncio
@@ -13,18 +13,18 @@ import msgspec
 
 from pto_core.matrix import expand
 from pto_core.plan_check import check_plan, count_tasks
+from pto_harness import Cancel
 from pto_planner.seen_inputs import seen_inputs
 from pto_ports.backend import LiveLine, Order, Report
 from pto_ports.blob_store import BlobDamaged, BlobMissing, BlobStore
 from pto_ports.clock import Clock
-from pto_ports.engine import EngineError, PlanDraft, PlanEngine
+from pto_ports.engine import EngineError, PlanDraft, PlanEngine, Spent
 from pto_ports.event_log import EventLog, LogUnavailable
 from pto_proto import events as ev
 from pto_proto.envelope import MAX_EVENT_BYTES, decode_event
 from pto_proto.ids import EDIT_TASK, Digest, InstanceId, TaskId, digest_of
 from pto_proto.plans import InputFile, Plan, TaskSpec
 from pto_proto.requests import RunRequested
-from pto_proto.results import Usage
 from pto_proto.subjects import event_subject
 from pto_runtime.logs import get_logger
 
@@ -36,15 +36,29 @@ SEEN_BYTES = 68
 """What ``seen_inputs`` adds for each task, and the comma between two tasks."""
 
 
-_NO_TOKENS = Usage()
+NONE_MISSING: Mapping[str, object] = {}
+NOTHING = Spent()
+CANCEL_GRACE_S = 6.0
+"""How long an engine that was cancelled may take to end and say what it has cost: it closes a connection."""
 
 
 class PlanFailed(Exception):
-    """No plan could be made; ``failure`` says whose fault it is."""
+    """No plan could be made; ``failure`` says whose fault it is, ``spent`` what was paid all the same."""
 
-    def __init__(self, failure: ev.FailureClass, reason: str) -> None:
+    def __init__(
+        self,
+        failure: ev.FailureClass,
+        reason: str,
+        *,
+        hint: str = "",
+        retry_after_s: float = 0.0,
+        spent: Spent | None = None,
+    ) -> None:
         super().__init__(reason)
         self.failure = failure
+        self.hint = hint
+        self.retry_after_s = retry_after_s
+        self.spent = spent or Spent()
 
 
 class _Identity(TypedDict):
@@ -68,12 +82,17 @@ class PlannerBackend:
         clock: Clock,
         instance: InstanceId,
         engines: Mapping[str, PlanEngine],
+        missing: Mapping[str, object] = NONE_MISSING,
     ) -> None:
+        """``missing``: why engines that others have cannot be used here."""
         self._log = log
         self._blobs = blobs
         self._clock = clock
         self._instance = instance
         self._engines = engines
+        self._missing = missing
+        self._cancels: dict[tuple[str, TaskId, int], Cancel] = {}
+        self._endings: set[asyncio.Task[None]] = set()
         self._working: dict[tuple[str, TaskId, int], asyncio.Task[None]] = {}
         self._report: Report | None = None
         self._logger = get_logger()
@@ -91,19 +110,40 @@ class PlannerBackend:
         name = (order.run, order.ready.task, order.ready.attempt)
         task = asyncio.create_task(self._work(order))
         self._working[name] = task
-        task.add_done_callback(lambda _: self._working.pop(name, None))
+
+        def forget(_: object) -> None:
+            self._working.pop(name, None)
+            self._cancels.pop(name, None)
+
+        task.add_done_callback(forget)
 
     async def stop(self, order: Order, reason: str) -> bool:
         """Give up the attempt; nothing of its plan is reported."""
-        task = self._working.get((order.run, order.ready.task, order.ready.attempt))
+        name = (order.run, order.ready.task, order.ready.attempt)
+        task, cancel = self._working.get(name), self._cancels.get(name)
         if task is None:
             return False
+        if cancel is None:
+            await self._give_up(order, task, reason, cost_usd=0.0)
+            return True
+        cancel.request(reason)
+        ending = asyncio.create_task(self._let_end(order, task, reason))
+        self._endings.add(ending)
+        ending.add_done_callback(self._endings.discard)
+        return True
+
+    async def _let_end(self, order: Order, task: asyncio.Task[None], reason: str) -> None:
+        """Its engine was cancelled and soon says what it has cost; if not, nobody knows that."""
+        await asyncio.wait({task}, timeout=CANCEL_GRACE_S)
+        await self._give_up(order, task, reason, cost_usd=None)
+
+    async def _give_up(self, order: Order, task: asyncio.Task[None], reason: str, *, cost_usd: float | None) -> None:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
         if task.cancelled():
-            self._end(order, 0.0, outcome="cancelled", failure="cancelled", reason=reason)
-        return True
+            failed = PlanFailed("cancelled", reason, spent=Spent(cost_usd=cost_usd))
+            self._end(order, 0.0, outcome="cancelled", failed=failed)
 
     async def adopt(self, order: Order) -> bool:
         """Planning lives in this process only."""
@@ -111,9 +151,11 @@ class PlannerBackend:
 
     async def close(self) -> None:
         """Give up everything; it is found again after a restart."""
-        for task in list(self._working.values()):
+        for cancel in list(self._cancels.values()):
+            cancel.request("the planner was stopped")
+        for task in (*self._working.values(), *self._endings):
             task.cancel()
-        await asyncio.gather(*self._working.values(), return_exceptions=True)
+        await asyncio.gather(*self._working.values(), *self._endings, return_exceptions=True)
 
     # --- one attempt ---
 
@@ -126,14 +168,15 @@ class PlannerBackend:
             draft, is_brought = await self._draft(order, request)
             seen = await self._seen(request, draft.plan)
         except PlanFailed as failed:
-            self._end(order, began, outcome="failed", failure=failed.failure, reason=str(failed))
+            self._end(order, began, outcome="cancelled" if failed.failure == "cancelled" else "failed", failed=failed)
             return
         except (LogUnavailable, OSError) as error:
-            self._end(order, began, outcome="failed", failure="infra", reason=f"the log or a blob is away: {error}")
+            away = PlanFailed("infra", f"the log or a blob is away: {error}")
+            self._end(order, began, outcome="failed", failed=away)
             return
         except Exception as error:
             self._logger.exception("planning failed", run=order.run)
-            self._end(order, began, outcome="failed", failure="task", reason=f"a fault of the planner: {error!r}")
+            self._end(order, began, outcome="failed", failed=PlanFailed("task", f"a fault of the planner: {error!r}"))
             return
         parts = split(draft.plan)
         digest = digest_of(msgspec.json.encode(draft.plan))
@@ -164,9 +207,12 @@ class PlannerBackend:
                 engine="" if is_brought else ready.engine,
                 usage=draft.usage,
                 cost_usd=draft.cost_usd,
+                model=draft.model,
+                prompt_digest=draft.prompt_digest,
+                repairs=draft.repairs,
             ),
         )
-        self._end(order, began, outcome="succeeded", usage=draft.usage, cost_usd=draft.cost_usd)
+        self._end(order, began, outcome="succeeded", spent=Spent(usage=draft.usage, cost_usd=draft.cost_usd))
 
     async def _request(self, order: Order) -> RunRequested:
         accepted: ev.RunAccepted = await self._first(order, ev.RunAccepted)
@@ -197,13 +243,14 @@ class PlannerBackend:
             expansion = await asyncio.to_thread(expand, plan.tasks) if _is_big(plan) else expand(plan.tasks)
             written_out = msgspec.structs.replace(plan, tasks=expansion.tasks)
             return PlanDraft(plan=written_out, complexity=0, rationale=""), True
-        draft = await self._ask_engine(request)
+        draft = await self._ask_engine(order, request)
         if len(draft.plan.tasks) <= INLINE_TASKS:
             expanded, problems = check_plan(draft.plan)
         else:
             expanded, problems = await asyncio.to_thread(check_plan, draft.plan)
         if problems:
-            raise PlanFailed("task", "the plan is not valid: " + "; ".join(map(str, problems)))
+            spent = Spent(usage=draft.usage, cost_usd=draft.cost_usd)
+            raise PlanFailed("task", "the plan is not valid: " + "; ".join(map(str, problems)), spent=spent)
         return msgspec.structs.replace(draft, plan=expanded), False
 
     async def _seen(self, request: RunRequested, plan: Plan) -> tuple[Digest, ...]:
@@ -219,14 +266,23 @@ class PlannerBackend:
             return seen_inputs(plan, files)
         return await asyncio.to_thread(seen_inputs, plan, files)
 
-    async def _ask_engine(self, request: RunRequested) -> PlanDraft:
+    async def _ask_engine(self, order: Order, request: RunRequested) -> PlanDraft:
         engine = self._engines.get(request.engine)
         if engine is None:
-            raise PlanFailed("config", f"this planner has no engine {request.engine!r}")
+            why = self._missing.get(request.engine)
+            reason = f"this planner has no engine {request.engine!r}"
+            raise PlanFailed("config", f"{reason}: {why}" if why is not None else reason)
+        cancel = None
+        if request.engine != "simulated":
+            cancel = self._cancels[(order.run, order.ready.task, order.ready.attempt)] = Cancel()
         try:
-            return await asyncio.to_thread(engine.plan, request.requirement, request.max_executors)
+            return await asyncio.to_thread(
+                engine.plan, request.requirement, request.max_executors, cancel, request.model
+            )  # fmt: skip
         except EngineError as error:
-            raise PlanFailed(error.failure, str(error)) from error
+            raise PlanFailed(
+                error.failure, str(error), hint=error.hint, retry_after_s=error.retry_after_s, spent=error.spent
+            ) from error
 
     def _identity(self, order: Order) -> _Identity:
         ready = order.ready
@@ -240,21 +296,22 @@ class PlannerBackend:
         began: float,
         *,
         outcome: ev.Outcome,
-        failure: ev.FailureClass | None = None,
-        reason: str = "",
-        usage: Usage = _NO_TOKENS,
-        cost_usd: float | None = 0.0,
+        spent: Spent = NOTHING,
+        failed: PlanFailed | None = None,
     ) -> None:
         took = self._clock.monotonic_s() - began if began else 0.0
+        spent = spent if failed is None else failed.spent
         finished = ev.TaskFinished(
             **self._identity(order),
             instance=self._instance,
             outcome=outcome,
-            failure=failure,
-            reason=reason,
+            failure=None if failed is None else failed.failure,
+            reason="" if failed is None else str(failed),
+            hint="" if failed is None else failed.hint,
+            retry_after_s=0.0 if failed is None else failed.retry_after_s,
             duration_s=round(took, 6),
-            usage=usage,
-            cost_usd=cost_usd,
+            usage=spent.usage,
+            cost_usd=spent.cost_usd,
         )
         self._say(order, finished)
 

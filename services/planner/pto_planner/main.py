@@ -1,6 +1,7 @@
 """``pto-planner``: wires the planner to the broker. The only module of this service that names adapters."""
 
 import asyncio
+import os
 from collections.abc import Callable
 
 from pto_blobs.directory import DirectoryBlobStore
@@ -8,10 +9,11 @@ from pto_bus.errors import BusError
 from pto_bus.session import open_session
 from pto_dispatch.dispatcher import Dispatcher
 from pto_dispatch.live import LiveLines
-from pto_engines.simulated import SimulatedPlanner
+from pto_engines.offer import Offer
 from pto_planner.backend import PlannerBackend
 from pto_proto.ids import LANE_PLANNER, InstanceId
 from pto_runtime.clock import SystemClock
+from pto_runtime.logs import get_logger
 from pto_runtime.service import CannotServe, new_incarnation, run_service
 from pto_runtime.settings import Settings
 
@@ -23,13 +25,14 @@ async def serve(settings: Settings, stop: asyncio.Event, on_up: Callable[[], Non
     except BusError as error:
         raise CannotServe(str(error)) from error
     clock, instance, folder = SystemClock(), InstanceId(settings.instance), settings.blob_folder
-    planner = SimulatedPlanner()
+    offer = Offer(os.environ, clock, settings, get_logger().info)
     backend = PlannerBackend(
         log=session.log,
         blobs=session.blobs if folder is None else DirectoryBlobStore(folder),
         clock=clock,
         instance=instance,
-        engines={planner.name: planner},
+        engines=offer.planners(),
+        missing=offer.missing,
     )
     dispatcher = Dispatcher(
         log=session.log,
@@ -47,6 +50,7 @@ async def serve(settings: Settings, stop: asyncio.Event, on_up: Callable[[], Non
     except BusError as error:
         raise CannotServe(str(error)) from error
     finally:
+        await asyncio.to_thread(offer.close)
         await session.close()
 
 

@@ -24,7 +24,7 @@ class ApiPlanner:
     def __init__(self, model: Model) -> None:
         self._model = model
 
-    def plan(self, requirement: str, max_executors: int, cancel: Cancel | None = None) -> PlanDraft:
+    def plan(self, requirement: str, max_executors: int, cancel: Cancel | None = None, model: str = "") -> PlanDraft:
         """A valid plan. Raises EngineError."""
 
         def ask(request: str, exchanges: list[Exchange]) -> Answer:

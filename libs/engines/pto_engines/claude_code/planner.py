@@ -41,7 +41,7 @@ class ClaudeCodePlanner:
         self._host = host
         self._program = program
 
-    def plan(self, requirement: str, max_executors: int, cancel: Cancel | None = None) -> PlanDraft:
+    def plan(self, requirement: str, max_executors: int, cancel: Cancel | None = None, model: str = "") -> PlanDraft:
         """A valid plan. Raises EngineError."""
         program = find_program(self._program, self._host.get("PATH"))
         with tempfile.TemporaryDirectory(prefix="pto-plan-") as name:

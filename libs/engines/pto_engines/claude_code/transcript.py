@@ -23,6 +23,7 @@ TAIL_BYTES = 2000
 OWN_WORDS: tuple[tuple[str, Kind], ...] = (
     ("API Error: Connection", "cut"),
     ("API Error: Unable to connect", "unreachable"),
+    ("API Error: Can't reach the API server", "unreachable"),
     ("API Error: Request timed out", "silent"),
     ("API Error: API returned an empty or malformed response", "malformed"),
 )

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from pto_engines.models.settings import ModelSettings
 
 MISSING = "the api engine and Bedrock need the extra 'anthropic': pip install 'parallel-task-orchestrator[anthropic]'"
+ANTHROPIC = "https://api.anthropic.com"
+BEDROCK = "https://bedrock-runtime.{region}.amazonaws.com"
+"""Given in full: left out, the package would look into the environment, where an empty variable is an address."""
 EPHEMERAL = {"type": "ephemeral"}
 CONSTRAINTS = ("output_config", "strict")
 """What some models and gateways do not take: answers and tool calls that the API binds to a schema."""
@@ -93,7 +96,7 @@ def _open(settings: ModelSettings) -> anthropic.AsyncAnthropic | anthropic.Async
     if settings.provider == "anthropic":
         return anthropic.AsyncAnthropic(
             api_key=settings.api_key,
-            base_url=settings.base_url or None,
+            base_url=settings.base_url or ANTHROPIC,
             max_retries=0,
             timeout=timeout,
             http_client=http,
@@ -105,7 +108,7 @@ def _open(settings: ModelSettings) -> anthropic.AsyncAnthropic | anthropic.Async
         aws_access_key=settings.aws_access_key_id or None,
         aws_secret_key=settings.aws_secret_access_key or None,
         aws_session_token=settings.aws_session_token or None,
-        base_url=settings.base_url or None,
+        base_url=settings.base_url or BEDROCK.format(region=settings.region),
         max_retries=0,
         timeout=timeout,
         http_client=http,

@@ -25,8 +25,8 @@ class SimulatedPlanner:
 
     name = "simulated"
 
-    def plan(self, requirement: str, max_executors: int, cancel: Cancel | None = None) -> PlanDraft:
-        """A valid plan for any text; ``max_executors`` makes no difference, and there is no time for a cancel."""
+    def plan(self, requirement: str, max_executors: int, cancel: Cancel | None = None, model: str = "") -> PlanDraft:
+        """A valid plan for any text, whatever ``max_executors`` and ``model``; there is no time for a cancel."""
         from pto_engines.simulated.blueprint import draw
 
         blueprint = draw(requirement)

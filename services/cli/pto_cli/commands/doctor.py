@@ -1,6 +1,7 @@
 """``orchestrator doctor``: whether everything is here that a run needs; each check one line.
 
-Imports siblings; the wiring is in ``access``. Invariant: it leaves nothing behind.
+Imports siblings; the wiring is in ``access`` and ``engines``. Invariants: it leaves nothing behind; it asks a model
+only when it is told to (``--probe``); no check hides the next one.
 """
 
 import asyncio
@@ -10,23 +11,61 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from argparse import Namespace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pto_cli.arguments import command_parser, parse
-from pto_cli.problems import EXIT_ENVIRONMENT, EXIT_OK
+from pto_cli.flags import FLAGS
+from pto_cli.model_flags import ModelChoice, read_models
+from pto_cli.problems import EXIT_ENVIRONMENT, EXIT_OK, WrongUse
 from pto_cli.progress import write_lines
 
 MIN_FREE_BYTES = 512 * 1024 * 1024
 """Room for a run's log and a few blobs."""
+MODEL_FLAGS = (
+    "real", "engine", "model", "docker_use_bedrock", "docker_bedrock_region", "docker_bedrock_model",
+)  # fmt: skip
+"""Of ``run``: what decides which model is asked, but for credentials, which belong into the environment."""
+Found = tuple[str, str, str]
+"""(mark, what, what was found)."""
 
 
 def main(words: list[str]) -> int:
     """The command."""
     parser = command_parser("doctor", "Check that everything is here that a run needs.")
+    parser.add_argument("--probe", action="store_true", help="also ask the model for one token")
+    for flag in FLAGS:
+        if flag.field in MODEL_FLAGS and flag.value:
+            parser.add_argument(
+                flag.name, metavar=flag.value, default=None, choices=flag.choices or None, help=flag.help
+            )
+        elif flag.field in MODEL_FLAGS:
+            parser.add_argument(flag.name, action="store_true", help=flag.help)
     typed = parse(parser, words)
     if typed is None:
         return EXIT_OK
+    choice = _choice(typed)
+    failed = count = 0
+    for mark, name, said in (*_here(typed), *_engines(choice, probes=typed.probe)):
+        write_lines([f"{mark:<4}  {name}: {said}"])
+        failed += mark == "FAIL"
+        count += 1
+    write_lines(["everything is fine" if not failed else f"{failed} of {count} checks failed"])
+    return EXIT_ENVIRONMENT if failed else EXIT_OK
+
+
+def _choice(typed: Namespace) -> ModelChoice:
+    values = {flag.field: getattr(typed, flag.field, None) for flag in FLAGS}
+    if typed.probe and not (typed.real or typed.engine):
+        values["real"] = True
+    choice, problems = read_models(values, os.environ, is_remote=False)
+    if problems:
+        raise WrongUse(*problems)
+    return choice
+
+
+def _here(typed: Namespace) -> Iterator[Found]:
     checks: list[tuple[str, Callable[[], str]]] = [
         ("python", _python),
         ("state folder", _state_folder),
@@ -37,16 +76,42 @@ def main(words: list[str]) -> int:
         checks.append(("broker", lambda: asyncio.run(_remote(typed.nats_url))))
     else:
         checks += [("nats-server", _server), ("embedded broker", lambda: asyncio.run(_embedded()))]
-    failed = 0
     for name, check in checks:
-        try:
-            said, mark = check(), "ok  "
-        except Exception as error:  # a check must not hide the next one
-            said, mark = str(error) or type(error).__name__, "FAIL"
-            failed += 1
-        write_lines([f"{mark}  {name}: {said}"])
-    write_lines(["everything is fine" if not failed else f"{failed} of {len(checks)} checks failed"])
-    return EXIT_ENVIRONMENT if failed else EXIT_OK
+        yield _checked(name, check)
+
+
+def _engines(choice: ModelChoice, *, probes: bool) -> Iterator[Found]:
+    """The chosen engine has to be usable; of the others it is only said whether they are."""
+    from pto_cli.engines import checks, probe
+
+    if not choice.asks_model:
+        for name in ("api", "claude-code"):
+            _, what, said = next(checks(ModelChoice(engine=name, provider=choice.provider, model=choice.model)))
+            yield "note", what, said
+        return
+    is_fine = True
+    try:
+        for found in checks(choice):
+            is_fine = is_fine and found[0] != "FAIL"
+            yield found
+    except Exception as error:
+        is_fine = False
+        yield "FAIL", choice.engine, _said(error)
+    if probes and is_fine:
+        yield _checked("probe", lambda: probe(choice))
+
+
+def _checked(name: str, check: Callable[[], str]) -> Found:
+    try:
+        return "ok", name, check()
+    except Exception as error:
+        return "FAIL", name, _said(error)
+
+
+def _said(error: Exception) -> str:
+    hint = getattr(error, "hint", "")
+    said = str(error) or type(error).__name__
+    return f"{said}. {hint}" if hint else said
 
 
 def _python() -> str:

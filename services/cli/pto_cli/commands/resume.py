@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pto_cli.arguments import command_parser, granted, parse, reach_view
+from pto_cli.model_flags import ModelChoice
 from pto_cli.prepare import Prepared
 from pto_cli.problems import EXIT_OK, EXIT_PAUSED, WrongUse, complain
 
@@ -38,7 +39,7 @@ def main(words: list[str]) -> int:
     typed = parse(parser, words)
     if typed is None:
         return EXIT_OK
-    from pto_cli.commands.run import start
+    from pto_cli.commands.run import start, with_models
     from pto_cli.loop import run_loop
     from pto_cli.options import sum_of_money
 
@@ -49,7 +50,7 @@ def main(words: list[str]) -> int:
 
     again: list[Prepared] = []
     code = run_loop(lambda stop: _resume(typed, stop, again))
-    return start(again[0]) if again else code
+    return start(with_models(again[0])) if again else code
 
 
 async def _resume(typed: Namespace, stop: asyncio.Event, again: list[Prepared]) -> int:
@@ -71,6 +72,7 @@ async def _resume(typed: Namespace, stop: asyncio.Event, again: list[Prepared]) 
     from pto_cli.progress import make_progress
     from pto_cli.reviewer import make_reviewer
 
+    _check_models(note.models())
     progress = make_progress(json=typed.json, quiet=typed.quiet, verbose=typed.verbose)
     is_loud = typed.verbose and not typed.json
     review = make_reviewer(json=typed.json, quiet=typed.quiet)
@@ -79,6 +81,14 @@ async def _resume(typed: Namespace, stop: asyncio.Event, again: list[Prepared]) 
     )
     say_end(view, end, output_dir=Path(note.output_dir), json_lines=typed.json, quiet=typed.quiet)
     return exit_code(view, end)
+
+
+def _check_models(models: ModelChoice) -> None:
+    """What the run's engine needs is there. Raises Unavailable."""
+    if models.asks_model:
+        from pto_cli.engines import get_ready
+
+        get_ready(models, sandbox="none", max_cost_usd=None)
 
 
 async def _continue(typed: Namespace, stop: asyncio.Event, again: list[Prepared]) -> int | None:

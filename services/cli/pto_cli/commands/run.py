@@ -6,10 +6,11 @@ written is found right.
 
 import json
 import sys
+from dataclasses import replace
 
 from pto_cli.flags import run_parser
 from pto_cli.prepare import Prepared, prepare
-from pto_cli.problems import EXIT_OK
+from pto_cli.problems import EXIT_OK, complain
 
 
 def main(words: list[str]) -> int:
@@ -18,9 +19,25 @@ def main(words: list[str]) -> int:
     if prepared is None:
         sys.stdout.write(run_parser().format_help())
         return EXIT_OK
+    prepared = with_models(prepared)
     if prepared.options.dry_run:
         return _dry_run(prepared)
     return start(prepared)
+
+
+def with_models(prepared: Prepared) -> Prepared:
+    """The same with its model's name, when all is there that its engine needs; the services of a broker check that
+    themselves. Raises Unavailable.
+    """
+    options = prepared.options
+    notices, models = list(options.models.notices), options.models
+    if models.asks_model and (not options.nats_url or options.dry_run):
+        from pto_cli.engines import get_ready
+
+        models, notices = get_ready(models, sandbox=options.sandbox, max_cost_usd=options.max_cost_usd)
+    if not options.quiet:
+        complain(notices)
+    return replace(prepared, options=replace(options, models=models))
 
 
 def start(prepared: Prepared) -> int:
@@ -50,10 +67,16 @@ def _dry_run(prepared: Prepared) -> int:
         plan = prepared.loaded.expanded
         notes = [f"inputs: {count(len(prepared.loaded.inputs), 'file')}"]
     else:
-        from pto_cli.host import draft_plan
+        from pto_cli.engines import draft_plan
 
-        draft = draft_plan(prepared.options.requirement, prepared.options.max_executors)
+        options = prepared.options
+        draft = draft_plan(options.models, options.requirement, options.max_executors)
         plan = draft.plan
-        notes = [f"SIMULATED; complexity {draft.complexity} of 100: {draft.rationale}"]
+        by = f"made by {draft.model}{_cost(draft.cost_usd)}" if draft.model else "SIMULATED"
+        notes = [f"{by}; complexity {draft.complexity} of 100: {draft.rationale}"]
     write_lines([json.dumps(msgspec.to_builtins(plan))] if prepared.options.json else plan_lines(plan, notes))
     return EXIT_OK
+
+
+def _cost(usd: float | None) -> str:
+    return " at an unknown cost" if usd is None else f" for ${usd:.2f}"
