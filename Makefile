@@ -13,6 +13,7 @@ STAMP := $(VENV)/.set-up
 MARKERS := $(if $(filter true,$(CI)),,not slow)
 PYTEST_ARGS ?=
 CHAOS_ARGS ?=
+CLAUDE_CODE := deploy/claude-code
 BENCH_ARGS ?=
 # Environments of the systems that `make bench` compares with.
 PEERS_DIR ?= .bench-peers
@@ -20,11 +21,11 @@ PEERS := $(patsubst tests/bench/peers/requirements/%.txt,$(PEERS_DIR)/%/.ready,$
 COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
-.PHONY: help setup run demo fmt check test sim chaos bench bench-peers proto lock clean
+.PHONY: help setup run demo fmt check test sim chaos bench bench-peers proto lock claude-code clean
 
 help: ## show this list
 	@echo "make <target>:"
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 16
 
 setup: $(STAMP) ## make .venv with the pinned requirements and the commands in it
 	@$(BIN)/python -m compileall -q proto libs services # where PYTHONDONTWRITEBYTECODE is set, each start would do it again
@@ -94,6 +95,16 @@ lock: setup ## pin the newest allowed requirements, with hashes
 	@$(COMPILE) --upgrade --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
 	@git --no-pager diff --stat -- requirements.txt requirements-dev.txt
 
+claude-code: $(CLAUDE_CODE)/node_modules/.package-lock.json ## install the pinned Claude Code command line, checked by hash (380 MB)
+	@:
+
+$(CLAUDE_CODE)/node_modules/.package-lock.json: $(CLAUDE_CODE)/package-lock.json
+	@command -v npm >/dev/null || { echo "claude-code: npm is needed; install it (on Debian and Ubuntu: apt-get install npm)" >&2; exit 1; }
+	@cd $(CLAUDE_CODE) && npm ci --no-progress --loglevel=error
+	@ls $(CLAUDE_CODE)/node_modules/@anthropic-ai/*/claude >/dev/null 2>&1 || { rm -rf $(CLAUDE_CODE)/node_modules; \
+	  echo "claude-code: npm brought no program: this platform has none, or the download failed; try again, or choose another machine" >&2; exit 1; }
+	@touch $@
+
 clean: ## remove the environment, caches and build results (outputs stay)
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	@rm -rf $(VENV) $(CLAUDE_CODE)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -115,6 +115,10 @@ class TaskReady(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
     requirement: str = ""
     """The run's requirement, for agents."""
     engine: str = "simulated"
+    model: str = ""
+    """The model an agent is asked to use; empty: the engine's default."""
+    reserved_usd: float = 0.0
+    """What is set aside for the attempt: it counts as spent until TaskFinished says what it cost."""
     on_conflict: OnConflict = "fail"
     sandbox: Sandbox = "agents"
 
@@ -170,10 +174,14 @@ class LanePaused(Entry, frozen=True, kw_only=True, omit_defaults=True):
 
     reason: str
     until: int = 0
+    model: str = ""
+    """Only attempts that need this model wait; an engine's name stands for that engine's default. Empty: all."""
 
 
 class LaneResumed(Entry, frozen=True, kw_only=True, omit_defaults=True):
-    """The lane is handed out again."""
+    """The lane is handed out again, or those of its attempts that need this model."""
+
+    model: str = ""
 
 
 class RunPaused(AnswerEntry, frozen=True, kw_only=True, omit_defaults=True):
@@ -190,9 +198,11 @@ class RunResumed(AnswerEntry, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class BudgetChanged(AnswerEntry, frozen=True, kw_only=True, omit_defaults=True):
-    """The run may use this many executors from here on."""
+    """The run may use this many executors, and this much money, from here on."""
 
     max_executors: int
+    max_cost_usd: float | None = None
+    """None: as before."""
 
 
 class RunExecuted(Entry, frozen=True, kw_only=True, omit_defaults=True):
@@ -329,6 +339,9 @@ class TaskFinished(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
     files: int = 0
     usage: Usage = Usage()
     cost_usd: float | None = 0.0
+    """None: unknown; then what was reserved counts as spent."""
+    retry_after_s: float = 0.0
+    """For ``capacity``: when the next try makes sense; 0: nobody said."""
 
 
 # --- consolidator ----------------------------------------------------------------------------------------------------

@@ -40,6 +40,10 @@ class RunRequested(Request, frozen=True, kw_only=True, omit_defaults=True):
     max_retries: int = 3
     backend: str = "local"
     engine: Engine = "simulated"
+    model: str = ""
+    """The model that the engine is to use; empty: its default."""
+    max_cost_usd: float | None = None
+    """What the run may cost in US dollars before it pauses and asks; None: no limit."""
     on_failure: OnFailure = "continue"
     on_conflict: OnConflict = "fail"
     sandbox: Sandbox = "agents"
@@ -87,9 +91,10 @@ class PlanRejected(Request, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class BudgetChangeRequested(Request, frozen=True, kw_only=True, omit_defaults=True):
-    """Asks for another number of executors while the run goes on."""
+    """Asks for another number of executors, or another limit of cost, while the run goes on; None: as it is."""
 
-    max_executors: int
+    max_executors: int | None = None
+    max_cost_usd: float | None = None
 
 
 AnyRequest = (

@@ -34,6 +34,32 @@ async def store_surely(log: NatsEventLog, number: int) -> int:
             await asyncio.sleep(0.02)
 
 
+async def test_messages_stored_each_by_itself_are_all_there_after_kills(broker: Any, connect_as: ConnectAs) -> None:
+    log, reader = NatsEventLog(await connect_as("scheduler")), await NatsEventLog(await connect_as("archiver")).read()
+    wanted: set[bytes] = set()
+
+    async def write() -> None:
+        for number in range(60):
+            messages = [Outgoing(RUN, b"%d.%d" % (number, part), f"id{number}.{part}") for part in range(3)]
+            wanted.update(message.data for message in messages)
+            while True:
+                try:
+                    await log.append_each(messages)
+                    break
+                except (NotSettled, LogUnavailable):
+                    await asyncio.sleep(0.02)
+
+    writing = asyncio.create_task(write())
+    for _ in range(3):
+        await asyncio.sleep(0.1)
+        broker.broker.restart(kill=True)
+    await writing
+    found: list[bytes] = []
+    while len(found) < len(wanted):
+        found += [recorded.data for recorded in await reader.next(3)]
+    assert sorted(found) == sorted(wanted)  # the broker knows the ids of what it has, so nothing is there twice
+
+
 async def test_nothing_is_lost_when_the_broker_is_killed(broker: Any, connect_as: ConnectAs) -> None:
     log, reader = (
         NatsEventLog(await connect_as("scheduler")),

@@ -153,7 +153,7 @@ def test_everything_that_is_waited_for_is_named() -> None:
     lane = LaneState()
     assert story.waits("load") == ["`fetch` (planned)"]
     assert story.waits("fetch", lane=lane) == ["a dispatcher of lane local that can run it; there is none"]
-    lane.paused_until, lane.pause_reason = NOW + 5_000, "the site is full"
+    lane.rest("").begin("the site is full", NOW + 5_000, NOW)
     assert story.waits("fetch", lane=lane) == ["lane local, which rests for 5.0 s: the site is full"]
     assert story.waits("fetch", lane=lane, is_idle=True) == ["somebody to host the run: `orchestrator resume run-two`"]
     story.hand_out("fetch")

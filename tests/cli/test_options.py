@@ -51,8 +51,16 @@ def mistakes(*words: str) -> list[str]:
         (["a", "--engine", "gpt"], "--engine: must be one of"),
         (["a", "--sandbox", "all"], "--sandbox all: a sandbox for commands is not available yet"),
         (["a", "--real"], "--real: real models are not available yet"),
-        (["a", "--model", "m"], "--model: real models are not available yet"),
-        (["a", "--max-cost", "1"], "--max-cost: cost limits are not available yet"),
+        (["a", "--model", ""], "--model: is empty; name a model"),
+        (["a", "--model", "my model"], "--model: 'my model' is not the id of a model; ids have no blanks"),
+        (["a", "--model", "m" * 300], "--model: 'mmm"),
+        (["a", "--max-cost", "0"], "--max-cost: must be a sum in US dollars such as 5 or 0.50, at most 1000000, not '0'"),
+        (["a", "--max-cost", "-1"], "--max-cost: must be"),
+        (["a", "--max-cost", "nan"], "--max-cost: must be"),
+        (["a", "--max-cost", "1e3"], "--max-cost: must be"),
+        (["a", "--max-cost", "5$"], "--max-cost: must be"),
+        (["a", "--max-cost", "1000000.5"], "--max-cost: must be"),
+        (["a", "--max-cost", "\u0663"], "--max-cost: must be"),
         (["a", "--engine", "api"], "--engine api: this engine is not available yet"),
         (["a", "--docker"], "--docker: this backend is not available yet"),
         (["a", "--slurm"], "--slurm: this backend is not available yet"),
@@ -123,6 +131,13 @@ def test_an_output_folder_with_content_needs_force(tmp_path: Path) -> None:
     assert mistakes("a", "-o", "full/x/y") == ["--output-dir: full/x is a file; name a folder"]
     assert prepare(["a", "-o", "full", "--force"]) is not None
     assert "cannot be moved aside" in mistakes("a", "-o", ".", "--force")[0]
+
+
+def test_model_and_limit_of_cost_are_asked_for_with_any_engine() -> None:
+    prepared = prepare(["a", "--model", "anthropic.claude-x:0", "--max-cost", "0.50"])
+    assert prepared is not None
+    request = prepared.request()
+    assert (request.model, request.max_cost_usd, request.engine) == ("anthropic.claude-x:0", 0.5, "simulated")
 
 
 def test_good_options_have_the_documented_defaults() -> None:

@@ -52,11 +52,15 @@ def test_what_runs_goes_on_and_nothing_more_starts(
     assert "waits for the run, which is paused (asked): lunch" in cli("explain", run, "then").stdout
     assert follower.poll() is None
     assert f"--max-executors: run {run} is paused" in cli("resume", run, "-m", "2", code=2).stderr
-    assert f"run {run} goes on" in cli("resume", run).stdout
+    assert "--max-cost: must be a sum" in cli("resume", run, "--max-cost", "x", code=2).stderr
+    said_of_resume = cli("resume", run, "--max-cost", "2.5").stdout
+    assert f"run {run} may cost $2.50 in all" in said_of_resume
+    assert f"run {run} goes on" in said_of_resume
     said = follower.communicate(timeout=PATIENCE_S)[0]
     assert follower.returncode == 0
     assert "paused (asked): lunch" in said
     assert summary(tmp_path / "out")["counts"] == {"succeeded": 2}
+    assert summary(tmp_path / "out")["max_cost_usd"] == 2.5
     assert f"run {run} has already ended as succeeded" in cli("pause", run, code=2).stderr
 
 
@@ -74,3 +78,6 @@ def test_a_run_that_nobody_hosts_cannot_be_paused_and_is_told_so(cli: Cli, tmp_p
     )
     assert "attempt 1 was out when the run was interrupted" in cli("explain", run, "first").stdout
     assert f"waits for somebody to host the run: `orchestrator resume {run}`" in cli("explain", run, "then").stdout
+    go.touch()
+    assert "from here on at most 5 at once, $1.50 in all" in cli("resume", run, "--max-cost", "1.5").stdout
+    assert summary(tmp_path / "out")["max_cost_usd"] == 1.5

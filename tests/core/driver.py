@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pto_core.decide import Decision, decide, next_due
 from pto_core.fold import evolve
 from pto_core.intake import Asked, answer
+from pto_core.money import FIRST_ESTIMATES, Estimates
 from pto_core.reuse import index_of, reused_tasks, wants_reuse
 from pto_core.state import State
 from pto_proto import events as ev
@@ -48,6 +49,7 @@ class Driver:
         """What every run that asks for reuse names in its list."""
         self.behaviours: dict[str, list[Behaviour]] = {}
         self.otherwise: Behaviour = succeed
+        self.estimates: Estimates = FIRST_ESTIMATES
         self.out: list[tuple[Lane, RunId, ev.TaskReady]] = []
         self.max_out: dict[RunId, int] = {}
         self.order: list[str] = []
@@ -89,7 +91,7 @@ class Driver:
         """Decide, write, and put what was handed out among what is out; returns the number of decisions."""
         runs = [run for run in self.state.active.values() if wants_reuse(run)]
         reused = {run.id: reused_tasks(run, index_of(self.state, run, self.listed), self.now) for run in runs}
-        decisions = decide(self.state, self.now, reused=reused)
+        decisions = decide(self.state, self.now, reused=reused, estimates=self.estimates)
         self.state.touched.clear()
         for lane, run, entry in decisions:
             self.write(lane, run, entry)

@@ -230,6 +230,23 @@ def test_a_plan_from_an_attempt_that_was_given_up_is_a_plan() -> None:
     assert run.poisoned is None
 
 
+@pytest.mark.parametrize("settles_first", [True, False])
+def test_nobody_plans_again_once_the_plan_is_settled(settles_first: bool) -> None:
+    driver = planning()
+    planned = ev.TaskPlanned(at=driver.now, plan_digest="d", part=0, parts=1, tasks=PLAN.tasks)
+    ended = ev.PlanFinished(at=driver.now, task=PLAN_TASK, attempt=1, plan_digest="d", name="p", parts=1, task_count=2)
+    gone = {"at": driver.now, "task": PLAN_TASK, "attempt": 1, "instance": InstanceId("planner-1")}
+    driver.write(LANE_PLANNER, RUN, planned)
+    driver.write(LANE_PLANNER, RUN, ended)
+    if settles_first:
+        driver.tick()
+    driver.write(LANE_PLANNER, RUN, ev.TaskFinished(**gone, outcome="failed", failure="infra", reason="it went away"))
+    driver.out.clear()
+    driver.drain()
+    assert driver.order.count("_plan") == 1
+    assert driver.state.runs[RUN].phase.value == "succeeded"
+
+
 def test_nothing_is_tried_again_once_a_failure_stopped_the_run() -> None:
     plan = Plan(tasks=(TaskSpec(id=TaskId("a"), noop=True, retries=3), TaskSpec(id=TaskId("b"), noop=True, retries=0)))
     driver = Driver(plan)

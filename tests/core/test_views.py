@@ -110,7 +110,7 @@ def test_a_lost_attempt_stays_lost_when_its_late_result_comes() -> None:
     story.tell(ev.AttemptLost(at=4000, task=TaskId("a"), attempt=1, instance=HOST, reason="silent"))
     story.finished("a", 5000, 3.0)
     (only,) = story.view.attempts[TaskId("a")]
-    assert (only.outcome, only.reason, only.cost) == ("lost", "silent", None)
+    assert (only.outcome, only.reason, only.cost) == ("lost", "silent", 0.0)
 
 
 def test_events_of_other_runs_are_ignored() -> None:

@@ -8,7 +8,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from fakes.workbench import Bench
+
 from pto_engines.simulated import SimulatedExecutor
+from pto_ports.engine import AgentTask
 from pto_proto.plans import Plan, TaskSpec
 
 HOSTILE = "[pytest]\ntestpaths = nowhere\npython_files = nothing_*.py\naddopts = --strict-config -p no:unittest\n"
@@ -24,16 +27,21 @@ def ancestors(plan: Plan, spec: TaskSpec) -> Iterator[TaskSpec]:
     return (other for other in plan.tasks if other.id in wanted)
 
 
+def simulate(requirement: str, spec: TaskSpec, workspace: Path) -> None:
+    """The task at a bench that accepts anything."""
+    bench = Bench(workspace, TaskSpec(id=spec.id), workspace=workspace)
+    SimulatedExecutor().execute(AgentTask(requirement=requirement, spec=spec), bench)
+
+
 def execute(requirement: str, plan: Plan, folder: Path, checked: bool = True) -> None:
     """Each task in its own workspace that holds the outputs of its ancestors only; keeps outputs in ``folder/<task>``."""
-    engine = SimulatedExecutor()
     for spec in plan.tasks:
         workspace = folder / "work" / spec.id
         workspace.mkdir(parents=True)
         for other in ancestors(plan, spec):
             shutil.copytree(folder / other.id, workspace, dirs_exist_ok=True)
         before = files(workspace)
-        engine.execute(requirement, spec, workspace)
+        simulate(requirement, spec, workspace)
         after = files(workspace)
         made = {path for path, digest in after.items() if before.get(path) != digest}
         assert made == set(spec.outputs) == set(spec.writes)

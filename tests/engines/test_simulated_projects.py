@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from projects import check, execute, files, merge, run_pytest
-from pto_engines.simulated import SimulatedExecutor, SimulatedPlanner
+from projects import check, execute, files, merge, run_pytest, simulate
+from pto_engines.simulated import SimulatedPlanner
 from pto_proto.ids import TaskId
 from pto_proto.plans import TaskSpec
 from sentences import ALIKE, ALL, FAST, SEED
@@ -36,14 +36,14 @@ def test_two_executions_give_the_same_bytes(requirement: str, tmp_path: Path) ->
     trees = []
     for name in ("one", "two"):
         for spec in SimulatedPlanner().plan(requirement, 3).plan.tasks:
-            SimulatedExecutor().execute(requirement, spec, tmp_path / name)
+            simulate(requirement, spec, tmp_path / name)
         trees.append(files(tmp_path / name))
     assert trees[0] == trees[1]
 
 
 def test_parts_import_each_other(tmp_path: Path) -> None:
     for spec in SimulatedPlanner().plan("Build a todo app", 3).plan.tasks:
-        SimulatedExecutor().execute("Build a todo app", spec, tmp_path)
+        simulate("Build a todo app", spec, tmp_path)
     service = (tmp_path / "src/todo_app/todo_service.py").read_text()
     assert "from todo_app.store import Store" in service
     assert "from todo_app.todo import Todo" in service
@@ -52,7 +52,7 @@ def test_parts_import_each_other(tmp_path: Path) -> None:
 def test_text_of_the_requirement_cannot_become_code(tmp_path: Path) -> None:
     requirement = '""" \nimport os; os.system("touch owned") # </title><script>x()</script> contact form'
     for spec in SimulatedPlanner().plan(requirement, 3).plan.tasks:
-        SimulatedExecutor().execute(requirement, spec, tmp_path)
+        simulate(requirement, spec, tmp_path)
     for path in tmp_path.rglob("*.*"):
         if path.suffix in (".py", ".html", ".js", ".css"):
             text = path.read_text()
@@ -63,7 +63,7 @@ def test_text_of_the_requirement_cannot_become_code(tmp_path: Path) -> None:
 def test_task_of_somebody_elses_plan_gets_a_stand_in_for_each_output(tmp_path: Path) -> None:
     globs = ("src/**/*.py", "tests/test_*.py", "data/result.json", "docs/", "notes-?.txt", "../outside", "/etc/outside")
     spec = TaskSpec(id=TaskId("my-task"), title='quote """ and more', agent="do it", outputs=globs)
-    SimulatedExecutor().execute("anything", spec, tmp_path / "inside")
+    simulate("anything", spec, tmp_path / "inside")
     assert set(files(tmp_path)) == {
         "inside/src/my_task.py",
         "inside/tests/test_my_task.py",
@@ -78,5 +78,5 @@ def test_task_of_somebody_elses_plan_gets_a_stand_in_for_each_output(tmp_path: P
 
 def test_edited_task_of_a_simulated_plan_gets_what_it_declares_now(tmp_path: Path) -> None:
     first = SimulatedPlanner().plan("Create a calculator function", 3).plan.tasks[0]
-    SimulatedExecutor().execute("Create a calculator function", TaskSpec(id=first.id, outputs=("docs/a.md",)), tmp_path)
+    simulate("Create a calculator function", TaskSpec(id=first.id, outputs=("docs/a.md",)), tmp_path)
     assert set(files(tmp_path)) == {"docs/a.md"}

@@ -14,6 +14,7 @@ from pto_proto import events as ev
 from pto_proto.ids import MERGE_TASK, NO_DIGEST, InstanceId, RunId, digest_of
 from pto_proto.subjects import lane_filter
 
+from .agents import bill, retry_after_s
 from .stories import Name
 
 if TYPE_CHECKING:
@@ -166,20 +167,29 @@ class FakeBackend:
     def _outcome(self, order: Order, is_stopped: bool) -> ev.FailureClass | None:
         if is_stopped:
             return "cancelled"
+        if self._is_walled(order):
+            return "capacity"
         story = self._world.judge.runs[order.run].story(order.ready.task)
         counted = sum(a.is_own and a.failure != "cancelled" for a in story.attempts if a.ready_seq < order.seq)
         failures = self._world.asks[order.run].behaviour(order.ready.task).failures
         return failures[counted] if counted < len(failures) else None
 
+    def _is_walled(self, order: Order) -> bool:
+        return bool(order.ready.spec.agent) and self._world.loop.time() < self._world.wall_until_s
+
     def _finished(self, order: Order, failure: ev.FailureClass | None) -> ev.TaskFinished:
         base = identity(order, self._world.clock.now_ms())
+        cost = bill(self._random, order.ready.reserved_usd)
         if failure is None:
             digest = manifest_of(order.run, order.ready.task)
-            return ev.TaskFinished(**base, instance=self.instance, outcome="succeeded", manifest=digest, tree=digest)
+            return ev.TaskFinished(
+                **base, instance=self.instance, outcome="succeeded", manifest=digest, tree=digest, cost_usd=cost
+            )
         outcome: ev.Outcome = "cancelled" if failure == "cancelled" else "failed"
         return ev.TaskFinished(
-            **base, instance=self.instance, outcome=outcome, failure=failure, reason=f"executor says {failure}"
-        )
+            **base, instance=self.instance, outcome=outcome, failure=failure, reason=f"executor says {failure}",
+            cost_usd=cost, retry_after_s=0.0 if self._is_walled(order) else retry_after_s(self._random, failure),
+        )  # fmt: skip
 
     def _die(self) -> None:
         """The attempts die with their dispatcher."""

@@ -9,9 +9,19 @@ from typing import Any
 
 from pto_proto import events as ev
 from pto_proto.envelope import Event
-from pto_proto.ids import Digest, InstanceId, Lane, RunId, TaskId
+from pto_proto.ids import InstanceId, Lane, RunId, TaskId
 
 from .reviews import Reviews
+from .spending import (
+    LONGEST_WAIT_MS,
+    MILLION,
+    Wait,
+    bill_of,
+    check_money,
+    check_scopes,
+    check_waits,
+    model_of,
+)
 from .stories import INFRA_BOUND, Attempt, Name, RunStory, TaskStory
 
 
@@ -25,7 +35,11 @@ class Judge:
         self.epoch: tuple[int, str] = (0, "")
         self.instances: dict[tuple[Lane, InstanceId], list[tuple[int, str, int]]] = defaultdict(list)
         """(sequence, incarnation, capacity) of each announcement."""
-        self.lanes_paused: dict[Lane, int] = {}
+        self.lanes_paused: dict[tuple[Lane, str], int] = {}
+        """(lane, model or nothing) -> until when it rests."""
+        self.waits: list[Wait] = []
+        self.now = 0
+        """The latest time that a scheduler recorded."""
         self.attempts: dict[Name, Attempt] = {}
         self.answers: dict[int, ev.AnswerEntry] = {}
         self.refused: set[RunId] = set()
@@ -40,6 +54,7 @@ class Judge:
         self.seen.add(copy)
         if event.source.startswith("scheduler/"):
             self._check_epoch(seq, event)
+            self.now = max(self.now, *(entry.at for entry in event.entries))
         handler = _HANDLERS.get(event.kind)
         for entry in event.entries:
             if isinstance(entry, ev.AnswerEntry) and entry.request_seq:
@@ -75,23 +90,19 @@ class Judge:
         if event.run in self.runs:
             self.complain(f"promise 1: {event.run} is accepted again at {seq}")
             return
-        self.runs[event.run] = RunStory(event.run, entry.request, seq, entry.request.max_executors)
+        usd = entry.request.max_cost_usd
+        limit = None if usd is None else round(usd * MILLION)
+        self.runs[event.run] = RunStory(event.run, entry.request, seq, entry.request.max_executors, limit)
 
     def on_planned(self, seq: int, event: Event, entry: ev.TaskPlanned, writer_read: int) -> None:
         if run := self.run_of(seq, event):
             run.planned.setdefault(entry.plan_digest, {}).setdefault(entry.part, entry.tasks)
-            self._note_complete(run, entry.plan_digest)
+            run.note_complete(entry.plan_digest)
 
     def on_plan_finished(self, seq: int, event: Event, entry: ev.PlanFinished, writer_read: int) -> None:
         if run := self.run_of(seq, event):
             run.ends.setdefault(entry.plan_digest, (entry.task, entry.parts))
-            self._note_complete(run, entry.plan_digest)
-
-    def _note_complete(self, run: RunStory, digest: Digest) -> None:
-        """Parts and end may come in any order."""
-        task, parts = run.ends.get(digest, ("", 0))
-        if task == "_plan" and len(run.planned.get(digest, ())) == parts and digest not in run.plans:
-            run.plans.append(digest)
+            run.note_complete(entry.plan_digest)
 
     def on_edit_accepted(self, seq: int, event: Event, entry: ev.PlanEditAccepted, writer_read: int) -> None:
         if run := self.run_of(seq, event):
@@ -137,6 +148,8 @@ class Judge:
     def on_paused(self, seq: int, event: Event, entry: ev.RunPaused, writer_read: int) -> None:
         if run := self.run_of(seq, event):
             self._must_go_on(run, seq, event)
+            if run.paused == entry.kind != "asked":
+                self.complain(f"promise 11: {run.run} pauses again at {seq}, although it is paused ({entry.kind})")
             run.paused = entry.kind
             run.is_poisoned = run.is_poisoned or entry.kind == "poisoned"
 
@@ -149,6 +162,8 @@ class Judge:
         if run := self.run_of(seq, event):
             self._must_go_on(run, seq, event)
             run.executors = entry.max_executors
+            if entry.max_cost_usd is not None:
+                run.limit = round(entry.max_cost_usd * MILLION)
 
     def on_cancelling(self, seq: int, event: Event, entry: Any, writer_read: int) -> None:
         run = self.run_of(seq, event)
@@ -200,11 +215,11 @@ class Judge:
 
     def on_lane_paused(self, seq: int, event: Event, entry: ev.LanePaused, writer_read: int) -> None:
         assert event.lane is not None
-        self.lanes_paused[event.lane] = entry.until
+        self.lanes_paused[event.lane, entry.model] = entry.until
 
     def on_lane_resumed(self, seq: int, event: Event, entry: ev.LaneResumed, writer_read: int) -> None:
         assert event.lane is not None
-        until = self.lanes_paused.pop(event.lane, 0)
+        until = self.lanes_paused.pop((event.lane, entry.model), 0)
         if entry.at < until:
             self.complain(f"promise 11: lane {event.lane} goes on at {seq}, {until - entry.at} ms too early")
 
@@ -223,13 +238,24 @@ class Judge:
             self.complain(f"promise 4: {what}, after the run was given up at {run.cancelling_seq or run.finished_seq}")
         if run.paused:
             self.complain(f"promise 4: {what}, but the run is paused ({run.paused})")
-        if event.lane in self.lanes_paused:
-            self.complain(f"promise 11: {what}, but lane {event.lane} rests")
+        model = model_of(run, entry)
+        for name_of_rest in {"", model}:
+            if (event.lane, name_of_rest) in self.lanes_paused:
+                self.complain(f"promise 11: {what}, but {name_of_rest or 'everything'} rests in lane {event.lane}")
         self._check_task(run, entry, seq, writer_read, what)
-        attempt = Attempt(name, event.lane, entry.instance, seq, entry.at)
+        reserved = round(entry.reserved_usd * MILLION)
+        attempt = Attempt(name, event.lane, entry.instance, seq, entry.at, model=model, reserved=reserved)
+        for violation in check_scopes(run, entry, what):
+            self.complain(violation)
         self.attempts[name] = attempt
         run.story(entry.task).attempts.append(attempt)
         self._check_room(run, attempt, writer_read, what)
+        for check in (
+            check_money(run, attempt, writer_read, what),
+            check_waits(self.waits, attempt, writer_read, what),
+        ):
+            for violation in check:
+                self.complain(violation)
 
     def _check_task(self, run: RunStory, entry: ev.TaskReady, seq: int, writer_read: int, what: str) -> None:
         story = run.story(entry.task)
@@ -240,7 +266,7 @@ class Judge:
                 if run.story(dependency).state not in ("succeeded", "reused"):
                     self.complain(f"promise 5: {what} before {dependency} succeeded")
         else:
-            self._check_system_task(run, entry.task, what)
+            self.reviews.check_system_task(run, entry.task, what)
         if story.state in ("succeeded", "failed", "cancelled", "reused"):
             self.complain(f"promise 6: {what}, although the task has ended as {story.state}")
         if last is None:
@@ -252,16 +278,6 @@ class Judge:
             self.complain(f"promise 2: {what} after attempt {last.name[3]}")
         elif not last.retry_due or entry.at < last.retry_due:
             self.complain(f"promise 11: {what} at {entry.at}, due at {last.retry_due}")
-
-    def _check_system_task(self, run: RunStory, task: TaskId, what: str) -> None:
-        if task not in ("_plan", "_edit", "_merge"):
-            self.complain(f"promise 5: {what}, which the plan does not have")
-            if run.request.approve and not run.settled_seq:
-                self.complain(f"promise 14: {what}, but its plan is not settled")
-        elif task == "_edit" and run.edited is None:
-            self.complain(f"promise 14: {what}, but nobody edited the plan")
-        elif task == "_merge" and not run.executed_seq:
-            self.complain(f"promise 5: {what} before all tasks ended")
 
     def _check_room(self, run: RunStory, attempt: Attempt, writer_read: int, what: str) -> None:
         out = len(run.out())
@@ -303,6 +319,10 @@ class Judge:
             failure = "cancelled" if entry.outcome == "cancelled" else entry.failure or ""
             if "a fault of" in entry.reason:
                 self.complain(f"a service failed: {entry.reason}")
+            attempt.cost = bill_of(entry)
+            if failure == "capacity" and entry.retry_after_s:
+                wait_ms = min(LONGEST_WAIT_MS, round(entry.retry_after_s * 1000))
+                self.waits.append(Wait(seq, attempt.lane, attempt.model, self.now + wait_ms))
             self._end(attempt, seq, entry.outcome, failure, is_own=entry.reason.startswith("executor"))
 
     def attempt_of(self, event: Event, entry: ev.TaskEntry) -> Attempt | None:

@@ -6,17 +6,23 @@ A mutant replaces product functions for the rest of the process; ``python -m tes
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
-from pto_core import decide, fold, hand_out, movements, planning, silence
-from pto_core import intake as answers
+from pto_core import (
+    allowance,
+    fold,
+    hand_out,
+    money,
+    movements,
+    rests,
+    scopes,
+    silence,
+    state,
+)
 from pto_core.state import Task
-from pto_core.transitions import RunPhase, TaskState
+from pto_core.transitions import TaskState
 from pto_dispatch import dispatcher, heartbeat, orders, worker
 from pto_dispatch.orders import News, identity_of
 from pto_ports.backend import Order
 from pto_proto import events as ev
-from pto_proto import requests as rq
 from pto_scheduler import intake, leadership, scheduler
 
 Mutant = Callable[[], None]
@@ -119,12 +125,24 @@ def one_retry_more_than_allowed() -> None:
 
 
 @mutant
+def every_wrong_setting_pauses_anew() -> None:
+    honest = movements.fail
+
+    def fail(state: Any, run: Any, task: Task, failure: str, *rest: Any) -> None:
+        honest(state, run, task, failure, *rest)  # type: ignore[arg-type]
+        if failure == "config" and task.state is TaskState.WAITING_RETRY:
+            run.halt = ("config", "again")
+
+    put(fold, "fail", fail)
+
+
+@mutant
 def infrastructure_burns_retries() -> None:
     honest = movements.fail
 
-    def fail(state: Any, run: Any, task: Task, failure: str, reason: str) -> None:
+    def fail(state: Any, run: Any, task: Task, failure: str, *rest: Any) -> None:
         task.burned += failure == "infra"
-        honest(state, run, task, failure, reason)  # type: ignore[arg-type]
+        honest(state, run, task, failure, *rest)  # type: ignore[arg-type]
 
     put(fold, "fail", fail)
 
@@ -144,13 +162,13 @@ def retry_does_not_wait() -> None:
 
 @mutant
 def one_executor_too_many() -> None:
-    honest = hand_out._Budget.__init__
+    honest = allowance.Allowance.__init__
 
-    def begin(self: Any, run: Any) -> None:
-        honest(self, run)
+    def begin(self: Any, *args: Any) -> None:
+        honest(self, *args)
         self.left += 1
 
-    put(hand_out._Budget, "__init__", begin)
+    put(allowance.Allowance, "__init__", begin)
 
 
 @mutant
@@ -166,6 +184,91 @@ def capacity_is_not_looked_at() -> None:
 
 
 @mutant
+def limit_of_cost_is_not_looked_at() -> None:
+    put(money.Money, "left", property(lambda self: None))
+
+
+@mutant
+def money_of_this_tick_is_forgotten() -> None:
+    honest = allowance.Allowance.take
+
+    def take(self: Any, task: Task, *, asks_model: bool) -> tuple[int, int]:
+        found = honest(self, task, asks_model=asks_model)
+        self._reserved = 0
+        return found
+
+    put(allowance.Allowance, "take", take)
+
+
+@mutant
+def unknown_costs_count_as_nothing() -> None:
+    honest = money.Money.settle
+    put(money.Money, "settle", lambda self, reserved, cost: honest(self, reserved, cost or 0))
+
+
+@mutant
+def lost_attempt_gives_its_money_back() -> None:
+    honest = movements.settle
+
+    def settle(state: Any, run: Any, task: Task, ended: Any) -> None:
+        if ended is None:
+            run.money.reserved -= task.reserved
+            task.reserved = 0
+        else:
+            honest(state, run, task, ended)
+
+    put(fold, "settle", settle)
+
+
+@mutant
+def what_a_model_asks_for_is_ignored() -> None:
+    honest = rests.Rest.note
+    put(rests.Rest, "note", lambda self, reason, retry_after_s: honest(self, reason, 0.0))
+
+
+@mutant
+def first_wait_counts_instead_of_the_latest() -> None:
+    honest = rests.Rest.note
+
+    def note(self: Any, reason: str, retry_after_s: float) -> None:
+        if self.until is None and not self.short_of:
+            honest(self, reason, retry_after_s)
+
+    put(rests.Rest, "note", note)
+
+
+@mutant
+def rest_of_a_model_stops_nobody() -> None:
+    put(
+        state.LaneState,
+        "resting",
+        lambda self, model="": self.rests.get("") if "" in self.rests and self.rests[""].holds else None,
+    )
+
+
+@mutant
+def rest_ends_too_early() -> None:
+    honest = rests.Rest.begin
+    put(rests.Rest, "begin", lambda self, reason, until, at: honest(self, reason, until - 3_000, at))
+
+
+@mutant
+def scopes_are_not_looked_at() -> None:
+    put(allowance, "overlap", lambda one, other: False)
+
+
+@mutant
+def scopes_of_this_tick_are_forgotten() -> None:
+    put(allowance.Allowance, "_taken", lambda self: [t.spec.writes for t in self.run.open.values() if t.spec.agent])
+
+
+@mutant
+def no_scope_means_nothing() -> None:
+    honest = scopes.overlap
+    put(allowance, "overlap", lambda one, other: bool(one and other) and honest(one, other))
+
+
+@mutant
 def lost_at_the_first_silence() -> None:
     put(silence, "_is_lost", lambda *_: True)
 
@@ -173,69 +276,6 @@ def lost_at_the_first_silence() -> None:
 @mutant
 def judge_does_not_notice_its_own_sleep() -> None:
     put(silence, "MAX_NAP_S", 10_000.0)
-
-
-# --- the review of plans ---------------------------------------------------------------------------------------------
-
-
-def hear(change: Callable[[Any, Any, Any], tuple[Any, Any]]) -> None:
-    """Misunderstand what a person says about a plan: ``change`` gets run, request as taken, and request."""
-    honest = answers._settle
-
-    def settle(run: Any, asked: Any, request: Any, now: int) -> Any:
-        return honest(run, *change(run, asked, request), now)
-
-    put(answers, "_settle", settle)
-
-
-@mutant
-def plan_runs_before_a_person_answers() -> None:
-    honest = decide._settle
-
-    def settle(run: Any, plan: Any, *rest: Any) -> Any:
-        yield from honest(run, plan, *rest)
-        if run.phase is RunPhase.AWAITING_APPROVAL and run.edit is None:
-            yield None, ev.PlanSettled(at=rest[-1], plan_digest=plan.plan_digest)
-
-    put(decide, "_settle", settle)
-
-
-@mutant
-def approval_of_another_plan_counts() -> None:
-    def change(run: Any, asked: Any, request: Any) -> Any:
-        if run.plan is None:
-            return asked, request
-        return asked, msgspec.structs.replace(request, plan_digest=run.plan.plan_digest)
-
-    hear(change)
-
-
-@mutant
-def edited_plan_is_not_read() -> None:
-    hear(lambda run, asked, request: (msgspec.structs.replace(asked, edited="", problems=()), request))
-
-
-@mutant
-def rejection_counts_as_approval() -> None:
-    def change(run: Any, asked: Any, request: Any) -> Any:
-        if isinstance(request, rq.PlanRejected):
-            request = rq.PlanApproved(run=request.run, plan_digest=request.plan_digest)
-        return asked, request
-
-    hear(change)
-
-
-@mutant
-def first_plan_stays_although_it_was_edited() -> None:
-    honest = planning.add_end
-
-    def add_end(state: Any, run: Any, entry: Any) -> None:
-        first = run.plan
-        honest(state, run, entry)
-        if run.plan is not first and first is not None:
-            run.plan = msgspec.structs.replace(first, task=entry.task)
-
-    put(fold, "add_end", add_end)
 
 
 # --- the scheduler's shell -------------------------------------------------------------------------------------------

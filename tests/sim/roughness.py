@@ -145,3 +145,9 @@ def draw_profile(random: Random) -> Profile:
         skew_ms=random.choice((0, 0, 50, 3_000)),
         survivors=random.random() < 0.3,
     )
+
+
+def calm_profile() -> Profile:
+    """A world without faults."""
+    faults = {field.name: 0.0 for field in fields(Profile)}
+    return Profile(**{**faults, "network": Network(), "manners": Manners(), "skew_ms": 0, "survivors": False})  # type: ignore[arg-type]

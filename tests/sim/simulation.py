@@ -31,7 +31,11 @@ class Verdict:
 
 def simulate(seed: int, trace: Callable[[str], None] | None = None) -> Verdict:
     """Run one seed."""
-    world = World(seed, trace)
+    return play(World(seed, trace))
+
+
+def play(world: World) -> Verdict:
+    """Let this world live to its end and judge it."""
     storm = Storm(world)
     is_judged = False
 
@@ -57,7 +61,7 @@ def simulate(seed: int, trace: Callable[[str], None] | None = None) -> Verdict:
     for check in CHECKERS if is_judged else ():
         for violation in check(world):
             world.complain(violation)
-    verdict = Verdict(seed, world.violations, world.log.size, world.loop.time(), _digest(world))
+    verdict = Verdict(world.seed, world.violations, world.log.size, world.loop.time(), _digest(world))
     world.loop.bury(world.lives)
     world.loop.close()
     gc.enable()

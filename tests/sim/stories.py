@@ -29,6 +29,11 @@ class Attempt:
     failure: str = ""
     is_own: bool = False
     """Whether an executor said so, not a dispatcher that restarted."""
+    model: str = ""
+    """The model that it asks, if any."""
+    reserved: int = 0
+    cost: int | None = None
+    """Millionths of a dollar; None: nobody knows, or it is out."""
     stop_seq: int = 0
     retry_due: int = 0
 
@@ -55,6 +60,8 @@ class RunStory:
     request: RunRequested
     accepted_seq: int
     executors: int
+    limit: int | None = None
+    """What it may cost, in millionths of a dollar."""
     tasks: dict[TaskId, TaskStory] = field(default_factory=dict)
     planned: dict[str, dict[int, tuple[TaskSpec, ...]]] = field(default_factory=dict)
     order: list[TaskId] = field(default_factory=list)
@@ -74,6 +81,12 @@ class RunStory:
     finished: ev.RunFinished | None = None
     finished_seq: int = 0
     is_stopped: bool = False
+
+    def note_complete(self, digest: Digest) -> None:
+        """A part or the end of this plan has come; they may come in any order."""
+        task, parts = self.ends.get(digest, ("", 0))
+        if task == "_plan" and len(self.planned.get(digest, ())) == parts and digest not in self.plans:
+            self.plans.append(digest)
 
     def out(self) -> list[Attempt]:
         """Attempts that are handed out and have neither ended nor been given up."""

@@ -21,6 +21,7 @@ from pto_proto.requests import (
 
 from .approver import Approvers
 from .plans import Ask
+from .spending import MILLION
 from .stories import RunStory
 from .wires import Wire, at_once
 from .world import Process, World
@@ -235,6 +236,8 @@ class Storm:
                 self._asks_until = max(self._asks_until, moment)
                 self._at(moment, world.ask, answer)
         elif run.paused:
+            if run.paused == "budget" and run.limit is not None:
+                world.ask(BudgetChangeRequested(run=run.run, max_cost_usd=run.limit / MILLION + 1.0))
             world.ask(RunResumeRequested(run=run.run))
         else:
             return

@@ -7,19 +7,22 @@ import subprocess
 
 import pytest
 
-from .mutants import MUTANTS
+from .review_mutants import ALL_MUTANTS as MUTANTS
 from .test_simulation import sim
 
 QUICK = {
     "capacity-is-not-looked-at": 10,
     "dependents-are-released-too-early": 10,
     "edited-plan-is-not-read": 20,
+    "limit-of-cost-is-not-looked-at": 10,
     "no-fence": 20,
     "one-executor-too-many": 10,
     "one-retry-more-than-allowed": 10,
     "order-that-comes-again-starts-again": 20,
     "plan-runs-before-a-person-answers": 20,
+    "rest-ends-too-early": 10,
     "retry-does-not-wait": 20,
+    "scopes-are-not-looked-at": 20,
     "standby-acts-without-an-epoch": 10,
     "tick-is-not-read-back": 10,
     "unsettled-write-counts-as-written": 20,

@@ -12,7 +12,11 @@ from pto_proto.requests import PlanApproved, RunResumeRequested
 from .executors import manifest_of
 from .plans import Ask
 
-ABILITIES = {LANE_PLANNER: ("plan", "edit"), LANE_CONSOLIDATOR: ("merge",), LANE_LOCAL: ("noop", "command")}
+ABILITIES = {
+    LANE_PLANNER: ("plan", "edit"),
+    LANE_CONSOLIDATOR: ("merge",),
+    LANE_LOCAL: ("noop", "command", "agent:simulated"),
+}
 
 
 class Undisturbed:

@@ -30,6 +30,7 @@ from pto_scheduler import snapshots
 from pto_scheduler.intake import Intake
 from pto_scheduler.scheduler import Scheduler
 
+from .agents import ESTIMATES, employ_agents
 from .executors import FakeBackend, Host, Ledger
 from .hearing import least_silence
 from .judge import Judge
@@ -96,6 +97,9 @@ class World:
         self.random = Random(f"{seed}/world")
         self.profile: Profile = draw_profile(Random(f"{seed}/profile"))
         self.asks = {ask.run: ask for ask in draw_asks(Random(f"{seed}/plans"))}
+        employ_agents(self.asks, Random(f"{seed}/agents"))
+        self.wall_until_s = 0.0
+        """Until then no model takes anything."""
         self._trace = trace
         self.violations: list[str] = []
         self.loop = SimLoop()
@@ -261,6 +265,7 @@ def build_scheduler(world: World, process: Process) -> Coroutine[Any, Any, None]
         snapshots=process.snapshots,
         instance=InstanceId(process.name),
         incarnation=process.life.incarnation,
+        estimates=ESTIMATES,
     )
     return scheduler.run(_never())
 
@@ -297,7 +302,7 @@ def build_planner(world: World, process: Process) -> Coroutine[Any, Any, None]:
 
 def build_local(world: World, process: Process) -> Coroutine[Any, Any, None]:
     """A dispatcher process of the local lane."""
-    backend = FakeBackend(world, process, process.host, ("noop", "command"))
+    backend = FakeBackend(world, process, process.host, ("noop", "command", "agent:simulated"))
     return _dispatcher(world, process, LANE_LOCAL, backend)
 
 

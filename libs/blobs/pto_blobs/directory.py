@@ -40,7 +40,9 @@ class DirectoryBlobStore:
         digest = digest_of(data)
         if len(data) <= GROUPED_BYTES:
             await self._put_in_group(digest, data)
-        elif not self._is_stored_anew(digest):
+        elif self._is_stored_anew(digest):
+            await asyncio.to_thread(self._sync_name, digest)
+        else:
             await asyncio.to_thread(self._write, digest, data)
         return digest
 
@@ -57,6 +59,8 @@ class DirectoryBlobStore:
         if self._group.is_pending(digest) or not self._is_stored_anew(digest):
             with _full_disk_is_store_full():
                 await self._group.write(digest, data)
+        else:
+            await asyncio.to_thread(self._sync_name, digest)
 
     async def get(self, digest: Digest) -> bytes:
         """As the port says."""
@@ -98,6 +102,12 @@ class DirectoryBlobStore:
             return False
         return True
 
+    def _sync_name(self, digest: Digest) -> None:
+        """Another writer may have been seen between naming the blob and syncing its folder, or have failed there."""
+        with suppress(FileNotFoundError):
+            sync_folder(self.path_of(digest).parent)
+            sync_folder(self._folder)
+
     def _write(self, digest: Digest, data: bytes) -> None:
         with replacing(self.path_of(digest)) as file:
             file.write(data)
@@ -121,6 +131,7 @@ class DirectoryBlobStore:
                 target = self.path_of(Digest(hasher.hexdigest()))
                 if self._is_stored_anew(Digest(hasher.hexdigest())):
                     Path(copy.name).unlink()
+                    self._sync_name(Digest(hasher.hexdigest()))
                     return Digest(hasher.hexdigest())
                 copy.flush()
                 os.fsync(copy.fileno())

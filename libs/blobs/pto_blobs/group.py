@@ -15,8 +15,8 @@ from pathlib import Path
 from pto_blobs.placement import spread_below
 from pto_proto.ids import Digest
 
-GROUP_FILES = 256
-"""Blobs of one group: descriptors that are open at the same time."""
+GROUP_FILES = 64
+"""Blobs of one group: descriptors that are open at the same time, besides those of running tasks."""
 MODE = 0o600
 
 
@@ -119,7 +119,11 @@ class _Group:
         os.posix_fadvise(self._open[digest], 0, 0, os.POSIX_FADV_DONTNEED)
 
     def sync(self, digest: Digest) -> None:
-        os.fsync(self._open[digest])
+        descriptor = self._open.pop(digest)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def name(self, digest: Digest) -> None:
         folder = self._folder / digest[:2]
@@ -134,11 +138,11 @@ class _Group:
                 self.failures.update(dict.fromkeys(digests, error))
 
     def clean_up(self) -> None:
-        for digest, descriptor in self._open.items():
+        for descriptor in self._open.values():
             os.close(descriptor)
-            if digest in self.failures:
-                with suppress(OSError):
-                    os.unlink(self._staged(digest))  # noqa: PTH108
+        for digest in self.failures:
+            with suppress(OSError):
+                os.unlink(self._staged(digest))  # noqa: PTH108
 
     def _make_folder(self, digest: Digest) -> None:
         if not self._folder.exists():

@@ -21,6 +21,10 @@ def log_lines(events: Iterable[tuple[int, Event]]) -> Iterable[str]:
             yield from (f"    | {_plain(line)}" for line in getattr(entry, "tail", ()))
 
 
+def _limit(entry: ev.BudgetChanged) -> str:
+    return "" if entry.max_cost_usd is None else f", the limit of cost to ${entry.max_cost_usd:.2f}"
+
+
 def _attempt(entry: ev.TaskEntry) -> str:
     return f"{entry.task} (attempt {entry.attempt})"
 
@@ -64,7 +68,7 @@ _WORDS: dict[type[ev.Entry], Callable[[Any], str]] = {
     ev.RunCancelling: lambda e: f"run is being cancelled: {e.reason or 'on request'}",
     ev.RunPaused: lambda e: f"run paused ({e.kind}): {e.reason}",
     ev.RunResumed: lambda e: "run resumed",
-    ev.BudgetChanged: lambda e: f"executors changed to {e.max_executors}",
+    ev.BudgetChanged: lambda e: f"executors changed to {e.max_executors}" + _limit(e),
     ev.RunExecuted: lambda e: "all tasks have ended",
     ev.RunConsolidated: lambda e: f"outputs merged: {e.files} files, {len(e.conflicts)} conflicts",
     ev.RunFinished: _run_finished,

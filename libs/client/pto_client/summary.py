@@ -6,7 +6,8 @@ below (fields may be added, never changed).
 
 import msgspec
 
-from pto_core import measures
+from pto_core import measures, spending
+from pto_core.money import dollars
 from pto_core.project_docs import is_simulated
 from pto_core.views import AttemptView, RunView
 from pto_proto.envelope import rfc3339
@@ -30,6 +31,10 @@ class AttemptSummary(msgspec.Struct, frozen=True, kw_only=True):
     duration_s: float
     usage: Usage
     cost_usd: float | None
+    """Null: not known."""
+    model: str = ""
+    reserved_usd: float = 0.0
+    """What was set aside for it: what it counts as where its cost is not known."""
 
 
 class TaskSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +48,10 @@ class TaskSummary(msgspec.Struct, frozen=True, kw_only=True):
     attempts: tuple[AttemptSummary, ...]
     reused_from: str = ""
     """The run in which it succeeded, if its outputs were taken over from there."""
+    usage: Usage = Usage()
+    """Tokens of all its attempts."""
+    cost_usd: float | None = 0.0
+    """Of all its attempts; null: not known."""
 
 
 class CriticalPath(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +100,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     refused: tuple[str, ...]
     checks: tuple[CheckResult, ...]
     cost_usd: float | None
+    """Of all attempts, planning included; null: not known, because that of one is not."""
     unconfirmed: tuple[str, ...]
     """Attempts (``task.attempt``) whose end nobody confirmed: they may still run."""
     tree_digest: str
@@ -98,6 +108,16 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     outcome_digest: str
     """Over the status and each task's end state, key and manifest: equal for repeats of a deterministic plan."""
     tasks: tuple[TaskSummary, ...]
+    model: str = ""
+    """The model that was asked for; empty: the engine's default."""
+    usage: Usage = Usage()
+    """Tokens of all attempts, planning included."""
+    known_cost_usd: float = 0.0
+    """Of the attempts whose cost is known."""
+    unknown_costs: int = 0
+    """Attempts whose cost is not known."""
+    max_cost_usd: float | None = None
+    """The limit in the end; null: none."""
 
 
 def summarize(view: RunView) -> Summary:
@@ -107,7 +127,10 @@ def summarize(view: RunView) -> Summary:
         raise ValueError("the run was never accepted")
     plan = view.plan()
     path = measures.critical_path(view)
-    costs = [attempt.cost for attempts in view.attempts.values() for attempt in attempts]
+    # What is still out when a cancelled run ends is over for its account: nobody will ever say what it cost.
+    unsettled = sum(a.is_out and a.cost is None for attempts in view.attempts.values() for a in attempts)
+    spent = spending.of_run(view)
+    unknown = spent.unknown + (unsettled if finished else 0)
     return Summary(
         version=1,
         run=run.id,
@@ -139,11 +162,16 @@ def summarize(view: RunView) -> Summary:
         conflicts=merged.conflicts if merged else (),
         refused=merged.refused if merged else (),
         checks=merged.checks if merged else (),
-        cost_usd=None if None in costs else round(sum(cost for cost in costs if cost is not None), 6),
+        cost_usd=None if unknown or unsettled else spent.known_usd,
         unconfirmed=finished.unconfirmed if finished else (),
         tree_digest=finished.tree_digest if finished else "",
         outcome_digest=finished.outcome_digest if finished else "",
         tasks=_tasks(view),
+        model=run.request.model,
+        usage=spent.usage,
+        known_cost_usd=spent.known_usd,
+        unknown_costs=unknown,
+        max_cost_usd=None if run.money.limit is None else dollars(run.money.limit),
     )
 
 
@@ -152,6 +180,7 @@ def _tasks(view: RunView) -> tuple[TaskSummary, ...]:
     reused = view.run.reused if view.run else {}
     for task in view.run.tasks if view.run else ():
         attempts = view.attempts.get(task.spec.id, [])
+        spent = spending.of_attempts(attempts)
         found.append(
             TaskSummary(
                 id=task.spec.id,
@@ -161,6 +190,8 @@ def _tasks(view: RunView) -> tuple[TaskSummary, ...]:
                 files=attempts[-1].files if attempts else 0,
                 attempts=tuple(map(_attempt, attempts)),
                 reused_from=reused[task.spec.id].source_run if task.spec.id in reused else "",
+                usage=spent.usage,
+                cost_usd=None if spent.reserved_usd else spent.cost_usd,
             )
         )
     return tuple(found)
@@ -181,6 +212,8 @@ def _attempt(attempt: AttemptView) -> AttemptSummary:
         duration_s=attempt.duration_s,
         usage=attempt.usage,
         cost_usd=attempt.cost,
+        model=attempt.model,
+        reserved_usd=attempt.reserved,
     )
 
 

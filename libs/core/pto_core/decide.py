@@ -12,7 +12,8 @@ from typing import NamedTuple
 import msgspec
 
 from pto_core.hand_out import hand_out
-from pto_core.limits import BACKOFF_BASE_MS, CAPACITY_PAUSE_MS
+from pto_core.limits import BACKOFF_BASE_MS
+from pto_core.money import FIRST_ESTIMATES, Estimates
 from pto_core.outcome import end_counts, outcome_digest, run_status
 from pto_core.retry import backoff_ms
 from pto_core.reuse import wants_reuse
@@ -37,11 +38,18 @@ class Decision(NamedTuple):
     entry: ev.Entry
 
 
-def decide(state: State, now: int, heard: Heard = ALL_WELL, reused: Reused = NOTHING_KNOWN) -> list[Decision]:
+def decide(
+    state: State,
+    now: int,
+    heard: Heard = ALL_WELL,
+    reused: Reused = NOTHING_KNOWN,
+    estimates: Estimates = FIRST_ESTIMATES,
+) -> list[Decision]:
     """Everything that should be written now; ``now`` (Unix ms) is never before ``state.now``.
 
     ``heard`` says which instances gave a sign of life, and which not; ``reused`` what the runs that asked for it take
-    over: until that is known, their plans are not settled.
+    over: until that is known, their plans are not settled. ``estimates`` is what attempts are assumed to cost before
+    any of their kind has ended.
     """
     decisions = [Decision(lane, None, entry) for lane, entry in _lanes(state, now)]
     # A cancelled run also ends by silence, about which there is no news.
@@ -51,13 +59,14 @@ def decide(state: State, now: int, heard: Heard = ALL_WELL, reused: Reused = NOT
         if run is not None:
             decisions += [Decision(lane, name, entry) for lane, entry in _steps(run, now, heard, reused.get(name))]
     decisions += [Decision(lane, run.id, entry) for lane, run, entry in judge(state, heard, now)]
-    decisions += [Decision(lane, run.id, entry) for lane, run, entry in hand_out(state, now, heard.alive)]
+    decisions += [Decision(lane, run.id, entry) for lane, run, entry in hand_out(state, now, heard.alive, estimates)]
     return decisions
 
 
 def next_due(state: State, now: int) -> int | None:
     """When (Unix ms) time alone will call for a decision; None: never."""
-    due = [lane.paused_until for lane in state.lanes.values() if lane.paused_until and lane.paused_until > now]
+    rests = [rest.until for lane in state.lanes.values() for rest in lane.rests.values()]
+    due = [until for until in rests if until and until > now]
     for run in state.active.values():
         at = bisect_right(run.due, now, key=_moment) if run.due else 0
         due += [moment for moment, _ in run.due[at : at + 1]]
@@ -69,10 +78,11 @@ _moment = itemgetter(0)
 
 def _lanes(state: State, now: int) -> Iterator[tuple[Lane, ev.Entry]]:
     for name, lane in state.lanes.items():
-        if lane.short_of:
-            yield name, ev.LanePaused(at=now, reason=lane.short_of, until=now + CAPACITY_PAUSE_MS)
-        elif lane.paused_until and lane.paused_until <= now:
-            yield name, ev.LaneResumed(at=now)
+        for model, rest in lane.rests.items():
+            if rest.short_of:
+                yield name, ev.LanePaused(at=now, reason=rest.short_of, until=rest.next_until(now), model=model)
+            elif rest.until and rest.until <= now:
+                yield name, ev.LaneResumed(at=now, model=model)
 
 
 def _steps(

@@ -11,7 +11,7 @@ HINTS: dict[FailureClass, str] = {
     "capacity": "Nothing to do: its lane rests and is tried again; no retry is used up.",
     "infra": "Nothing to do: it runs again elsewhere or later; no retry is used up.",
     "config": "Mend what is named, then `orchestrator resume RUN`; finished work is kept.",
-    "budget": "Raise the budget, then `orchestrator resume RUN`; finished work is kept.",
+    "budget": "Raise the limit, such as by `orchestrator resume RUN --max-cost USD`; finished work is kept.",
     "cancelled": "",
 }
 """Failure class -> hint."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from pto_core.money import micro
 from pto_core.movements import (
     IllegalEvent,
     cancel,
@@ -22,6 +23,7 @@ from pto_core.movements import (
     move,
     release_dependents,
     schedule_retry,
+    settle,
     unready,
 )
 from pto_core.planning import add_end, add_part, begin_edit
@@ -121,9 +123,9 @@ def _on_accepted(at: _Context, entry: ev.RunAccepted) -> None:
     run_id = at.event.run
     if run_id is None or run_id in at.state.runs:
         return
+    run = Run(run_id, entry.request, seq=at.seq, at=entry.at, content_digest=entry.content_digest)
     # The plan's tasks come again as TaskPlanned; keeping them twice would cost a quarter of the memory.
-    request = msgspec.structs.replace(entry.request, plan=None)
-    run = Run(run_id, request, seq=at.seq, at=entry.at, content_digest=entry.content_digest)
+    run.request = msgspec.structs.replace(entry.request, plan=None)
     at.state.runs[run_id] = run
     at.state.active[run_id] = run
 
@@ -185,6 +187,8 @@ def _on_ready(at: _Context, entry: ev.TaskReady) -> None:
     task.round = entry.round
     task.instance = InstanceId(sys.intern(entry.instance))
     task.slot = entry.slot
+    task.reserved = micro(entry.reserved_usd) or 0
+    run.money.reserve(task.reserved)
     task.key = entry.key
     task.due_at = 0
     run.open[entry.task] = task
@@ -215,6 +219,7 @@ def _on_lost(at: _Context, entry: ev.AttemptLost) -> None:
     task = at.current(entry)
     if task is not None:
         at.run.lost[Attempt(entry.task, entry.round, entry.attempt)] = entry.instance
+        settle(at.state, at.run, task, None)
         fail(at.state, at.run, task, "infra", entry.reason)
 
 
@@ -228,16 +233,13 @@ def _on_retry_scheduled(at: _Context, entry: ev.TaskRetryScheduled) -> None:
 def _on_lane_paused(at: _Context, entry: ev.LanePaused) -> None:
     at.state.now = max(at.state.now, entry.at)
     if at.event.lane is not None:
-        lane = at.state.lane(at.event.lane)
-        lane.paused_until = entry.until
-        lane.pause_reason = entry.reason
-        lane.short_of = ""
+        at.state.lane(at.event.lane).rest(entry.model).begin(entry.reason, entry.until, entry.at)
 
 
 def _on_lane_resumed(at: _Context, entry: ev.LaneResumed) -> None:
     at.state.now = max(at.state.now, entry.at)
     if at.event.lane is not None:
-        at.state.lane(at.event.lane).paused_until = None
+        at.state.lane(at.event.lane).rest(entry.model).end()
 
 
 def _on_paused(at: _Context, entry: ev.RunPaused) -> None:
@@ -257,6 +259,8 @@ def _on_resumed(at: _Context, entry: ev.RunResumed) -> None:
 def _on_budget(at: _Context, entry: ev.BudgetChanged) -> None:
     _answered(at, entry)
     at.run.max_executors = entry.max_executors
+    if entry.max_cost_usd is not None:
+        at.run.money.limit = micro(entry.max_cost_usd)
 
 
 def _on_executed(at: _Context, entry: ev.RunExecuted) -> None:
@@ -272,6 +276,7 @@ def _on_finished_run(at: _Context, entry: ev.RunFinished) -> None:
         return
     for task in list(run.open.values()):  # only a cancelled run has any: their ends are unconfirmed
         run.lost[Attempt(task.spec.id, task.round, task.attempt)] = task.instance or InstanceId("")
+        settle(at.state, run, task, None)
         close_attempt(at.state, run, task)
         move(run, task, TaskTrigger.CANCELLED)
     enter(at.state, run, RunPhase(entry.status))
@@ -330,6 +335,7 @@ def _on_finished(at: _Context, entry: ev.TaskFinished) -> None:
         if at.run.lost:
             at.run.lost.pop(Attempt(entry.task, entry.round, entry.attempt), None)
         return
+    settle(at.state, at.run, task, entry)
     if entry.outcome == "succeeded":
         task.manifest = entry.manifest
         task.tree = entry.tree
@@ -339,13 +345,8 @@ def _on_finished(at: _Context, entry: ev.TaskFinished) -> None:
         move(at.run, task, TaskTrigger.SUCCEEDED)
         release_dependents(at.run, task)
     else:
-        fail(
-            at.state,
-            at.run,
-            task,
-            "cancelled" if entry.outcome == "cancelled" else entry.failure or "task",
-            entry.reason,
-        )
+        failure = "cancelled" if entry.outcome == "cancelled" else entry.failure or "task"
+        fail(at.state, at.run, task, failure, entry.reason, entry)
 
 
 def _on_consolidated(at: _Context, entry: ev.RunConsolidated) -> None:

@@ -1,18 +1,22 @@
 """Who gets the next attempt: list scheduling under the budgets of runs and the capacities of instances.
 
 Imports pto_proto and siblings only. Invariants: never more than ``max_executors`` attempts of a run are out, never more
-than an instance's capacity in that instance; among runs the one with the fewest attempts out is served first.
+than an instance's capacity in that instance; among runs the one with the fewest attempts out is served first. What a
+run may have beside that (money, files that only one agent may write) is ``allowance``'s.
 """
 
 from collections.abc import Container, Iterator
 from heapq import heapify, heappop, heapreplace
+from itertools import islice
 
+from pto_core.allowance import Allowance
 from pto_core.keys import task_key
-from pto_core.limits import MAX_HAND_OUT
+from pto_core.limits import MAX_HAND_OUT, MAX_PASSED_OVER
+from pto_core.money import FIRST_ESTIMATES, Estimates, dollars
 from pto_core.state import LaneState, Run, State, Task
 from pto_core.transitions import RunPhase
 from pto_proto.envelope import MAX_ENTRIES
-from pto_proto.events import TaskReady
+from pto_proto.events import RunPaused, TaskReady
 from pto_proto.ids import EDIT_TASK, MERGE_TASK, NO_DIGEST, PLAN_TASK, InstanceId, Lane
 
 SYSTEM_ABILITIES = {PLAN_TASK: "plan", EDIT_TASK: "edit", MERGE_TASK: "merge"}
@@ -20,48 +24,30 @@ SYSTEM_ABILITIES = {PLAN_TASK: "plan", EDIT_TASK: "edit", MERGE_TASK: "merge"}
 
 
 def hand_out(
-    state: State, now: int, alive: Container[tuple[Lane, InstanceId]]
-) -> Iterator[tuple[Lane, Run, TaskReady]]:
-    """The attempts to hand out now, most urgent first, at most ``MAX_HAND_OUT``; and only to who is ``alive``.
+    state: State, now: int, alive: Container[tuple[Lane, InstanceId]], estimates: Estimates = FIRST_ESTIMATES
+) -> Iterator[tuple[Lane | None, Run, TaskReady | RunPaused]]:
+    """The attempts to hand out now, most urgent first, at most ``MAX_HAND_OUT``; and only to who is ``alive``. A run
+    whose limit of cost leaves nothing for the next attempt, and with nothing out that could change that, is paused.
 
     If a single run waits, they are as many as one message takes: that is stored for a fifth of what a batch costs, and
     the dispatcher starts them while the next ones are handed out.
     """
     rooms = {name: room for name, lane in state.lanes.items() if (room := _Room(name, lane, alive)).left}
     waiting: dict[Lane, list[_Waiting]] = {}
-    budgets: dict[str, _Budget] = {}
+    allowances: dict[str, Allowance] = {}
     for name in state.hungry if rooms else ():
         run = state.active[name]
-        budgets[name] = _Budget(run)
+        allowances[name] = Allowance(run, estimates)
         for lane in _lanes(run, now) & rooms.keys():
             waiting.setdefault(lane, []).append(_Waiting(run, lane, now))
     total = 0
     most = MAX_HAND_OUT if len({run.run.id for runs in waiting.values() for run in runs}) > 1 else MAX_ENTRIES
     for lane in sorted(waiting):
-        for run, ready in _serve(lane, rooms[lane], waiting[lane], budgets, now):
-            yield lane, run, ready
+        for run, entry in _serve(lane, rooms[lane], waiting[lane], allowances, now):
+            yield (lane if isinstance(entry, TaskReady) else None), run, entry
             total += 1
             if total >= most:
                 return
-
-
-class _Budget:
-    """Executors and slots of one run that are left in this tick."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.left = run.max_executors - len(run.open)
-        self._used: set[int] | None = None
-        self._next = 0
-
-    def take_slot(self) -> int:
-        if self._used is None:
-            self._used = {task.slot for task in self.run.open.values()}
-        while self._next in self._used:
-            self._next += 1
-        self._next += 1
-        self.left -= 1
-        return self._next - 1
 
 
 class _Waiting:
@@ -70,7 +56,7 @@ class _Waiting:
     def __init__(self, run: Run, lane: Lane, now: int) -> None:
         self.run = run
         self.out = len(run.open)
-        self.tasks = _urgent_first(run, lane, now)
+        self.tasks = islice(_urgent_first(run, lane, now), run.max_executors + MAX_PASSED_OVER)
 
     def __lt__(self, other: "_Waiting") -> bool:
         return (self.out, self.run.last_hand_out, self.run.accepted_seq) < (
@@ -84,44 +70,56 @@ class _Room:
     """Free places of the lane's instances by what they can run."""
 
     def __init__(self, name: Lane, lane: LaneState, alive: Container[tuple[Lane, InstanceId]]) -> None:
-        self._instances = lane.instances
+        self._lane = lane
         self.free = {
             instance: known.capacity - lane.in_use.get(instance, 0)
             for instance, known in lane.instances.items()
             if not known.draining and (name, instance) in alive
         }
-        if lane.paused_until is not None or lane.short_of:
+        if lane.resting() is not None:
             self.free = {}
-
         self.left = sum(count for count in self.free.values() if count > 0)
 
-    def take(self, ability: str) -> InstanceId | None:
-        """A place in the emptiest instance that has this ability."""
+    def find(self, ability: str, model: str) -> InstanceId | None:
+        """The emptiest instance that has this ability, unless the model that is needed rests."""
+        if model and self._lane.resting(model) is not None:
+            return None
         best, most = None, 0
         for name, count in self.free.items():
-            if count > most and ability in self._instances[name].can_run:
+            if count > most and ability in self._lane.instances[name].can_run:
                 best, most = name, count
-        if best is not None:
-            self.free[best] -= 1
-            self.left -= 1
         return best
+
+    def take(self, instance: InstanceId) -> None:
+        """One of its places is taken."""
+        self.free[instance] -= 1
+        self.left -= 1
 
 
 def _serve(
-    lane: Lane, room: _Room, runs: list[_Waiting], budgets: dict[str, _Budget], now: int
-) -> Iterator[tuple[Run, TaskReady]]:
+    lane: Lane, room: _Room, runs: list[_Waiting], allowances: dict[str, Allowance], now: int
+) -> Iterator[tuple[Run, TaskReady | RunPaused]]:
     heapify(runs)
     while runs and room.left:
         waiting = runs[0]
-        budget = budgets[waiting.run.id]
-        task = next(waiting.tasks, None) if budget.left > 0 else None
+        run, allowance = waiting.run, allowances[waiting.run.id]
+        task = next(waiting.tasks, None) if allowance.left > 0 and not allowance.must_ask else None
         if task is None:
             heappop(runs)
             continue
-        instance = room.take(ability_for(waiting.run, task))
+        model = run.model_of(task)
+        instance = room.find(ability_for(run, task), model)
         if instance is None:
             continue
-        yield waiting.run, _ready(waiting.run, task, instance, budget.take_slot(), now)
+        if model and not allowance.lets(task):
+            if allowance.must_ask:
+                yield run, RunPaused(at=now, kind="budget", reason=allowance.reason_to_ask(task))
+            if allowance.is_closed and run.has_only_agents:
+                heappop(runs)
+            continue
+        room.take(instance)
+        slot, reserved = allowance.take(task, asks_model=bool(model))
+        yield run, _ready(run, task, instance, slot, reserved, now)
         waiting.out += 1
         if len(runs) > 1:
             heapreplace(runs, waiting)
@@ -165,7 +163,7 @@ def _urgent_first(run: Run, lane: Lane, now: int) -> Iterator[Task]:
             yield run.tasks[by_rank[rank]]
 
 
-def _ready(run: Run, task: Task, instance: InstanceId, slot: int, now: int) -> TaskReady:
+def _ready(run: Run, task: Task, instance: InstanceId, slot: int, reserved: int, now: int) -> TaskReady:
     spec = task.spec
     seen = (run.tasks[run.index[name]].tree for name in spec.depends_on) if task.index >= 0 else ()
     trees = tuple(dict.fromkeys(tree for tree in seen if tree))
@@ -186,6 +184,8 @@ def _ready(run: Run, task: Task, instance: InstanceId, slot: int, now: int) -> T
         inputs=inputs,
         requirement=run.request.requirement if spec.agent else "",
         engine=run.request.engine,
+        model=run.request.model if run.model_of(task) else "",
+        reserved_usd=dollars(reserved),
         on_conflict=run.request.on_conflict,
         sandbox=run.request.sandbox,
     )

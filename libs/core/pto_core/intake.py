@@ -10,6 +10,7 @@ import msgspec
 
 from pto_core.decide import Decision
 from pto_core.limits import MAX_EXECUTORS, MAX_REASON, MAX_SHOWN
+from pto_core.money import bad_limit
 from pto_core.state import Run, State
 from pto_core.transitions import RunPhase
 from pto_proto import events as ev
@@ -134,12 +135,27 @@ def _change(state: State, asked: Asked, now: int) -> ev.Entry | Problem:
             if run.paused.kind == "poisoned":
                 return Problem(where="run", what=f"run {run.id} holds an event that does not fit; it cannot go on")
             return ev.RunResumed(at=now, request_id=request_id, request_seq=seq)
-        case rq.BudgetChangeRequested(max_executors=executors):
-            if not 1 <= executors <= MAX_EXECUTORS:
-                return Problem(where="max_executors", what=f"must be 1 to {MAX_EXECUTORS}, not {executors}")
-            return ev.BudgetChanged(at=now, request_id=request_id, request_seq=seq, max_executors=executors)
+        case rq.BudgetChangeRequested():
+            return _budget(run, asked, request, now)
         case _:
             return Problem(where="type", what="this request cannot be answered by this version")
+
+
+def _budget(run: Run, asked: Asked, request: rq.BudgetChangeRequested, now: int) -> ev.Entry | Problem:
+    executors, cost = request.max_executors, request.max_cost_usd
+    if executors is None and cost is None:
+        return Problem(where="max_executors", what="nothing is to be changed; name max_executors or max_cost_usd")
+    if executors is not None and not 1 <= executors <= MAX_EXECUTORS:
+        return Problem(where="max_executors", what=f"must be 1 to {MAX_EXECUTORS}, not {executors}")
+    if cost is not None and (wrong := bad_limit(cost)):
+        return Problem(where="max_cost_usd", what=wrong)
+    return ev.BudgetChanged(
+        at=now,
+        request_id=asked.request_id,
+        request_seq=asked.seq,
+        max_executors=run.max_executors if executors is None else executors,
+        max_cost_usd=cost,
+    )
 
 
 def _settle(

@@ -42,7 +42,9 @@ def key_parts(
     request = run.request
     resources = (spec.resources.cpus, spec.resources.gpus)
     backend = spec.backend or request.backend
-    agent = (spec.agent, spec.title, spec.writes, request.engine, request.requirement) if spec.agent else ()
+    agent = (
+        (spec.agent, spec.title, spec.writes, request.engine, request.model, request.requirement) if spec.agent else ()
+    )
     parts = dict(_common(backend, spec.command, spec.outputs, spec.checks, spec.env, resources, round_, agent))
     parts["id"] = _digest(spec.id)
     if len(outputs) > 1 and len({tree for tree in outputs.values() if tree}) > 1:
@@ -79,7 +81,7 @@ def _common(
         "evidence": round_,
     }
     if agent:
-        found |= dict(zip(("agent", "title", "writes", "engine", "requirement"), agent, strict=True))
+        found |= dict(zip(("agent", "title", "writes", "engine", "model", "requirement"), agent, strict=True))
     return {name: _digest(value) for name, value in found.items() if value not in ("", (), 0, (0, 0))}
 
 

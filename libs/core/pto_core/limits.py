@@ -9,7 +9,11 @@ BACKOFF_BASE_MS = 5_000
 BACKOFF_CAP_MS = 300_000
 """Longest delay: a person looking on should not wait more than five minutes for a sign of life."""
 CAPACITY_PAUSE_MS = 30_000
-"""How long a lane rests after a capacity failure before the next try."""
+"""How long a lane rests after a capacity failure that names no time; doubles with every rest in a row."""
+CAPACITY_PAUSE_CAP_MS = 300_000
+"""Longest such rest: a wall of a quarter of an hour is noticed to be gone within five minutes."""
+MAX_RETRY_AFTER_MS = 3_600_000
+"""Longest rest that an answer can ask for: after an hour a try costs little, whatever a header said."""
 AWAY_S = 10.0
 """Silence after which an instance gets nothing new and its attempts are unknown: ten signs of life were missed."""
 LOCAL_LOST_S = 30.0
@@ -48,3 +52,11 @@ MAX_REASON = 2_000
 """Characters of one reason in an answer."""
 MAX_TASK_DEPENDENCIES = 5_000
 """Direct dependencies of one task: TaskReady names a tree for each and must fit one message."""
+MAX_COST_USD = 1_000_000
+"""Highest limit of cost, and highest cost of one attempt that is believed."""
+LEAST_ESTIMATE_USD = 0.001
+"""What an attempt that asks a paid model is assumed to cost at least, however cheap others were."""
+MAX_SCOPES_KEPT = 64
+"""Waiting agents of one run whose write scopes are kept free for them in one tick."""
+MAX_PASSED_OVER = 4_000
+"""Waiting tasks of one run that are looked at in one tick and lane without being handed out."""

@@ -7,8 +7,10 @@ Imports pto_proto and siblings only. Invariant: every change of a task's state a
 import sys
 from bisect import bisect_left, insort
 
+from pto_core.failures import HINTS
 from pto_core.graph import PlanCycle, build_graph, unmet_at_first
 from pto_core.limits import INFRA_RETRIES, PLAN_RETRIES
+from pto_core.money import micro
 from pto_core.state import PlanParts, Run, State, Task
 from pto_core.transitions import (
     ENDED_PHASES,
@@ -19,8 +21,8 @@ from pto_core.transitions import (
     TaskState,
     TaskTrigger,
 )
-from pto_proto.events import FailureClass
-from pto_proto.ids import NO_DIGEST, Digest
+from pto_proto.events import FailureClass, TaskFinished
+from pto_proto.ids import EDIT_TASK, NO_DIGEST, PLAN_TASK, Digest
 
 MANY_RELEASED = 64
 """From here on, sorting once is cheaper than inserting each at its place."""
@@ -104,6 +106,26 @@ def close_attempt(state: State, run: Run, task: Task) -> None:
     task.unknown = False
 
 
+def settle(state: State, run: Run, task: Task, ended: TaskFinished | None) -> None:
+    """The attempt that is out is over, by its end or given up (None): what was set aside for it is free or spent.
+
+    Call it before ``close_attempt``. An end that tells more than that nothing could be asked also tells that the
+    model, or the lane, takes attempts again.
+    """
+    reserved, task.reserved = task.reserved, 0
+    if ended is None:
+        run.money.settle(reserved, None if reserved else 0)
+        return
+    cost = micro(ended.cost_usd)
+    run.money.settle(reserved, cost)
+    model = run.model_of(task)
+    if model:
+        run.money.learn("agent" if task.index >= 0 else "plan", cost, ended.outcome, ended.failure)
+    rest = state.lane(run.lane_of(task)).rests.get(model)
+    if rest is not None and (ended.outcome == "succeeded" or ended.failure in ("task", "timeout")):
+        rest.in_a_row = 0
+
+
 def release_dependents(run: Run, task: Task) -> None:
     """The task is done: what waited only for it may be handed out."""
     released = []
@@ -156,7 +178,11 @@ def lay_out(run: Run, plan: PlanParts) -> None:
     except (PlanCycle, KeyError) as error:
         raise IllegalEvent(f"the plan cannot run: {error}") from error
     run.plans.clear()
+    for name in (PLAN_TASK, EDIT_TASK):
+        if name in run.system:
+            drop(run, run.system[name], TaskTrigger.CANCELLED)
     run.tasks = [Task(spec, at, unmet_at_first(spec)) for at, spec in enumerate(specs)]
+    run.has_only_agents = all(spec.agent for spec in specs)
     run.index = {spec.id: at for at, spec in enumerate(specs)}
     run.counts = {TaskState.PLANNED: len(specs)}
     run.unended = len(specs)
@@ -192,12 +218,20 @@ def cancel(state: State, run: Run) -> None:
         drop(run, task, TaskTrigger.CANCELLED)
 
 
-def fail(state: State, run: Run, task: Task, failure: FailureClass, reason: str) -> None:
-    """The current attempt ended without success: decide by its class whether another one follows."""
+def fail(
+    state: State, run: Run, task: Task, failure: FailureClass, reason: str, ended: TaskFinished | None = None
+) -> None:
+    """The current attempt ended without success (``ended`` says how, if it was not given up): decide by its class
+    whether another one follows.
+    """
     is_unwanted = task.spec.id in run.unwanted
     close_attempt(state, run, task)
+    if failure == "capacity":
+        state.lane(run.lane_of(task)).rest(run.model_of(task)).note(reason, ended.retry_after_s if ended else 0.0)
     task.failure = failure
     task.reason = reason
+    # A plan may come from an attempt that was given up meanwhile: once it is settled, nobody plans again.
+    is_unwanted |= task.spec.id in (PLAN_TASK, EDIT_TASK) and run.settled
     if run.phase is RunPhase.CANCELLING or failure == "cancelled" or is_unwanted:
         move(run, task, TaskTrigger.CANCELLED)
         give_up(run, task)
@@ -211,10 +245,10 @@ def fail(state: State, run: Run, task: Task, failure: FailureClass, reason: str)
         return
     move(run, task, TaskTrigger.FAILED_AGAIN)
     run.unscheduled[task.spec.id] = task
-    if failure == "capacity":
-        state.lane(run.lane_of(task)).short_of = reason or "no capacity"
-    elif failure in ("config", "budget"):
-        run.halt = (failure, reason)
+    if failure in ("config", "budget") and (run.paused is None or run.paused.kind == "asked"):
+        # The others that were out fail of the same: they have nothing to add to the pause.
+        hint = ended.hint if ended is not None and ended.hint not in HINTS.values() else ""
+        run.halt = run.halt or (failure, f"{reason}; {hint}" if hint else reason)
 
 
 def retries(run: Run, task: Task) -> int:

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
+from pto_core import money, rests, transitions
 from pto_core import state as shapes
-from pto_core import transitions
 from pto_proto import events, plans, requests, reuse
 from pto_proto.ids import Digest, RunId
 from pto_proto.requests import RunRequested
@@ -25,12 +25,13 @@ UNORDERED = frozenset({"counts", "in_use", "parts"})
 """Fields whose dict is asked by key alone."""
 REFERRED = (shapes.Task, shapes.Run)
 """Stored once by their owner; everywhere else only named."""
+_SHAPES = frozenset(module.__name__ for module in (shapes, money, rests))
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 _MAX_CODES = 256
 _MAX_INT = 2**63
 _CLASSES: dict[str, type[Any]] = {
     name: found
-    for module in (requests, plans, events, reuse, transitions, shapes)
+    for module in (requests, plans, events, reuse, transitions, money, rests, shapes)
     for name, found in vars(module).items()
     if isinstance(found, type)
 }
@@ -56,7 +57,7 @@ def layout() -> str:
             parts.append(f"{name}({','.join(kind.__struct_fields__)})")
         elif issubclass(kind, Enum):
             parts.append(f"{name}({','.join(str(member.value) for member in kind)})")
-        elif kind.__module__ == shapes.__name__ and not issubclass(kind, tuple):
+        elif kind.__module__ in _SHAPES and not issubclass(kind, tuple):
             parts.append(f"{name}({','.join(fields_of(kind))})")
     return ";".join(parts)
 

@@ -22,6 +22,7 @@ from pto_core.limits import (
     MAX_TASKS,
 )
 from pto_core.matrix import Expansion, count_of, expand
+from pto_core.money import bad_limit
 from pto_core.task_check import (
     bad_backend,
     check_commands,
@@ -271,9 +272,7 @@ def _check_settings(request: RunRequested) -> Iterator[Problem]:
         yield Problem(where="max_retries", what=f"must be 0 to {MAX_RETRIES}, not {request.max_retries}")
     if what := bad_backend(request.backend):
         yield Problem(where="backend", what=what)
-    if request.engine not in ENGINES:
-        what = f"engine {request.engine!r} is not available yet; this version has {', '.join(ENGINES)}"
-        yield Problem(where="engine", what=what)
+    yield from _check_engine(request)
     if request.sandbox == "all":
         yield Problem(where="sandbox", what="a sandbox for commands is not available yet; use agents or none")
     if request.resumes and (not is_run_id(request.resumes) or request.resumes == request.run):
@@ -284,6 +283,15 @@ def _check_settings(request: RunRequested) -> Iterator[Problem]:
             yield Problem(where=field, what=f"{digest[:80]!r} is not a SHA-256 in lower-case hex")
     if len(request.traceparent) > MAX_TRACEPARENT_CHARS or not request.traceparent.isprintable():
         yield Problem(where="traceparent", what="is not a W3C trace context")
+
+
+def _check_engine(request: RunRequested) -> Iterator[Problem]:
+    if request.engine not in ENGINES:
+        what = f"engine {request.engine!r} is not available yet; this version has {', '.join(ENGINES)}"
+        yield Problem(where="engine", what=what)
+    yield from check_line(request.model, "model")
+    if request.max_cost_usd is not None and (what := bad_limit(request.max_cost_usd)):
+        yield Problem(where="max_cost_usd", what=what)
 
 
 def _check_source(request: RunRequested) -> Iterator[Problem]:

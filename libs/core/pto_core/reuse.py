@@ -152,6 +152,7 @@ _CLAUSES = {
     "harness version": "the version of the harness changed",
     "id": "its id changed",
     "input files": "input files changed",
+    "model": "the model changed",
     "outputs": "its declared outputs changed",
     "requirement": "the requirement changed",
     "writes": "what it may write changed",

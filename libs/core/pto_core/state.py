@@ -7,6 +7,8 @@ stays.
 from typing import NamedTuple
 
 from pto_core.graph import Graph
+from pto_core.money import Money, micro
+from pto_core.rests import WHOLE_LANE, Rest
 from pto_core.transitions import ENDED_PHASES, OPEN_STATES, RunPhase, TaskState
 from pto_proto.events import (
     FailureClass,
@@ -39,7 +41,7 @@ class Task:
 
     __slots__ = (
         "attempt", "burned", "due_at", "failure", "index", "infra", "inputs", "instance", "key", "manifest", "reason",
-        "round", "slot", "spec", "state", "stopping", "tree", "unknown", "unmet",
+        "reserved", "round", "slot", "spec", "state", "stopping", "tree", "unknown", "unmet",
     )  # fmt: skip
 
     def __init__(self, spec: TaskSpec, index: int, unmet: int) -> None:
@@ -58,6 +60,8 @@ class Task:
         """Attempts lost to the infrastructure."""
         self.instance: InstanceId | None = None
         self.slot = -1
+        self.reserved = 0
+        """What is set aside for the attempt that is out, in millionths of a US dollar."""
         self.due_at = 0
         """Unix ms before which the next attempt must not start."""
         self.stopping = False
@@ -131,6 +135,9 @@ class Run:
         self.content_digest = content_digest
         self.phase = RunPhase.PLANNING
         self.max_executors = request.max_executors
+        self.money = Money(micro(request.max_cost_usd))
+        self.plans_by_model = bool(request.requirement) and request.plan is None and not request.plan_digest
+        """Whether a model makes the plan; it costs nothing to take one that came with the request."""
         self.paused: RunPaused | None = None
         self.poisoned: tuple[int, str] | None = None
         """Sequence and reason of an event that does not fit, until RunPaused(poisoned) is in the log."""
@@ -146,6 +153,8 @@ class Run:
         self.settled = False
         self.rejected = ""
         self.tasks: list[Task] = []
+        self.has_only_agents = False
+        """Whether each of them asks a model."""
         self.index: dict[TaskId, int] = {}
         self.graph = Graph((), (), ())
         self.system = {
@@ -219,6 +228,11 @@ class Run:
             return LANE_CONSOLIDATOR if task.spec.id == MERGE_TASK else LANE_PLANNER
         return Lane(task.spec.backend or self.request.backend)
 
+    def model_of(self, task: Task) -> str:
+        """The model that attempts of this task ask; an engine's name stands for its default. Empty: they ask none."""
+        asks = bool(task.spec.agent) if task.index >= 0 else task.spec.id == PLAN_TASK and self.plans_by_model
+        return (self.request.model or self.request.engine) if asks else ""
+
 
 class Instance:
     """One dispatcher instance as it announced itself."""
@@ -238,11 +252,23 @@ class LaneState:
     def __init__(self) -> None:
         self.instances: dict[InstanceId, Instance] = {}
         self.in_use: dict[InstanceId, int] = {}
-        self.paused_until: int | None = None
-        """Unix ms (0: until resumed); None: not paused."""
-        self.pause_reason = ""
-        self.short_of: str = ""
-        """Reason of a capacity failure, until LanePaused is in the log."""
+        self.rests: dict[str, Rest] = {}
+        """Model (``WHOLE_LANE``: all of them) -> how long attempts that need it have to wait."""
+
+    def rest(self, model: str) -> Rest:
+        """The rest of this model, made when first named."""
+        known = self.rests.get(model)
+        if known is None:
+            known = self.rests[model] = Rest()
+        return known
+
+    def resting(self, model: str = WHOLE_LANE) -> Rest | None:
+        """The rest for which attempts that need this model have to wait: the lane's or the model's; None: neither."""
+        for name in (WHOLE_LANE, model):
+            found = self.rests.get(name)
+            if found is not None and found.holds:
+                return found
+        return None
 
 
 class State:

@@ -46,8 +46,12 @@ class AttemptView(msgspec.Struct, kw_only=True):
     tree: Digest = NO_DIGEST
     files: int = 0
     usage: ev.Usage = ev.Usage()
+    model: str = ""
+    """The model that it was to ask; empty: none, or the engine's default."""
+    reserved: float = 0.0
+    """US dollars set aside for it."""
     cost: float | None = 0.0
-    """US dollars; None: unknown."""
+    """US dollars; None: unknown, as it is while the attempt is out or when it was lost."""
     job: str = ""
     job_state: str = ""
     """The backend's last word about its job."""
@@ -159,7 +163,8 @@ def _on_ready(view: RunView, entry: ev.TaskReady) -> None:
     if view.attempt(entry) is None:
         known = AttemptView(
             task=entry.task, attempt=entry.attempt, round=entry.round, instance=entry.instance, slot=entry.slot,
-            ready_at=entry.at,
+            ready_at=entry.at, model=entry.model, reserved=entry.reserved_usd,
+            cost=None if entry.reserved_usd else 0.0,
         )  # fmt: skip
         view.attempts.setdefault(entry.task, []).append(known)
         view._handed_out(entry.task)
@@ -195,7 +200,6 @@ def _on_lost(view: RunView, entry: ev.AttemptLost) -> None:
         attempt.failure = "infra"
         attempt.reason = entry.reason
         attempt.finished_at = entry.at
-        attempt.cost = None
         view._ended(entry.task)
 
 

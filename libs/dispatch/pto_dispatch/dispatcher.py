@@ -1,6 +1,6 @@
 """The dispatcher loop: read the lane -> fold -> act on orders -> report what happens, in this order and no other.
 
-Imports core, ports, proto and structlog. Invariants: it acts only on what it has read from the log, and only after
+Imports core, ports, proto and runtime. Invariants: it acts only on what it has read from the log, and only after
 reading to the head; starting never waits for the work; what the backend reports is re-sent with the same bytes until it
 is in the log.
 
@@ -16,7 +16,6 @@ import threading
 from collections.abc import Callable, Iterable
 
 import msgspec
-import structlog
 
 from pto_core.coalesce import Message, coalesce
 from pto_core.decide import Decision
@@ -33,14 +32,15 @@ from pto_proto import events as ev
 from pto_proto.envelope import ProtocolError, UnknownVersion
 from pto_proto.ids import InstanceId, Lane
 from pto_proto.subjects import lane_filter
+from pto_runtime.logs import get_logger
 from pto_runtime.reading import open_reader, patiently
 from pto_runtime.service import CannotServe
 
 READ_WAIT_S = 5.0
 """How long one read waits for news; only bounds how often the loop looks round."""
-CONFIRM_S = 1.0
+CONFIRM_S = 0.25
 """How long to look for an unsettled message in the log before it is sent again."""
-RETRY_S = 0.2
+RETRY_S = 0.05
 """Pause before a message is sent again while the log is away."""
 SHOWN_LINES = 5
 """Last lines of a failed attempt's output in the service's own log; all that is kept is in the event."""
@@ -53,7 +53,7 @@ LINGER_S = 0.002
 ORDERLESS = frozenset({ev.TaskStarted, ev.TaskFinished, ev.JobStateChanged})
 """What the fold understands in any order, so that a few messages may be stored each by itself.
 
-The others, such as the parts of a plan, mean nothing before the end of their attempt: they have to be there before it.
+A plan or a merge and the end of its attempt are stored whole: one without the other would be made again.
 """
 
 
@@ -109,7 +109,7 @@ class Dispatcher:
         self._own = OwnEvents()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
-        self._logger = structlog.get_logger().bind(lane=lane, instance=instance)
+        self._logger = get_logger().bind(lane=lane, instance=instance)
 
     async def run(self, stop: asyncio.Event, *, on_up: Callable[[], None] = lambda: None) -> None:
         """Work until ``stop`` is set; raises what makes going on pointless.
@@ -317,12 +317,8 @@ class Dispatcher:
     async def _settle(self, messages: list[Message], reader: LogReader | None) -> None:
         """Write until the log has it all; ``reader`` is given while nobody else reads."""
         self._own.wrote(messages)
-        ends = [message for message in messages if message.event.kind in ORDERLESS]
-        results = [message for message in messages if message.event.kind not in ORDERLESS]
-        if max(len(ends), len(results)) <= MAX_EACH:
-            for part in (results, ends):
-                if part:
-                    await self._settle_part(part, reader, is_whole=False)
+        if len(messages) <= MAX_EACH and all(message.event.kind in ORDERLESS for message in messages):
+            await self._settle_part(messages, reader, is_whole=False)
             return
         for at in range(0, len(messages), MAX_BATCH):
             await self._settle_part(messages[at : at + MAX_BATCH], reader, is_whole=True)

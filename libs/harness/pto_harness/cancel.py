@@ -19,7 +19,7 @@ class Cancel:
     def __init__(self) -> None:
         # Reentrant, because a signal handler may ask while the same thread listens.
         self._lock = threading.RLock()
-        self._listener: Callable[[], None] | None = None
+        self._listeners: list[Callable[[], None]] = []
         self._reason: str | None = None
 
     @property
@@ -38,15 +38,18 @@ class Cancel:
             if self._reason is not None:
                 return
             self._reason = reason
-            if self._listener is not None:
-                self._listener()
-
-    def listen(self, listener: Callable[[], None] | None) -> None:
-        """Call ``listener`` on a request, in the requester's thread; None ends that. One listener at a time.
-
-        When this returns, the listener before it is not running and will not be called again.
-        """
-        with self._lock:
-            self._listener = listener
-            if listener is not None and self._reason is not None:
+            for listener in tuple(self._listeners):
                 listener()
+
+    def listen(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` on a request, in the requester's thread; at once if it was already made."""
+        with self._lock:
+            self._listeners.append(listener)
+            if self._reason is not None:
+                listener()
+
+    def unlisten(self, listener: Callable[[], None]) -> None:
+        """When this returns, the listener is not running and will not be called again."""
+        with self._lock:
+            if listener in self._listeners:
+                self._listeners.remove(listener)

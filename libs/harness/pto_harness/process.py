@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import tempfile
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -49,6 +50,8 @@ class Command(NamedTuple):
     time_limit_s: float = 0.0
     memory_bytes: int = 0
     marker: str = ""
+    stdin: bytes = b""
+    """All that it can read there."""
     before: Callable[[], None] | None = None
     """Called first, in the thread that starts it, because it may block."""
 
@@ -124,7 +127,10 @@ class Process:
                 os.set_blocking(out, False)
                 self._pipes[out] = name
                 ends.append(into)
-            spawn = prepare(command.argv(), command.cwd, command.env, *ends)
+            stdout, stderr = ends
+            if command.stdin:
+                ends.append(_holding(command.stdin))
+            spawn = prepare(command.argv(), command.cwd, command.env, stdout, stderr, *ends[2:])
         except Exception as error:
             self._started(None, error)
         else:
@@ -141,7 +147,7 @@ class Process:
 
     def abandon(self) -> None:
         """End it at once, without calling ``then``."""
-        self._cancel.listen(None)
+        self._cancel.unlisten(self._on_cancel)
         if self._pid:
             self._signal(signal.SIGKILL)
             self._reap()
@@ -163,7 +169,11 @@ class Process:
             self._poller.later(POLL_S, self._look)
         if self._command.time_limit_s:
             self._timer = self._poller.later(self._command.time_limit_s, partial(self._stop, "timeout"))
-        self._cancel.listen(lambda: self._poller.soon(partial(self._stop, "cancelled")))
+        self._cancel.listen(self._on_cancel)
+
+    def _on_cancel(self) -> None:
+        """In any thread."""
+        self._poller.soon(partial(self._stop, "cancelled"))
 
     def _stop(self, why: str) -> None:
         """Ask all its processes to end, and end them after a while."""
@@ -229,7 +239,7 @@ class Process:
                 self._finish()
 
     def _finish(self) -> None:
-        self._cancel.listen(None)
+        self._cancel.unlisten(self._on_cancel)
         self._set_timer(0.0, None)
         status = self._reap()
         code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
@@ -266,6 +276,14 @@ class Process:
 def _has_ended(pid: int) -> bool:
     """Whether the process has ended; it is not reaped, so that its number still means its group and nobody else's."""
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _holding(data: bytes) -> int:
+    """A descriptor from which a process reads this."""
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.seek(0)
+        return os.dup(file.fileno())
 
 
 def _open_pidfd(pid: int) -> int:

@@ -41,11 +41,12 @@ KILLED = 137
 
 
 class WorkFailed(Exception):
-    """Work that is no command failed; ``failure`` is the failure class."""
+    """Work that is no command failed; ``failure`` is the failure class, ``hint`` what a person can do."""
 
-    def __init__(self, reason: str, failure: str = "task") -> None:
+    def __init__(self, reason: str, failure: str = "task", hint: str = "") -> None:
         super().__init__(reason)
         self.failure = failure
+        self.hint = hint
 
 
 class _Failed(Exception):
@@ -226,10 +227,11 @@ class _Attempt:
         try:
             woken.wait(None if self._until is None else max(0.0, self._until - time.monotonic()))
         finally:
-            self._cancel.listen(None)
+            self._cancel.unlisten(woken.set)
         for error in failures:
-            failure = error.failure if isinstance(error, WorkFailed) else "task"
-            raise _Failed(failure, str(error) if isinstance(error, WorkFailed) else f"the work failed: {error!r}")
+            if isinstance(error, WorkFailed):
+                raise _Failed(error.failure, str(error), error.hint)
+            raise _Failed("task", f"the work failed: {error!r}")
         if not done.is_set() and not self._cancel.requested:
             limit = self._task["time_limit_s"]
             raise _Failed("timeout", f"the work was given up at the time limit of {limit:g} s")

@@ -25,16 +25,18 @@ FIRST_OTHER = 3
 """The first descriptor after the standard streams."""
 
 
-def prepare(argv: list[str], cwd: str, env: dict[str, str], stdout: int, stderr: int) -> Callable[[], int]:
+def prepare(
+    argv: list[str], cwd: str, env: dict[str, str], stdout: int, stderr: int, stdin: int = -1
+) -> Callable[[], int]:
     """The start as a function, which returns the process id; the caller must wait for that process.
 
     It blocks until the program is loaded, about a third of a millisecond, and may be called in any thread. Both raise
-    OSError and ValueError.
+    OSError and ValueError. Without ``stdin`` there is nothing to read.
     """
-    library, nothing = _library(), _nothing()
-    if library is None or min(stdout, stderr, nothing) < FIRST_OTHER:
-        return partial(_spawn_by_subprocess, argv, cwd, env, (nothing, stdout, stderr))
-    return library.prepare(argv, cwd, env, (nothing, stdout, stderr))
+    library, streams = _library(), (_nothing() if stdin < 0 else stdin, stdout, stderr)
+    if library is None or min(streams) < FIRST_OTHER:
+        return partial(_spawn_by_subprocess, argv, cwd, env, streams)
+    return library.prepare(argv, cwd, env, streams)
 
 
 def _spawn_by_subprocess(argv: list[str], cwd: str, env: dict[str, str], streams: tuple[int, int, int]) -> int:

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable
 from typing import Literal, NamedTuple
 
 import msgspec
-import structlog
 
 from pto_core.snapshot import FOLD_VERSION, digests
 from pto_core.state import State
@@ -18,6 +17,7 @@ from pto_ports.live import LiveChannel
 from pto_proto.ids import Digest, InstanceId, RunId
 from pto_proto.live import StateShown
 from pto_proto.subjects import AUDIT_SUBJECT, STATE_SUBJECT
+from pto_runtime.logs import get_logger
 
 PAUSE_S = 1.0
 """Between two answers."""
@@ -72,7 +72,7 @@ class AuditAnswers:
             try:
                 await self._channel.send(STATE_SUBJECT, msgspec.json.encode(self._show()))
             except Exception:  # an audit must not end what it looks at
-                structlog.get_logger().exception("an audit was not answered")
+                get_logger().exception("an audit was not answered")
             took = self._clock.monotonic_s() - start
             await self._clock.sleep(max(PAUSE_S, SHARE * took))
 

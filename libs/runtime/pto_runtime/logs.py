@@ -16,6 +16,11 @@ import structlog  # noqa: E402 - while rich cannot be found
 if not _has_rich:
     del _modules["rich"]
 
+bind_contextvars = structlog.contextvars.bind_contextvars
+"""Fields that all log lines of this process carry from now on."""
+get_logger = structlog.get_logger
+"""A logger; imported from here, so that structlog is read in one place."""
+
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 

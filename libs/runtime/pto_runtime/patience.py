@@ -8,12 +8,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
-import structlog
-
 from pto_ports.blob_store import BlobStore
 from pto_ports.clock import Clock
 from pto_ports.event_log import LogUnavailable
 from pto_proto.ids import Digest
+from pto_runtime.logs import get_logger
 
 RETRY_S = 0.5
 """Pause before the next try; everything is checked by its digest, so trying again is harmless."""
@@ -58,5 +57,5 @@ class PatientBlobStore:
                     raise
                 if not is_told:
                     is_told = True
-                    structlog.get_logger().warning("the blob store is away; trying on", reason=str(away))
+                    get_logger().warning("the blob store is away; trying on", reason=str(away))
                 await self._clock.sleep(RETRY_S)

@@ -6,13 +6,12 @@ Imports ports only. Invariant: a broker that restarts while a service starts del
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-import structlog
-
 from pto_ports.clock import Clock
 from pto_ports.event_log import EventLog, LogReader, LogUnavailable
+from pto_runtime.logs import get_logger
 
 Answer = TypeVar("Answer")
-RETRY_S = 0.2
+RETRY_S = 0.05
 """Pause before the next try; a broker is back within half a second after a restart."""
 
 
@@ -30,5 +29,5 @@ async def patiently(ask: Callable[[], Awaitable[Answer]], clock: Clock) -> Answe
         except LogUnavailable as away:
             if not is_told:
                 is_told = True
-                structlog.get_logger().warning("the log is away; trying on", reason=str(away))
+                get_logger().warning("the log is away; trying on", reason=str(away))
             await clock.sleep(RETRY_S)

@@ -1,6 +1,6 @@
 """The frame of a service's main: settings, logs, event loop, signals and exit codes.
 
-Imports siblings, uvloop and structlog. Invariant: SIGTERM and SIGINT end a service in order, a second one at once; what
+Imports siblings and uvloop. Invariant: SIGTERM and SIGINT end a service in order, a second one at once; what
 goes wrong ends it with one sentence on standard error and an exit code, never with a traceback for something that was
 foreseen.
 """
@@ -12,13 +12,13 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 
-import structlog
 import uvloop
 
 from pto_ports.event_log import LogCorrupt
 from pto_proto.envelope import UnknownVersion
 from pto_runtime.gc_pause import relax_gc
-from pto_runtime.logs import configure_logs
+from pto_runtime.logs import bind_contextvars, configure_logs, get_logger
+from pto_runtime.process_limits import widen_limits
 from pto_runtime.settings import BadSettings, Settings, read_settings
 
 EXIT_USAGE = 2
@@ -43,6 +43,7 @@ def run_service(name: str, serve: Callable[[Settings, asyncio.Event], Awaitable[
         sys.exit(EXIT_USAGE)
     configure_logs(settings.log_format, settings.log_level)
     relax_gc()
+    widen_limits()
     sys.exit(uvloop.run(_serve(name, settings, serve)))
 
 
@@ -51,11 +52,11 @@ async def _serve(name: str, settings: Settings, serve: Callable[[Settings, async
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, number, stop)
-    structlog.contextvars.bind_contextvars(service=name)
+    bind_contextvars(service=name)
     try:
         await serve(settings, stop)
     except (CannotServe, LogCorrupt, UnknownVersion) as error:
-        structlog.get_logger().error("cannot go on", reason=str(error))
+        get_logger().error("cannot go on", reason=str(error))
         sys.stderr.write(f"pto-{name}: {error}\n")
         return EXIT_ENVIRONMENT
     return 0

@@ -12,11 +12,12 @@ import msgspec
 from pto_cli.access import Access
 from pto_cli.leftovers import store_list
 from pto_cli.naming import short_name
-from pto_cli.options import RunOptions, whole_number
+from pto_cli.options import RunOptions, sum_of_money, whole_number
 from pto_cli.output_dir import check_output_dir
 from pto_cli.prepare import Prepared
 from pto_cli.problems import Unavailable, WrongUse
 from pto_core.limits import MAX_EXECUTORS, MAX_RETRIES
+from pto_core.money import dollars
 from pto_core.reuse import left_behind
 from pto_core.state import Run
 from pto_core.views import RunView
@@ -41,6 +42,7 @@ async def prepare_again(typed: Namespace, access: Access, view: RunView) -> Prep
         plan_digest=NO_DIGEST if run.settled else request.plan_digest,
         max_executors=options.max_executors,
         max_retries=options.max_retries,
+        max_cost_usd=options.max_cost_usd,
         resumes=run.id,
         reuse=False,
         # The log of the new run may not know the earlier one: another store, or archived.
@@ -61,6 +63,9 @@ def _options(typed: Namespace, run: Run) -> RunOptions:
     problems: list[str] = []
     executors = whole_number(values, "max_executors", 1, MAX_EXECUTORS, problems)
     retries = whole_number(values, "max_retries", 0, MAX_RETRIES, problems)
+    max_cost = sum_of_money(typed.max_cost, "--max-cost", problems)
+    if typed.max_cost is None and run.money.limit is not None:
+        max_cost = dollars(run.money.limit)
     output_dir = Path(typed.output_dir) if typed.output_dir else None
     if output_dir is not None:
         problems += check_output_dir(output_dir, force=typed.force)
@@ -71,6 +76,7 @@ def _options(typed: Namespace, run: Run) -> RunOptions:
         force=typed.force,
         max_executors=executors,
         max_retries=retries,
+        max_cost_usd=max_cost,
         detach=typed.detach,
         nats_url=typed.nats_url,
         json=typed.json,

@@ -18,7 +18,7 @@ from pto_cli.problems import (
     complain,
 )
 from pto_cli.progress import write_lines
-from pto_cli.render import clean, count, counts_line, duration, end_lines, is_simulated
+from pto_cli.render import clean, count, counts_line, duration, end_lines, is_simulated, money_line
 from pto_cli.review import how_to_answer
 from pto_core import measures
 from pto_core.views import RunView
@@ -49,7 +49,9 @@ def say_end(
     elif end == "awaiting":
         complain([how_to_answer(str(run), is_remote=is_remote)])
     elif end == "paused" and view.run is not None and view.run.paused is not None:
-        complain([f"run {run} is paused: {clean(view.run.paused.reason)}; then `orchestrator resume {run}`"])
+        reason = clean(view.run.paused.reason, 600)
+        after = "" if "orchestrator resume" in reason else f"; then `orchestrator resume {run}`"
+        complain([f"run {run} is paused: {reason}{after}"])
     elif json_lines:
         _print_summary(output_dir)
     else:
@@ -68,6 +70,8 @@ def result_lines(view: RunView, output_dir: Path | None) -> list[str]:
     lines = [f"{finished.status}: {simulated}{counts_line(run)}, in {duration(measures.wall_s(view))}{_gain(view)}"]
     if view.consolidated is not None:
         lines[0] += f"; {count(view.consolidated.files, 'file')}, {count(view.consolidated.lines, 'line')} of code"
+    if money := money_line(view):
+        lines.append(money)
     if finished.reason:
         lines.append(clean(finished.reason))
     lines.append(f"run {run.id}" + (f", output in {output_dir}" if output_dir is not None else ""))

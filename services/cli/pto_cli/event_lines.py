@@ -89,16 +89,23 @@ def _finished(view: RunView, entry: ev.TaskFinished) -> Iterator[str]:
     if entry.outcome == "succeeded":
         if entry.task not in SYSTEM:
             files = f", {count(entry.files, 'file')}" if entry.files else ""
-            yield f"{entry.task} succeeded after {duration(entry.duration_s)}{files}{done}"
+            yield f"{entry.task} succeeded after {duration(entry.duration_s)}{files}{_cost(view, entry)}{done}"
         return
     name = SYSTEM.get(entry.task, entry.task)
     if entry.outcome == "cancelled":
         yield f"{name} cancelled{done}"
         return
     code = "" if entry.exit_code is None else f", exit code {entry.exit_code}"
-    yield f"{name} failed ({entry.failure}{code}): {clean(entry.reason)}{done}"
+    yield f"{name} failed ({entry.failure}{code}): {clean(entry.reason)}{_cost(view, entry)}{done}"
     if entry.hint:
         yield f"    {clean(entry.hint)}"
+
+
+def _cost(view: RunView, entry: ev.TaskFinished) -> str:
+    attempt = view.attempt(entry)
+    if entry.cost_usd is None:
+        return ", at an unknown cost"
+    return f", ${entry.cost_usd:.2f}" if entry.cost_usd or (attempt is not None and attempt.reserved) else ""
 
 
 def _retry(view: RunView, entry: ev.TaskRetryScheduled) -> Iterator[str]:
@@ -120,15 +127,21 @@ def _lost(view: RunView, entry: ev.AttemptLost) -> Iterator[str]:
 
 
 def _lane_paused(view: RunView, entry: ev.LanePaused) -> Iterator[str]:
-    yield f"nothing is handed out for now: {clean(entry.reason)}"
+    what = f"nothing that asks {clean(entry.model, 60)}" if entry.model else "nothing"
+    yield f"{what} is handed out for now: {clean(entry.reason)}"
 
 
 def _paused(view: RunView, entry: ev.RunPaused) -> Iterator[str]:
-    yield f"paused ({entry.kind}): {clean(entry.reason)}"
+    yield f"paused ({entry.kind}): {clean(entry.reason, 600)}"
 
 
 def _resumed(view: RunView, entry: ev.RunResumed) -> Iterator[str]:
     yield "resumed"
+
+
+def _budget(view: RunView, entry: ev.BudgetChanged) -> Iterator[str]:
+    cost = "" if entry.max_cost_usd is None else f", ${entry.max_cost_usd:.2f} in all"
+    yield f"from here on at most {entry.max_executors} at once{cost}"
 
 
 def _cancelling(view: RunView, entry: ev.RunCancelling) -> Iterator[str]:
@@ -162,6 +175,7 @@ _SAY: dict[type[ev.Entry], Callable[[RunView, Any], Iterator[str]]] = {
     ev.LanePaused: _lane_paused,
     ev.RunPaused: _paused,
     ev.RunResumed: _resumed,
+    ev.BudgetChanged: _budget,
     ev.RunCancelling: _cancelling,
     ev.RunConsolidated: _consolidated,
     ev.RunFinished: _run_finished,

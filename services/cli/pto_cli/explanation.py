@@ -8,10 +8,13 @@ from dataclasses import dataclass
 
 import msgspec
 
-from pto_cli.render import clean, count, duration
+from pto_cli.render import clean, cost_text, count, duration
+from pto_core.allowance import Allowance, in_the_way
 from pto_core.hand_out import ability_for
 from pto_core.keys import OUTPUT_OF
+from pto_core.money import FIRST_ESTIMATES, account, money_text
 from pto_core.reuse import differences, may_cross, most_similar, parts_of, wants_reuse
+from pto_core.spending import of_attempts
 from pto_core.state import LaneState, Run, Task
 from pto_core.transitions import DONE_STATES, ENDED_STATES, RunPhase, TaskState
 from pto_core.views import AttemptView, RunView
@@ -131,16 +134,35 @@ def _waits_for(run: Run, task: Task, known: Known) -> Iterator[str]:
     out = sum(other.index >= 0 for other in run.open.values())
     if out >= run.max_executors:
         yield f"a free executor: all {run.max_executors} are busy"
+    yield from _agents(run, task)
     yield from _lane(run, task, known)
 
 
+def _agents(run: Run, task: Task) -> Iterator[str]:
+    """What stands in the way of an agent: others that may write the same, and money."""
+    if not task.spec.agent:
+        return
+    others = list(in_the_way(run, task))
+    if others:
+        scope = clean(", ".join(task.spec.writes[:MAX_NAMED])) or "anything, because it declares no `writes`"
+        names = _named([other.spec.id for other in others])
+        yield f"the end of {names}, which may write the same files: it may write {scope}"
+    left, needed = run.money.left, Allowance(run, FIRST_ESTIMATES).estimate(task)
+    if left is not None and needed > left:
+        spent = f"{account(run.money)} of at most {money_text(run.money.limit or 0)}"
+        yield f"money: {spent}, and it may cost {money_text(needed)}"
+
+
 def _lane(run: Run, task: Task, known: Known) -> Iterator[str]:
-    lane, name = known.lane, run.lane_of(task)
+    lane, name, model = known.lane, run.lane_of(task), run.model_of(task)
     if lane is None or known.is_idle:
         return
-    if lane.paused_until is not None:
-        left = f" for {duration((lane.paused_until - known.now) / 1000)}" if lane.paused_until > known.now else ""
-        yield f"lane {name}, which rests{left}: {clean(lane.pause_reason)}"
+    rest = lane.resting(model)
+    if rest is not None:
+        until = rest.until or 0
+        left = f" for {duration((until - known.now) / 1000)}" if until > known.now else ""
+        what = f"lane {name}" if lane.resting() is not None else f"model {clean(model, 60)} in lane {name}"
+        yield f"{what}, which rests{left}: {clean(rest.reason or rest.short_of)}"
     elif not any(ability_for(run, task) in i.can_run and not i.draining for i in lane.instances.values()):
         yield f"a dispatcher of lane {name} that can run it; there is none"
 
@@ -152,7 +174,9 @@ def attempt_line(attempt: AttemptView) -> str:
     failure = f" ({attempt.failure})" if attempt.failure and attempt.outcome != "cancelled" else ""
     code = f", exit code {attempt.exit_code}" if attempt.exit_code is not None else ""
     reason = f": {clean(attempt.reason)}" if attempt.reason else ""
-    return f"attempt {attempt.attempt}: {attempt.outcome}{failure} after {duration(attempt.duration_s)}{code}{reason}"
+    cost = cost_text(of_attempts([attempt]))
+    took = f"after {duration(attempt.duration_s)}" + (f" ({cost})" if cost else "")
+    return f"attempt {attempt.attempt}: {attempt.outcome}{failure} {took}{code}{reason}"
 
 
 def _above(run: Run, task: Task) -> str:

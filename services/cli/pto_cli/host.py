@@ -125,9 +125,11 @@ class Host:
         import asyncio
 
         from pto_runtime.gc_pause import relax_gc
+        from pto_runtime.process_limits import widen_limits
         from pto_runtime.settings import Settings
 
         relax_gc()
+        widen_limits()
         self._stop = asyncio.Event()
         for user, serve in _serving():
             settings = Settings(

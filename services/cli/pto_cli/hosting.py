@@ -23,7 +23,7 @@ from pto_cli.reviewer import Reviewer
 from pto_client.follower import Follower
 from pto_core.views import RunView
 from pto_proto.ids import RunId
-from pto_proto.requests import RunResumeRequested
+from pto_proto.requests import BudgetChangeRequested, Request, RunResumeRequested
 from pto_runtime.logs import configure_logs
 
 
@@ -37,11 +37,12 @@ async def host(
     on_known: Callable[[RunView], None] = lambda view: None,
     verbose: bool = False,
     begun: Host | None = None,
+    max_cost_usd: float | None = None,
     review: Reviewer | None = None,
 ) -> tuple[RunView, End]:
     """Host the run until it ends or ``stop`` is set. ``on_known`` hears once when the run is accepted or refused;
-    ``verbose`` shows what tasks print; ``begun`` has a broker that was started already; ``review`` answers for a plan
-    that waits for approval, without it other commands do.
+    ``verbose`` shows what tasks print; ``begun`` has a broker that was started already; ``max_cost_usd`` is a new limit
+    of cost for a run that goes on; ``review`` answers for a plan that waits for approval, without it other commands do.
 
     Raises BusError, LogUnavailable, CannotServe, Unavailable.
     """
@@ -58,7 +59,7 @@ async def host(
             if verbose:
                 await show_live(access, RunId(note.run))
             view = await catch_up(follower, progress)
-            await _make_it_go_on(access, follower, job)
+            await _make_it_go_on(access, follower, job, max_cost_usd)
             end = await _follow(access, follower, job, progress, stop, _tell_once(folder, on_known), review)
             if end == "ended":
                 write_finished(folder, view)
@@ -73,17 +74,23 @@ async def host(
     return view, end
 
 
-async def _make_it_go_on(access: Access, follower: Follower, job: Job | None) -> None:
-    """Ask for the run if the log does not know it yet; lift its pause if it has one."""
+async def _make_it_go_on(access: Access, follower: Follower, job: Job | None, max_cost_usd: float | None) -> None:
+    """Ask for the run if the log does not know it yet; otherwise change its limit and lift its pause, if there are."""
     run = follower.view.run
     if run is None:
         if job is None:
             raise Unavailable("the run's folder does not say what was asked for; start it again")
         await submit(access, job)
-    elif run.paused is not None and not run.ended:
-        refused = await ask_and_wait(access, follower, RunResumeRequested(run=run.id))
-        if refused is None or refused:
-            raise Unavailable(f"run {run.id} cannot go on: {'; '.join(refused or ['nobody answered'])}")
+    elif not run.ended:
+        requests: list[Request] = []
+        if max_cost_usd is not None:
+            requests.append(BudgetChangeRequested(run=run.id, max_cost_usd=max_cost_usd))
+        if run.paused is not None:
+            requests.append(RunResumeRequested(run=run.id))
+        for request in requests:
+            refused = await ask_and_wait(access, follower, request)
+            if refused is None or refused:
+                raise Unavailable(f"run {run.id} cannot go on: {'; '.join(refused or ['nobody answered'])}")
 
 
 def _tell_once(folder: RunFolder, on_known: Callable[[RunView], None]) -> Callable[[RunView], None]:

@@ -5,7 +5,6 @@ again, and nothing else follows from it.
 """
 
 import msgspec
-import structlog
 
 from pto_cli.registry import RunFolder, all_runs
 from pto_core.limits import MAX_TASKS
@@ -14,6 +13,7 @@ from pto_core.views import RunView
 from pto_ports.blob_store import BlobStore
 from pto_proto.ids import Digest
 from pto_proto.reuse import Reusable
+from pto_runtime.logs import get_logger
 
 FILE = "finished.json"
 MAX_RUNS = 200
@@ -29,7 +29,7 @@ def write_finished(folder: RunFolder, view: RunView) -> None:
         part.write_bytes(msgspec.json.encode(left_behind(view.run, only_crossing=True)))
         part.replace(folder.path / FILE)
     except OSError as error:
-        structlog.get_logger().warning("what the run left behind cannot be kept", reason=str(error))
+        get_logger().warning("what the run left behind cannot be kept", reason=str(error))
 
 
 def collect_finished() -> list[Reusable]:

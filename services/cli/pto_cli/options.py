@@ -4,6 +4,7 @@ Imports the core's rules and siblings. Invariant: all that is wrong is said at o
 repeating a secret; a ``RunOptions`` is something that can be asked for.
 """
 
+import re
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,14 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from pto_cli.flags import FLAGS, Flag
-from pto_core.limits import MAX_EXECUTORS, MAX_REQUIREMENT_BYTES, MAX_RETRIES
+from pto_core.limits import MAX_COST_USD, MAX_EXECUTORS, MAX_NAME_CHARS, MAX_REQUIREMENT_BYTES, MAX_RETRIES
 from pto_core.units import parse_memory_bytes, parse_time_s
 
+_SUM = re.compile(r"\d{1,9}(\.\d{1,6})?", re.ASCII)
+_MODEL = re.compile(r"[!-~]+")
 BACKENDS = ("--docker", "--slurm", "--aws")
 _NOT_YET = {
     "real": "--real: real models are not available yet; leave it out to use the simulated engine",
-    "model": "--model: real models are not available yet; the simulated engine has none",
-    "max_cost": "--max-cost: cost limits are not available yet; the simulated engine costs nothing",
 }
 
 
@@ -36,6 +37,8 @@ class RunOptions:
     on_conflict: str = "fail"
     sandbox: str = "agents"
     engine: str = "simulated"
+    model: str = ""
+    max_cost_usd: float | None = None
     dry_run: bool = False
     approve: bool = False
     reuse: bool = False
@@ -54,12 +57,14 @@ def read_options(typed: Namespace, environment: Mapping[str, str]) -> tuple[RunO
     problems = [
         *_check_source(typed.requirements, values["plan"]),
         *_check_choices(values),
+        *_check_model(values["model"]),
         *_check_backend(values, bool(nats_url)),
         *_check_not_yet(values),
         *_check_talk(values),
     ]
     executors = whole_number(values, "max_executors", 1, MAX_EXECUTORS, problems)
     retries = whole_number(values, "max_retries", 0, MAX_RETRIES, problems)
+    max_cost = sum_of_money(values["max_cost"], "--max-cost", problems)
     if values["output_dir"] is not None and not values["output_dir"].strip():
         problems.append("--output-dir: is empty; name a folder")
     if problems:
@@ -75,6 +80,8 @@ def read_options(typed: Namespace, environment: Mapping[str, str]) -> tuple[RunO
         on_conflict=_value(values, "on_conflict"),
         sandbox=_value(values, "sandbox"),
         engine=_value(values, "engine"),
+        model=_value(values, "model"),
+        max_cost_usd=max_cost,
         dry_run=values["dry_run"],
         approve=values["approve"],
         reuse=values["reuse"],
@@ -102,6 +109,24 @@ def whole_number(values: Mapping[str, Any], field: str, low: int, high: int, pro
         problems.append(f"{_BY_FIELD[field].name}: must be a whole number from {low} to {high}, not {text!r}")
         return low
     return number
+
+
+def sum_of_money(text: str | None, name: str, problems: list[str]) -> float | None:
+    """The US dollars that were typed for the flag ``name``; what is no such sum is added to ``problems``."""
+    if text is None:
+        return None
+    amount = float(text) if _SUM.fullmatch(text) else 0.0
+    if not 0 < amount <= MAX_COST_USD:
+        problems.append(f"{name}: must be a sum in US dollars such as 5 or 0.50, at most {MAX_COST_USD}, not {text!r}")
+        return None
+    return amount
+
+
+def _check_model(model: str | None) -> Iterator[str]:
+    if model is not None and not model.strip():
+        yield "--model: is empty; name a model"
+    elif model is not None and (len(model) > MAX_NAME_CHARS or not _MODEL.fullmatch(model)):
+        yield f"--model: {model[:60]!r} is not the id of a model; ids have no blanks"
 
 
 def _check_source(words: list[str], plan: str | None) -> Iterator[str]:

@@ -52,6 +52,8 @@ class Prepared:
             requirement=options.requirement,
             max_executors=options.max_executors,
             max_retries=options.max_retries,
+            model=options.model,
+            max_cost_usd=options.max_cost_usd,
             engine=options.engine,  # type: ignore[arg-type]  # read_options has checked the words
             on_failure=options.on_failure,  # type: ignore[arg-type]
             on_conflict=options.on_conflict,  # type: ignore[arg-type]

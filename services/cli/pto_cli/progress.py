@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pto_cli.event_lines import event_lines
-from pto_cli.render import clean, counts_line, duration, is_simulated, slot_rows, state_of, waiting_lines
+from pto_cli.render import clean, counts_line, duration, is_simulated, money_line, slot_rows, state_of, waiting_lines
 from pto_client.follower import Seen
 from pto_core.transitions import ENDED_STATES
 from pto_core.views import RunView
@@ -177,6 +177,8 @@ def picture(view: RunView, now: int) -> "RenderableType":
     parts += [Text(f"  {line}", style="dim") for line in waiting_lines(view, now)]
     if run.tasks:
         parts.append(_bar(sum(run.counts.get(state, 0) for state in ENDED_STATES), len(run.tasks), counts_line(run)))
+    if money := money_line(view):
+        parts.append(Text(money))
     return Group(*parts)
 
 

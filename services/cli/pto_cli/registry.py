@@ -8,6 +8,8 @@ import fcntl
 import json
 import os
 import shutil
+import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from pto_proto.ids import is_run_id
 INTERRUPTED = "interrupted"
 AWAITING = "awaiting-approval"
 ENDED = ("succeeded", "partial", "failed", "cancelled")
+UNBORN_S = 3600.0
+"""A folder without a note that is older than this belongs to no start that is under way."""
 _REMOVED = ".removed-"
 """Prefix of folders that are being removed; no run id begins with a dot."""
 
@@ -159,9 +163,12 @@ def all_runs() -> list[RunFolder]:
 
 
 def sweep_removed() -> None:
-    """Remove what an interrupted removal left behind."""
-    for path in (state_home() / "runs").glob(f"{_REMOVED}*"):
-        shutil.rmtree(path, ignore_errors=True)
+    """Remove what an interrupted removal left behind, and stores of runs whose start was killed before its note."""
+    for path in (state_home() / "runs").iterdir() if (state_home() / "runs").is_dir() else ():
+        with suppress(OSError):
+            is_unborn = not (path / "run.json").exists() and time.time() - path.stat().st_mtime > UNBORN_S
+            if path.name.startswith(_REMOVED) or is_unborn:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -7,7 +7,9 @@ characters, so that no output of a task can move the cursor of whoever looks on.
 from collections.abc import Iterator, Sequence
 
 from pto_core.graph import build_graph
+from pto_core.money import account, money_text
 from pto_core.project_docs import is_simulated as made_by_simulation
+from pto_core.spending import Spending, of_attempts, of_run, tokens
 from pto_core.state import Run, Task
 from pto_core.transitions import DONE_STATES, ENDED_STATES, RunPhase, TaskState
 from pto_core.views import AttemptView, RunView
@@ -139,6 +141,26 @@ def counts_line(run: Run) -> str:
     return ", ".join(words)
 
 
+def money_line(view: RunView) -> str:
+    """``$1.20 spent, $0.50 reserved of at most $5.00, 120,000 tokens``; empty where no model is asked for money."""
+    run = view.run
+    spent = of_run(view)
+    if run is None or (spent.is_nothing and run.money.limit is None):
+        return ""
+    limit = "" if run.money.limit is None else f" of at most {money_text(run.money.limit)}"
+    used = f", {tokens(spent.usage):,} tokens" if tokens(spent.usage) else ""
+    return f"{account(run.money)}{limit}{used}"
+
+
+def cost_text(spent: Spending) -> str:
+    """``$0.12``, ``$0.12 + unknown``, ``up to $0.50`` for what is out, with the tokens; empty for nothing."""
+    words = [f"${spent.known_usd:.2f}"] if spent.known_usd else []
+    words += ["unknown"] if spent.unknown else []
+    words += [f"up to ${spent.reserved_usd:.2f}"] if spent.reserved_usd else []
+    used = f"{tokens(spent.usage):,} tokens" if tokens(spent.usage) else ""
+    return ", ".join(filter(None, (" + ".join(words), used)))
+
+
 def slot_rows(view: RunView, now: int) -> list[tuple[int, str, str]]:
     """(slot, what runs there, for how long) of all executors that are busy, system tasks as slot -1."""
     rows = []
@@ -194,19 +216,20 @@ def status_lines(view: RunView, now: int) -> list[str]:
         f"at most {run.max_executors} at once on {run.request.backend}" + (", SIMULATED" if is_simulated(view) else ""),
     ]
     if run.paused is not None and not run.ended:
-        lines.append(f"paused ({run.paused.kind}): {clean(run.paused.reason)}")
+        lines.append(f"paused ({run.paused.kind}): {clean(run.paused.reason, 600)}")
     if run.phase is RunPhase.AWAITING_APPROVAL and run.plan is not None:
         what = "its edited plan is being written down" if run.edit is not None else "waits for a person's approval"
         lines.append(f"plan of {count(run.plan.task_count, 'task')} {what}: {run.plan.plan_digest}")
     if run.tasks:
-        head = ("task", "state", "slot", "attempts", "time", "what")
-        lines += [counts_line(run), "", *table(head, _task_rows(view, now))]
+        money = money_line(view)
+        head = ("task", "state", "slot", "attempts", "time", *(("cost",) if money else ()), "what")
+        lines += [counts_line(run), *([money] if money else []), "", *table(head, _task_rows(view, now, bool(money)))]
     if view.finished is not None and view.finished.reason:
         lines += ["", clean(view.finished.reason)]
     return lines
 
 
-def _task_rows(view: RunView, now: int) -> list[tuple[str, ...]]:
+def _task_rows(view: RunView, now: int, has_costs: bool) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for task in view.run.tasks if view.run is not None else ():
         last = view.last(task.spec.id)
@@ -215,7 +238,8 @@ def _task_rows(view: RunView, now: int) -> list[tuple[str, ...]]:
             time = duration(last.duration_s if last.finished_at is not None else (now - last.started_at) / 1000)
         slot = str(last.slot) if last is not None else ""
         attempts = str(len(view.attempts.get(task.spec.id, ()))) if last is not None else ""
-        rows.append((task.spec.id, task.state.value, slot, attempts, time, _what(view, task, last)))
+        cost = (cost_text(of_attempts(view.attempts.get(task.spec.id, ()))),) if has_costs else ()
+        rows.append((task.spec.id, task.state.value, slot, attempts, time, *cost, _what(view, task, last)))
     return rows
 
 

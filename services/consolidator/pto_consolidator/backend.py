@@ -8,8 +8,6 @@ import asyncio
 from collections.abc import Sequence
 from typing import TypedDict
 
-import structlog
-
 from pto_consolidator.checking import Checker
 from pto_consolidator.listing import shorten_checks, shorten_conflicts, shorten_refused
 from pto_consolidator.merging import MergedProject, merge_project
@@ -23,6 +21,7 @@ from pto_proto import events as ev
 from pto_proto.envelope import ProtocolError, decode_event
 from pto_proto.ids import InstanceId, RunId, TaskId
 from pto_proto.subjects import run_filter
+from pto_runtime.logs import get_logger
 
 
 class _Identity(TypedDict):
@@ -47,7 +46,7 @@ class ConsolidatorBackend:
         self._report: Report | None = None
         self._working: dict[_Name, tuple[Cancel, asyncio.Task[None]]] = {}
         self._checker = Checker()
-        self._logger = structlog.get_logger()
+        self._logger = get_logger()
 
     def can_run(self) -> tuple[str, ...]:
         """It merges, and nothing else."""

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import msgspec
-import structlog
 
 from pto_core.merge import overlay
 from pto_core.units import parse_memory_bytes, parse_time_s
+from pto_dispatcher_local.bench import LocalBench
 from pto_dispatcher_local.environment import ATTEMPT, task_environment
 from pto_dispatcher_local.materials import Conflicting, Materials
 from pto_dispatcher_local.polling import LoopPoller
@@ -28,11 +28,12 @@ from pto_harness.guard import Guard
 from pto_ports.backend import LiveLine, Order, Report
 from pto_ports.blob_store import BlobDamaged, BlobMissing, BlobStore, StoreFull
 from pto_ports.clock import Clock
-from pto_ports.engine import EngineError, TaskEngine
+from pto_ports.engine import AgentTask, AttemptLimits, EngineError, TaskEngine
 from pto_ports.event_log import LogUnavailable
 from pto_proto import events as ev
 from pto_proto.ids import NO_DIGEST, Digest, InstanceId, RunId, TaskId
 from pto_proto.manifests import Manifest, Tree, TreeFile
+from pto_runtime.logs import get_logger
 
 INLINE_BYTES = 64 * 1024
 """Outputs up to this size go to the blob store without a file in between: on ext4, making and removing many files slows
@@ -81,7 +82,7 @@ class LocalBackend:
         self._running: dict[Name, Cancel] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._all_ended = asyncio.Event()
-        self._logger = structlog.get_logger()
+        self._logger = get_logger()
 
     def can_run(self) -> tuple[str, ...]:
         """Noops, commands, and agent tasks of the engines it was given."""
@@ -176,7 +177,7 @@ class LocalBackend:
             task,
             self._poller,
             partial(self._ended, order, seen, task),
-            work=self._agent(order, engine) if engine is not None and ready.spec.agent else None,
+            work=self._agent(order, engine, task, cancel) if engine is not None and ready.spec.agent else None,
             cancel=cancel,
             guard=self._guard,
             on_line=None if live is None else partial(live, order),
@@ -184,14 +185,21 @@ class LocalBackend:
         self._say(order, ev.TaskStarted(**self._identity(order)))
         run.start()
 
-    def _agent(self, order: Order, engine: TaskEngine) -> Callable[[Path], None]:
-        spec, requirement = order.ready.spec, order.ready.requirement
+    def _agent(self, order: Order, engine: TaskEngine, task: dict[str, Any], cancel: Cancel) -> Callable[[Path], None]:
+        ready, live = order.ready, self._live
+        # The harness leaves a thread alone at the limit, so the engine has to end by itself then.
+        limits = AttemptLimits(time_s=task["time_limit_s"]) if task["time_limit_s"] else AttemptLimits()
+
+        def note(line: str) -> None:
+            if live is not None:
+                live(order, "stdout", line)
 
         def work(workspace: Path) -> None:
+            bench = LocalBench(task, workspace, cancel=cancel, guard=self._guard, note=note)
             try:
-                engine.execute(requirement, spec, workspace)
+                engine.execute(AgentTask(requirement=ready.requirement, spec=ready.spec, limits=limits), bench)
             except EngineError as error:
-                raise WorkFailed(str(error)) from error
+                raise WorkFailed(str(error), error.failure, error.hint) from error
 
         return work
 
@@ -273,6 +281,7 @@ class LocalBackend:
             "secrets": [environment[variable] for variable in spec.env if variable in environment],
             "marker": f"{ATTEMPT}={environment[ATTEMPT]}",
             "outputs": list(spec.outputs),
+            "writes": list(spec.writes),
             "checks": list(spec.checks),
             "time_limit_s": float(parse_time_s(spec.resources.time)) if spec.resources.time else 0.0,
             "memory_bytes": parse_memory_bytes(spec.resources.memory) if spec.resources.memory else 0,

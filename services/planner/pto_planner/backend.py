@@ -1,6 +1,6 @@
 """The planner as the backend of its lane: ``_plan`` and ``_edit`` orders become TaskPlanned and PlanFinished.
 
-Imports core, ports, proto and structlog. Invariant: a plan is checked whole before any part of it is reported: one that
+Imports core, ports, proto and runtime. Invariant: a plan is checked whole before any part of it is reported: one that
 an engine made is checked here, one that a person brought or edited was checked before it was accepted.
 """
 
@@ -10,10 +10,9 @@ from contextlib import suppress
 from typing import Any, TypedDict
 
 import msgspec
-import structlog
 
 from pto_core.matrix import expand
-from pto_core.plan_check import check_plan
+from pto_core.plan_check import check_plan, count_tasks
 from pto_planner.seen_inputs import seen_inputs
 from pto_ports.backend import LiveLine, Order, Report
 from pto_ports.blob_store import BlobDamaged, BlobMissing, BlobStore
@@ -26,6 +25,7 @@ from pto_proto.ids import EDIT_TASK, Digest, InstanceId, TaskId, digest_of
 from pto_proto.plans import InputFile, Plan, TaskSpec
 from pto_proto.requests import RunRequested
 from pto_proto.subjects import event_subject
+from pto_runtime.logs import get_logger
 
 INLINE_TASKS = 500
 """Plans up to this many tasks are checked at once (a few ms); the way through a thread costs more than that."""
@@ -33,6 +33,9 @@ PART_BYTES = MAX_EVENT_BYTES * 3 // 4
 """Size of one part of a plan, so that its event with the envelope stays below the limit."""
 SEEN_BYTES = 68
 """What ``seen_inputs`` adds for each task, and the comma between two tasks."""
+
+
+_NO_TOKENS = ev.Usage()
 
 
 class PlanFailed(Exception):
@@ -72,7 +75,7 @@ class PlannerBackend:
         self._engines = engines
         self._working: dict[tuple[str, TaskId, int], asyncio.Task[None]] = {}
         self._report: Report | None = None
-        self._logger = structlog.get_logger()
+        self._logger = get_logger()
 
     def can_run(self) -> tuple[str, ...]:
         """It plans and writes down what people make of a plan, and nothing else."""
@@ -162,7 +165,7 @@ class PlannerBackend:
                 cost_usd=draft.cost_usd,
             ),
         )
-        self._end(order, began, outcome="succeeded")
+        self._end(order, began, outcome="succeeded", usage=draft.usage, cost_usd=draft.cost_usd)
 
     async def _request(self, order: Order) -> RunRequested:
         accepted: ev.RunAccepted = await self._first(order, ev.RunAccepted)
@@ -190,7 +193,8 @@ class PlannerBackend:
             except msgspec.MsgspecError as error:
                 raise PlanFailed("task", f"the stored plan is not a plan: {error}") from error
         if plan is not None:
-            written_out = msgspec.structs.replace(plan, tasks=expand(plan.tasks).tasks)
+            expansion = await asyncio.to_thread(expand, plan.tasks) if _is_big(plan) else expand(plan.tasks)
+            written_out = msgspec.structs.replace(plan, tasks=expansion.tasks)
             return PlanDraft(plan=written_out, complexity=0, rationale=""), True
         draft = await self._ask_engine(request)
         if len(draft.plan.tasks) <= INLINE_TASKS:
@@ -221,7 +225,7 @@ class PlannerBackend:
         try:
             return await asyncio.to_thread(engine.plan, request.requirement, request.max_executors)
         except EngineError as error:
-            raise PlanFailed("task", str(error)) from error
+            raise PlanFailed(error.failure, str(error)) from error
 
     def _identity(self, order: Order) -> _Identity:
         ready = order.ready
@@ -237,6 +241,8 @@ class PlannerBackend:
         outcome: ev.Outcome,
         failure: ev.FailureClass | None = None,
         reason: str = "",
+        usage: ev.Usage = _NO_TOKENS,
+        cost_usd: float | None = 0.0,
     ) -> None:
         took = self._clock.monotonic_s() - began if began else 0.0
         finished = ev.TaskFinished(
@@ -246,6 +252,8 @@ class PlannerBackend:
             failure=failure,
             reason=reason,
             duration_s=round(took, 6),
+            usage=usage,
+            cost_usd=cost_usd,
         )
         self._say(order, finished)
 
@@ -267,3 +275,8 @@ def split(plan: Plan) -> list[tuple[TaskSpec, ...]]:
         part.append(spec)
         size += length
     return [*parts, tuple(part)]
+
+
+def _is_big(plan: Plan) -> bool:
+    """Whether writing out its matrices would hold up the event loop."""
+    return any(spec.matrix for spec in plan.tasks) and count_tasks(plan) > INLINE_TASKS

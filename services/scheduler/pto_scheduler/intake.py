@@ -1,13 +1,12 @@
 """The scheduler's front door: reads ``PTO_REQ``, fetches plans that travel by digest, checks them, and offers answers.
 
-Imports core, ports, proto and structlog. Invariant: a request is forgotten only when an answer with its sequence was
+Imports core, ports, proto and runtime. Invariant: a request is forgotten only when an answer with its sequence was
 folded, or when it needs none; after a restart all that the log does not answer is read again.
 """
 
 import asyncio
 
 import msgspec
-import structlog
 
 from pto_core.decide import Decision, Reused
 from pto_core.intake import Asked, answer, bounded, refuse
@@ -24,6 +23,7 @@ from pto_proto.ids import NO_DIGEST, Digest, digest_of
 from pto_proto.plans import Plan, Problem
 from pto_proto.requests import PlanApproved, RunRequested
 from pto_proto.reuse import Reusable
+from pto_runtime.logs import get_logger
 from pto_runtime.reading import open_reader
 from pto_scheduler.reusing import LookUps
 
@@ -57,7 +57,7 @@ class Intake:
         self._waiting: list[Asked | Unreadable] = []
         self._wake = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
-        self._logger = structlog.get_logger()
+        self._logger = get_logger()
 
     async def open(self, after: int, wake: asyncio.Event) -> None:
         """Start reading the queue behind sequence ``after``; ``wake`` is set whenever there is something to answer."""

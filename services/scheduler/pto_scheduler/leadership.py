@@ -1,6 +1,6 @@
 """Holding the lease, and hearing who is alive: what only the leader does beside its ticks.
 
-Imports core, ports, proto and structlog. Invariant: silence is judged only by what was heard while the lease could be
+Imports core, ports, proto and runtime. Invariant: silence is judged only by what was heard while the lease could be
 renewed, which proves that this process was awake and the broker was there.
 """
 
@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import msgspec
-import structlog
 
 from pto_core.silence import Heard, Place, Watch
 from pto_core.state import State
@@ -20,6 +19,7 @@ from pto_proto.envelope import Event
 from pto_proto.ids import InstanceId
 from pto_proto.live import Heartbeat
 from pto_proto.subjects import HEARTBEATS, roll_call_subject
+from pto_runtime.logs import get_logger
 
 
 class Leadership:
@@ -35,7 +35,7 @@ class Leadership:
         self.is_lost = False
         """Whether another scheduler holds the lease."""
         self._is_told = False
-        self._logger = structlog.get_logger()
+        self._logger = get_logger()
 
     async def open(self, wake: asyncio.Event) -> None:
         """Listen from now on; ``wake`` is set when somebody is heard of who was not, or not heard of any more."""

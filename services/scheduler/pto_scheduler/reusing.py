@@ -1,7 +1,7 @@
 """Looks up what the runs that asked for reuse can take over, beside the ticks: lists travel by digest, outputs lie in
 the blob store.
 
-Imports core, ports, proto and structlog. Invariants: what is offered has its outputs in the blob store, since it was
+Imports core, ports, proto and runtime. Invariants: what is offered has its outputs in the blob store, since it was
 asked; what cannot be found or read is not taken over, and never keeps a run from going on.
 """
 
@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-import structlog
 
 from pto_core.decide import Reused
 from pto_core.reuse import Index, index_of, reused_tasks, wants_reuse
@@ -22,6 +21,7 @@ from pto_proto.events import TaskReused
 from pto_proto.ids import Digest, RunId
 from pto_proto.manifests import Manifest
 from pto_proto.reuse import Reusable
+from pto_runtime.logs import get_logger
 
 RETRY_S = 1.0
 """Pause before the blob store is asked again while it is away."""
@@ -44,7 +44,7 @@ class LookUps:
         self._wake = asyncio.Event()
         self._looking: dict[_Plan, asyncio.Task[list[TaskReused]]] = {}
         self._found: dict[_Plan, Sequence[TaskReused]] = {}
-        self._logger = structlog.get_logger()
+        self._logger = get_logger()
 
     def open(self, wake: asyncio.Event) -> None:
         """``wake`` is set whenever something was found out."""

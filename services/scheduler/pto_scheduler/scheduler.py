@@ -1,6 +1,6 @@
 """The scheduler's shell: read -> fold -> decide -> write, one tick after the other.
 
-Imports core, ports, proto and structlog. Invariants: it decides only on what it has read back from the log, its own
+Imports core, ports, proto and runtime. Invariants: it decides only on what it has read back from the log, its own
 writes included; one tick is in flight at a time; every write carries the fence, so a newer leader makes it harmless.
 
 1. Read the whole log and fold it; fold along until the lease is free. 2. Announce a new epoch behind the fence of the
@@ -13,11 +13,10 @@ sent again.
 import asyncio
 from collections.abc import Callable
 
-import structlog
-
 from pto_core.coalesce import Message, coalesce
 from pto_core.decide import Decision, decide, next_due
 from pto_core.fold import evolve, poison
+from pto_core.money import FIRST_ESTIMATES, Estimates
 from pto_core.own_events import OwnEvents
 from pto_core.reading import run_of
 from pto_core.state import State
@@ -33,6 +32,7 @@ from pto_proto.ids import InstanceId, RunId
 from pto_proto.subjects import EPOCH_SUBJECT
 from pto_runtime.audit_answers import AuditAnswers, Look
 from pto_runtime.gc_pause import gc_paused
+from pto_runtime.logs import get_logger
 from pto_scheduler.feed import Feed
 from pto_scheduler.intake import Intake
 from pto_scheduler.leadership import Leadership
@@ -42,9 +42,9 @@ CATCH_UP_WAIT_S = 5.0
 """Longest wait of one read while catching up."""
 IDLE_S = 60.0
 """Longest sleep without news; only bounds how often the loop looks round."""
-CONFIRM_S = 1.0
+CONFIRM_S = 0.25
 """How long to look for an unsettled tick in the log before the same bytes are sent again."""
-RETRY_S = 0.2
+RETRY_S = 0.05
 """Pause before a tick is sent again while the log is away."""
 
 
@@ -65,6 +65,7 @@ class Scheduler:
         live: LiveChannel,
         snapshots: SnapshotStore | None = None,
         blobs: BlobStore | None = None,
+        estimates: Estimates = FIRST_ESTIMATES,
         instance: InstanceId,
         incarnation: str,
     ) -> None:
@@ -74,6 +75,7 @@ class Scheduler:
         self._leadership = Leadership(lease, live, clock)
         self._snapshots = Snapshots(snapshots, log, clock, blobs)
         self._audits = AuditAnswers(live, clock, self._look, instance=instance, incarnation=incarnation)
+        self._estimates = estimates
         self._instance = instance
         self._incarnation = incarnation
         self._source = f"scheduler/{instance}"
@@ -91,7 +93,7 @@ class Scheduler:
         self._seen: set[str] = set()
         """Wire ids of the tick in flight that were read back."""
         self._own = OwnEvents()
-        self._logger = structlog.get_logger().bind(instance=instance)
+        self._logger = get_logger().bind(instance=instance)
 
     async def run(self, stop: asyncio.Event, *, on_up: Callable[[], None] = lambda: None) -> None:
         """Lead or stand by until ``stop`` is set; ``on_up`` is called when the log was folded to its head.
@@ -223,7 +225,8 @@ class Scheduler:
         decisions = answers
         touched: set[RunId] = set()
         if not decisions:
-            decisions = decide(self.state, now, self._leadership.heard(self.state), self._intake.reused(self.state))
+            heard, reused = self._leadership.heard(self.state), self._intake.reused(self.state)
+            decisions = decide(self.state, now, heard, reused, self._estimates)
             touched, self.state.touched = self.state.touched, touched
         if not decisions and self._has_answered:
             decisions = answers = self._intake.answers(self.state, now)

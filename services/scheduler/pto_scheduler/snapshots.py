@@ -1,13 +1,11 @@
 """What a scheduler remembers over a restart: its last snapshot, if the log still agrees with it.
 
-Imports core, ports, proto, runtime and structlog. Invariant: a snapshot saves time and decides nothing; whatever does
+Imports core, ports, proto and runtime. Invariant: a snapshot saves time and decides nothing; whatever does
 not fit is dropped, and the log is folded from zero, or from where its archive ends. Only a log that ends before its
 snapshot stops the service: it has lost events.
 """
 
 import asyncio
-
-import structlog
 
 from pto_core.snapshot import Sealed, seal, unseal
 from pto_core.state import State
@@ -20,6 +18,7 @@ from pto_proto.ids import digest_of
 from pto_proto.subjects import LOG_STREAM
 from pto_runtime.beginning import begin, last_archived
 from pto_runtime.gc_pause import gc_paused
+from pto_runtime.logs import get_logger
 from pto_runtime.reading import open_reader, patiently
 
 SNAPSHOT_EVERY = 100_000
@@ -44,7 +43,7 @@ class Snapshots:
         self._saving: asyncio.Task[None] | None = None
         self.last: Recorded | None = None
         """The message at the state's sequence, if it is an event."""
-        self._logger = structlog.get_logger()
+        self._logger = get_logger()
 
     async def recall(self) -> tuple[State, LogReader, list[Recorded]]:
         """(state, reader of what is behind it, what was read of that already). Raises LogCorrupt."""

@@ -7,7 +7,7 @@ budget of executors; how many run at a time is the scheduler's business.
 
 from typing import TYPE_CHECKING
 
-from pto_ports.engine import PlanDraft
+from pto_ports.engine import Cancel, PlanDraft
 from pto_proto.ids import TaskId
 from pto_proto.plans import Plan, TaskSpec
 
@@ -25,8 +25,8 @@ class SimulatedPlanner:
 
     name = "simulated"
 
-    def plan(self, requirement: str, max_executors: int) -> PlanDraft:
-        """A valid plan for any text; ``max_executors`` makes no difference."""
+    def plan(self, requirement: str, max_executors: int, cancel: Cancel | None = None) -> PlanDraft:
+        """A valid plan for any text; ``max_executors`` makes no difference, and there is no time for a cancel."""
         from pto_engines.simulated.blueprint import draw
 
         blueprint = draw(requirement)

@@ -1,6 +1,6 @@
 """Stand-ins for tasks that are not from a simulated plan: a person's own plan, or one that was edited.
 
-Imports the standard library only (TaskSpec is a type here). Invariant: nothing is written outside the workspace, and
+Imports the standard library only (TaskSpec is a type here). Invariant: no path leads outside the workspace, and
 each glob of the outputs is matched by one file.
 """
 
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from pto_engines.simulated.names import title_of
@@ -18,16 +19,13 @@ if TYPE_CHECKING:
     from pto_proto.plans import TaskSpec
 
 
-def write_unknown(spec: TaskSpec, workspace: Path) -> None:
-    """Write one file per output glob; without outputs and writes, a note under docs/."""
+def stand_ins(spec: TaskSpec) -> Iterator[tuple[str, str]]:
+    """(path, text) of one file per output glob; without outputs and writes, a note under docs/."""
     word = re.sub(r"\W+", "_", spec.id.lower())
     for glob in spec.outputs or spec.writes or (f"docs/{spec.id}.md",):
         path = concrete(glob, word)
-        if path.is_absolute() or ".." in path.parts:
-            continue
-        target = workspace / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(_content(spec, path), encoding="utf-8", newline="\n")
+        if not path.is_absolute() and ".." not in path.parts:
+            yield path.as_posix(), _content(spec, path)
 
 
 def concrete(glob: str, word: str) -> PurePosixPath:

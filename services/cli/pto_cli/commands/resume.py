@@ -28,6 +28,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("run", metavar="RUN")
     parser.add_argument("-m", "--max-executors", metavar="N", help="most tasks at once (finished runs only)")
     parser.add_argument("--max-retries", metavar="N", help="retries of a failed task (finished runs only)")
+    parser.add_argument("--max-cost", metavar="USD", help="new limit of what the run may cost in all")
     parser.add_argument("-o", "--output-dir", metavar="DIR", help="output folder (finished runs only)")
     parser.add_argument("--force", action="store_true", help="use DIR although it is not empty; the old is kept aside")
     parser.add_argument("--detach", action="store_true", help="print the new run's id and leave (finished runs only)")
@@ -39,6 +40,12 @@ def main(words: list[str]) -> int:
         return EXIT_OK
     from pto_cli.commands.run import start
     from pto_cli.loop import run_loop
+    from pto_cli.options import sum_of_money
+
+    problems: list[str] = []
+    typed.max_cost_usd = sum_of_money(typed.max_cost, "--max-cost", problems)
+    if problems:
+        raise WrongUse(*problems)
 
     again: list[Prepared] = []
     code = run_loop(lambda stop: _resume(typed, stop, again))
@@ -67,7 +74,9 @@ async def _resume(typed: Namespace, stop: asyncio.Event, again: list[Prepared]) 
     progress = make_progress(json=typed.json, quiet=typed.quiet, verbose=typed.verbose)
     is_loud = typed.verbose and not typed.json
     review = make_reviewer(json=typed.json, quiet=typed.quiet)
-    view, end = await host(folder, note, read_job(folder), progress, stop, verbose=is_loud, review=review)
+    view, end = await host(
+        folder, note, read_job(folder), progress, stop, verbose=is_loud, max_cost_usd=typed.max_cost_usd, review=review
+    )
     say_end(view, end, output_dir=Path(note.output_dir), json_lines=typed.json, quiet=typed.quiet)
     return exit_code(view, end)
 
@@ -79,7 +88,7 @@ async def _continue(typed: Namespace, stop: asyncio.Event, again: list[Prepared]
     from pto_cli.render import state_of
     from pto_cli.review import awaits_review, how_to_answer
     from pto_proto.ids import RunId
-    from pto_proto.requests import RunResumeRequested
+    from pto_proto.requests import BudgetChangeRequested, RunResumeRequested
 
     async with reach_view(typed) as (access, follower):
         run = follower.view.run
@@ -93,6 +102,12 @@ async def _continue(typed: Namespace, stop: asyncio.Event, again: list[Prepared]
             return EXIT_OK
         if access.host is not None:
             return None
+        if run is not None and typed.max_cost_usd is not None:
+            change = BudgetChangeRequested(run=run.id, max_cost_usd=typed.max_cost_usd)
+            granted(await ask_and_wait(access, follower, change))
+            write_lines([f"run {typed.run} may cost ${typed.max_cost_usd:.2f} in all"])
+            if run.paused is None and not awaits_review(follower.view):
+                return EXIT_OK
         is_waiting = awaits_review(follower.view)
         if run is None or (run.paused is None and not is_waiting):
             raise WrongUse(f"run {typed.run} is {state_of(follower.view)}; there is nothing to resume")

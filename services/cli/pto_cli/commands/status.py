@@ -6,9 +6,13 @@ Imports siblings. Invariant: it changes nothing.
 import asyncio
 import json
 from argparse import Namespace
+from typing import TYPE_CHECKING
 
 from pto_cli.arguments import command_parser, parse, reach_view
 from pto_cli.problems import EXIT_OK
+
+if TYPE_CHECKING:
+    from pto_core.spending import Spending
 
 
 def main(words: list[str]) -> int:
@@ -25,6 +29,8 @@ async def _status(typed: Namespace) -> int:
     from pto_cli.progress import write_lines
     from pto_cli.render import state_of, status_lines
     from pto_cli.review import awaits_review, how_to_answer
+    from pto_core.money import dollars
+    from pto_core.spending import of_attempts, of_run
 
     async with reach_view(typed) as (access, follower):
         view = follower.view
@@ -43,12 +49,27 @@ async def _status(typed: Namespace) -> int:
                 "state": task.state.value,
                 "attempts": len(view.attempts.get(task.spec.id, ())),
                 "reason": task.reason,
+                **_spent(of_attempts(view.attempts.get(task.spec.id, ()))),
                 "reused_from": reused[task.spec.id].source_run if task.spec.id in reused else "",
             }
             for task in (view.run.tasks if view.run is not None else ())
         ]
-        found = {"run": typed.run, "state": state_of(view), "tasks": tasks}
+        limit = view.run.money.limit if view.run is not None else None
+        money = {**_spent(of_run(view)), "max_cost_usd": None if limit is None else dollars(limit)}
+        found = {"run": typed.run, "state": state_of(view), **money, "tasks": tasks}
         if awaits_review(view) and view.run is not None and view.run.plan is not None:
             found["plan_digest"] = view.run.plan.plan_digest
         write_lines([json.dumps(found)])
     return EXIT_OK
+
+
+def _spent(spent: "Spending") -> dict[str, object]:
+    from pto_core.spending import tokens
+
+    return {
+        "cost_usd": spent.cost_usd,
+        "known_cost_usd": spent.known_usd,
+        "unknown_costs": spent.unknown,
+        "reserved_usd": spent.reserved_usd,
+        "tokens": tokens(spent.usage),
+    }
