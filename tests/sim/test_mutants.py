@@ -27,7 +27,7 @@ QUICK = {
     "tick-is-not-read-back": 10,
     "unsettled-write-counts-as-written": 20,
 }
-SLOW_SEEDS = 1_400
+SLOW_SEEDS = 3_000
 """For those that take a rarer world."""
 
 
