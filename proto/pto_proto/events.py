@@ -12,6 +12,7 @@ import msgspec
 from pto_proto.ids import NO_DIGEST, Digest, InstanceId, TaskId
 from pto_proto.plans import Plan, Problem, TaskSpec
 from pto_proto.requests import OnConflict, RunRequested, Sandbox
+from pto_proto.results import CheckResult, Conflict, Usage
 
 FailureClass = Literal["task", "timeout", "capacity", "infra", "config", "budget", "cancelled"]
 Outcome = Literal["succeeded", "failed", "cancelled"]
@@ -121,6 +122,8 @@ class TaskReady(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
     """What is set aside for the attempt: it counts as spent until TaskFinished says what it cost."""
     on_conflict: OnConflict = "fail"
     sandbox: Sandbox = "agents"
+    evidence: str = ""
+    """Why the task was reopened: what its last outputs did to the merged project; empty in its first round."""
 
 
 class AttemptStopRequested(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
@@ -164,7 +167,11 @@ class TaskReused(Entry, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class TaskReopened(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
-    """A red merged tree was traced to this task: its key is revoked and it runs again with the evidence."""
+    """A red merged tree was traced to this task: its key is revoked and it runs again with the evidence.
+
+    ``round`` is the one that begins, in which attempts are counted from 1 again; ``attempt`` is the one whose outputs
+    are revoked (0: they were taken over). What depends on the task runs again only if what it sees has changed by then.
+    """
 
     evidence: str = ""
 
@@ -210,7 +217,9 @@ class RunExecuted(Entry, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RunFinished(Entry, frozen=True, kw_only=True, omit_defaults=True):
-    """The run ended. ``unconfirmed`` names attempts (``task.attempt``) whose end nobody confirmed."""
+    """The run ended. ``unconfirmed`` names attempts (``task.attempt``, in later rounds ``task.attempt.r<round>``) whose
+    end nobody confirmed.
+    """
 
     status: RunStatus
     tasks: dict[str, int]
@@ -248,15 +257,6 @@ class TaskPlanned(Entry, frozen=True, kw_only=True, omit_defaults=True):
     tasks: tuple[TaskSpec, ...]
     seen_inputs: tuple[Digest, ...] = ()
     """Per task, a digest over the input files that it will see (empty: none); left out when no task sees any."""
-
-
-class Usage(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """Tokens that a model charged for."""
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cache_read_tokens: int = 0
-    cache_write_tokens: int = 0
 
 
 class PlanFinished(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
@@ -342,26 +342,11 @@ class TaskFinished(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
     """None: unknown; then what was reserved counts as spent."""
     retry_after_s: float = 0.0
     """For ``capacity``: when the next try makes sense; 0: nobody said."""
+    sandbox: str = ""
+    """What confined the programs it ran: ``bubblewrap``, ``landlock`` or ``none``; empty: nothing had to."""
 
 
 # --- consolidator ----------------------------------------------------------------------------------------------------
-
-
-class CheckResult(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """One check on the merged tree."""
-
-    command: str
-    passed: bool
-    exit_code: int | None = None
-    tail: tuple[str, ...] = ()
-
-
-class Conflict(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """Tasks that wrote different content to one path without one depending on the other."""
-
-    path: str
-    tasks: tuple[TaskId, ...]
-    resolution: str
 
 
 class RunConsolidated(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
@@ -379,6 +364,12 @@ class RunConsolidated(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
     refused: tuple[str, ...] = ()
     """Paths that were not taken over, each with the reason."""
     checks: tuple[CheckResult, ...] = ()
+    culprit: TaskId = TaskId("")
+    """The task without whose files the first red check does not fail this way; empty: none was found, or looked for."""
+    evidence: str = ""
+    """Of the culprit: what its outputs do to the merged project. Without one: why a red check was traced to nobody."""
+    merged_builds: int = 0
+    """Merged trees that were checked, this one and those of the search for the culprit; 0: the plan has no checks."""
 
 
 WRITERS: dict[str, tuple[type[Entry], ...]] = {

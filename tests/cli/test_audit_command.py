@@ -90,7 +90,7 @@ def test_a_run_of_this_machine_is_audited(runs: Runs, tmp_path: Path) -> None:
     assert list(found["runs"]) == [runs.run]
     assert {check["check"]: check["ok"] for check in found["checks"]} == {
         "sequences": True, "events": True, "epochs": True, "executors": True, "hand-outs": True, "dependencies": True,
-        "results": True, "outcomes": True, "blobs": True, "live": None,
+        "rounds": True, "results": True, "outcomes": True, "blobs": True, "live": None,
     }  # fmt: skip
     again = json.loads(runs.call("audit", runs.run, "--json").stdout)
     assert (again["digest"], again["sequence"]) == (found["digest"], found["sequence"]), "an audit changes nothing"

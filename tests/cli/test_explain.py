@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 
+from pto_cli.commands.explain import _about, _lines
+from pto_cli.event_lines import event_lines
 from pto_cli.explanation import Known, attempt_line, state_sentence, waits_for, why_it_runs
+from pto_cli.render import end_lines
+from pto_client.log_lines import log_lines
 from pto_core.reuse import left_behind
 from pto_core.state import LaneState, Run, Task
 from pto_core.views import RunView
@@ -15,6 +19,7 @@ from pto_proto.envelope import Event
 from pto_proto.ids import Digest, InstanceId, Lane, RunId, TaskId
 from pto_proto.plans import TaskSpec
 from pto_proto.requests import RunRequested
+from pto_proto.results import CheckResult
 from pto_proto.reuse import Reusable
 from test_remote_runs import Site, site  # noqa: F401 - a fixture
 from typing_in import Cli, runs, write
@@ -146,6 +151,45 @@ def test_the_state_is_one_sentence() -> None:
     assert story.waits("late") == []
     story.hand_out("other").end("other")
     assert story.what("other") == "succeeded at attempt 1"
+
+
+def test_rounds_and_their_evidence_are_told() -> None:
+    story = Story(task("a", agent="write", command="", inputs=()), task("b", "a")).settle()
+    for name in ("a", "b"):
+        story.hand_out(name).end(name)
+    merge = {"at": 60_000, "task": TaskId("_merge"), "attempt": 1}
+    spec = TaskSpec(id=TaskId("_merge"))
+    story.tell(ev.RunExecuted(at=60_000))
+    story.tell(ev.TaskReady(**merge, instance=InstanceId("c"), spec=spec), Lane("consolidator"))
+    red = CheckResult(command="pytest", passed=False, exit_code=1, tail=("1 failed",))
+    merged = ev.RunConsolidated(
+        **merge, tree_digest=Digest("t"), manifest=Digest("m"), files=1, lines=1, checks=(red,), culprit=TaskId("a"),
+        evidence="The check `pytest` ended with exit code 1.\n1 failed", merged_builds=2,
+    )  # fmt: skip
+    story.tell(merged, Lane("consolidator"))
+    assert "    traced to a; `orchestrator explain run-two a` tells its rounds" in list(end_lines(story.view))
+    story.tell(ev.TaskFinished(**merge, instance=InstanceId("c"), outcome="succeeded"), Lane("consolidator"))
+    reopened = ev.TaskReopened(at=61_000, task=TaskId("a"), attempt=1, round=1, evidence=merged.evidence)
+    story.tell(reopened)
+    a = story.task("a")
+    assert state_sentence(story.view, a, Known(now=NOW)) == "has to run once more, because the merged project was red"
+    event = Event(id="e", source="s", kind=ev.TaskReopened, lane=None, run=story.run_id, entries=(reopened,))
+    assert [line[8:].strip() for line in event_lines(story.view, event)] == [
+        "a is reopened, round 1", "The check `pytest` ended with exit code 1.", "1 failed",
+    ]  # fmt: skip
+    assert "a is reopened for round 1: The check" in next(iter(log_lines([(1, event)])))
+    about = _about(story.view, a, Known(now=NOW))
+    assert about["reopened"] == [{"round": 1, "evidence": merged.evidence}]
+    assert "    1 failed" in _lines(about)
+    ready = {"at": 62_000, "task": TaskId("a"), "attempt": 1, "round": 1, "instance": InstanceId("local-1")}
+    story.tell(ev.TaskReady(**ready, spec=a.spec), LOCAL)
+    story.tell(ev.TaskFinished(**ready, outcome="succeeded", tree=Digest("new"), duration_s=1.0), LOCAL)
+    assert state_sentence(story.view, a, Known(now=NOW)) == "succeeded at attempt 1 of round 1"
+    last = story.view.last(TaskId("a"))
+    assert last is not None
+    assert attempt_line(last).startswith("attempt 1 of round 1: succeeded")
+    changed = state_sentence(story.view, story.task("b"), Known(now=NOW))
+    assert changed == "has to run once more, because what it depends on has changed"
 
 
 def test_everything_that_is_waited_for_is_named() -> None:

@@ -49,7 +49,7 @@ def mistakes(*words: str) -> list[str]:
         (["a", "--on-failure", "panic"], "--on-failure: must be one of continue, stop, not 'panic'"),
         (["a", "--on-conflict", "x"], "--on-conflict: must be one of"),
         (["a", "--engine", "gpt"], "--engine: must be one of"),
-        (["a", "--sandbox", "all"], "--sandbox all: a sandbox for commands is not available yet"),
+        (["a", "--sandbox", "most"], "--sandbox: must be one of all, agents, none, not 'most'"),
         (["a", "--real"], "--real: real models are not available yet"),
         (["a", "--model", ""], "--model: is empty; name a model"),
         (["a", "--model", "my model"], "--model: 'my model' is not the id of a model; ids have no blanks"),

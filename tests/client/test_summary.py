@@ -4,10 +4,15 @@ import json
 from pathlib import Path
 
 import jsonschema
+import msgspec
+import pytest
 
 from pto_client.fetch import fetch
-from pto_client.summary import Summary, schema_text
+from pto_client.summary import Summary, schema_text, summarize
+from pto_core.views import RunView
 from pto_memory import MemoryBlobStore
+from pto_proto.envelope import decode_event
+from pto_proto.ids import TaskId
 from test_fetch import finished_run
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
@@ -30,3 +35,17 @@ async def test_a_written_summary_fits_the_schema(tmp_path: Path) -> None:
     await fetch(log.messages, blobs, tmp_path / "out")
     written = json.loads((tmp_path / "out" / "execution_summary.json").read_text())
     jsonschema.Draft202012Validator(json.loads(schema_text())).validate(written)
+
+
+@pytest.mark.parametrize(
+    ("had", "said"),
+    [(("bubblewrap", "none", ""), "none"), (("", "bubblewrap", "landlock"), "landlock"), (("", ""), "none")],
+)
+async def test_the_weakest_level_that_was_had_is_said(tmp_path: Path, had: tuple[str, ...], said: str) -> None:
+    log = await finished_run(MemoryBlobStore(), tmp_path)
+    view = RunView()
+    for recorded in log.messages:
+        view.apply(recorded.seq, decode_event(recorded.data))
+    (attempt,) = view.attempts[TaskId("a")]
+    view.attempts[TaskId("a")] = [msgspec.structs.replace(attempt, sandbox=level) for level in had]
+    assert summarize(view).sandbox == said

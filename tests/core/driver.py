@@ -117,7 +117,7 @@ class Driver:
         return False
 
     def finish(self, lane: Lane, run: RunId, ready: ev.TaskReady, finished: ev.TaskFinished) -> None:
-        identity = {"at": self.now, "task": ready.task, "attempt": ready.attempt}
+        identity = {"at": self.now, "task": ready.task, "attempt": ready.attempt, "round": ready.round}
         self.write(lane, run, ev.TaskStarted(**identity, instance=ready.instance))
         if finished.outcome == "succeeded" and ready.task == "_plan" and self.plan is not None:
             tasks, seen = self.plan.tasks, self.seen_inputs

@@ -67,6 +67,14 @@ def test_a_good_plan_has_no_problems_and_can_be_folded() -> None:
         (task("t", outputs=("ok", "../x")), "tasks[0].outputs[1]: '../x' leaves its folder"),
         (task("t", inputs=("a/../../b",)), "tasks[0].inputs[0]: 'a/../../b' leaves its folder"),
         (task("t", writes=("/etc/passwd",)), "tasks[0].writes[0]: '/etc/passwd' is an absolute path"),
+        (
+            task("t", noop=False, agent="a", writes=("src/**",), outputs=("src/a.py", "docs/a.md")),
+            "tasks[0].outputs[1]: 'docs/a.md' lies outside of what the task may write (src/**)",
+        ),
+        (
+            task("t", noop=False, agent="a", env=("LANG", "ANTHROPIC_API_KEY")),
+            "tasks[0].env[1]: ANTHROPIC_API_KEY pays for models",
+        ),
         (task("t", outputs=("",)), "tasks[0].outputs[0]: is empty"),
         (task("t", outputs=("a\nb",)), "tasks[0].outputs[0]: holds a control character"),
         (task("t", outputs=("x" * 300,)), "tasks[0].outputs[0]: is too long"),
@@ -183,7 +191,6 @@ def test_a_hundred_thousand_tasks_in_one_circle_are_checked() -> None:
         ({"backend": "docker"}, "backend: backend 'docker' is not available yet"),
         ({"engine": "api"}, "engine: engine 'api' is not available yet"),
         ({"resumes": "Other run"}, "resumes: 'Other run' is not the id of an earlier run"),
-        ({"sandbox": "all"}, "sandbox:"),
         ({"inputs_digest": Digest("abc")}, "inputs_digest:"),
         ({"requirement": "", "plan": Plan(tasks=(task("t", retries=-1),))}, "plan.tasks[0].retries: must be"),
     ],

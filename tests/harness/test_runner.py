@@ -15,7 +15,7 @@ import pytest
 import pto_core.merge
 import pto_harness.limits
 from pto_core.merge import refused_path as core_refused_path
-from pto_harness import Cancel, WorkFailed, run_task
+from pto_harness import Cancel, Desk, WorkFailed, run_task
 from pto_harness.paths import refused_path
 from pto_harness.strays import find_strays
 from pto_proto.manifests import Manifest
@@ -218,10 +218,10 @@ def test_nothing_is_written_outside_the_workspace(bench: Bench, tmp_path: Path, 
 
 
 def test_work_that_is_no_command_is_judged_the_same_way(bench: Bench) -> None:
-    def write(workspace: Path) -> None:
-        (workspace / "made").write_text("x")
+    def write(desk: Desk) -> None:
+        (desk.workspace / "made").write_text("x")
 
-    def fail(workspace: Path) -> None:
+    def fail(desk: Desk) -> None:
         raise WorkFailed("the engine gave up")
 
     assert bench.run(work=write, outputs=["made"])["outcome"] == "succeeded"
@@ -231,10 +231,10 @@ def test_work_that_is_no_command_is_judged_the_same_way(bench: Bench) -> None:
 
 def test_work_that_does_not_end_is_given_up_at_the_limit_or_a_cancel(bench: Bench) -> None:
     stuck = threading.Event()
-    assert bench.run(work=lambda workspace: stuck.wait(30), time_limit_s=0.2)["failure"] == "timeout"
+    assert bench.run(work=lambda desk: stuck.wait(30), time_limit_s=0.2)["failure"] == "timeout"
     cancel = Cancel()
     threading.Timer(0.2, cancel.request, ["enough"]).start()
-    assert bench.run(work=lambda workspace: stuck.wait(30), cancel=cancel)["outcome"] == "cancelled"
+    assert bench.run(work=lambda desk: stuck.wait(30), cancel=cancel)["outcome"] == "cancelled"
     stuck.set()
 
 

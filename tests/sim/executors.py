@@ -9,12 +9,16 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from pto_ports.backend import LiveLine, Order, Report
 from pto_proto import events as ev
-from pto_proto.ids import MERGE_TASK, NO_DIGEST, InstanceId, RunId, digest_of
+from pto_proto.ids import MERGE_TASK, NO_DIGEST, InstanceId, digest_of
+from pto_proto.results import CheckResult
 from pto_proto.subjects import lane_filter
 
 from .agents import bill, retry_after_s
+from .plans import Ask
 from .stories import Name
 
 if TYPE_CHECKING:
@@ -97,6 +101,7 @@ class FakeBackend:
             took += self._random.choice((5.0, 12.0, 40.0))
         if self._random.random() < 0.9:
             self._say(order, ev.TaskStarted(**identity(order, world.clock.now_ms()), instance=self.instance))
+        self._tell_of_earlier_round(order)
         context = world.outside if world.profile.survivors else self._life.context
         work.timer = world.loop.call_later(took, self._end, work, False, context=context)
 
@@ -149,7 +154,7 @@ class FakeBackend:
         base = identity(order, now)
         failure, entries = self._outcome(order, is_stopped), []
         if order.ready.task == MERGE_TASK and failure is None:
-            entries.append(ev.RunConsolidated(**base, tree_digest="t", manifest="m", files=0, lines=0))
+            entries.append(merged_by(self._world.asks[order.run], base))
         entries.append(self._finished(order, failure))
         self._tell(work.order, tuple(entries))
 
@@ -170,8 +175,11 @@ class FakeBackend:
         if self._is_walled(order):
             return "capacity"
         story = self._world.judge.runs[order.run].story(order.ready.task)
-        counted = sum(a.is_own and a.failure != "cancelled" for a in story.attempts if a.ready_seq < order.seq)
-        failures = self._world.asks[order.run].behaviour(order.ready.task).failures
+        before = [a for a in story.attempts if a.ready_seq < order.seq]
+        last_success = max([at for at, a in enumerate(before) if a.outcome == "succeeded"], default=-1)
+        counted = sum(a.is_own and a.failure != "cancelled" for a in before[last_success + 1 :])
+        behaviour = self._world.asks[order.run].behaviour(order.ready.task)
+        failures = behaviour.failures if last_success < 0 else behaviour.again
         return failures[counted] if counted < len(failures) else None
 
     def _is_walled(self, order: Order) -> bool:
@@ -181,7 +189,7 @@ class FakeBackend:
         base = identity(order, self._world.clock.now_ms())
         cost = bill(self._random, order.ready.reserved_usd)
         if failure is None:
-            digest = manifest_of(order.run, order.ready.task)
+            digest = output_of(self._world.asks[order.run], order.ready)
             return ev.TaskFinished(
                 **base, instance=self.instance, outcome="succeeded", manifest=digest, tree=digest, cost_usd=cost
             )
@@ -222,14 +230,36 @@ class FakeBackend:
             unheard = self._finished(order, None)
             self._say(order, ev.TaskFinished(**{**_fields(unheard), "attempt": ready.attempt + 1}))
 
+    def _tell_of_earlier_round(self, order: Order) -> None:
+        """The end of the round before comes once more while this one goes on."""
+        manners, random, ready = self._world.profile.manners, self._random, order.ready
+        if ready.round > 0 and random.random() < max(manners.stale, manners.late, manners.twice):
+            old = self._finished(order, random.choice((None, None, "task")))
+            self._say(order, ev.TaskFinished(**{**_fields(old), "round": ready.round - 1}))
+
     def _say(self, order: Order, *entries: ev.Entry) -> None:
         assert self._report is not None
         self._report(order, *entries)
 
 
-def manifest_of(run: RunId, task: str) -> str:
-    """What a task's outputs are named by: the same in every world."""
-    return digest_of(f"{run}/{task}".encode()) if not task.startswith("_") else NO_DIGEST
+def output_of(ask: Ask, ready: ev.TaskReady) -> str:
+    """What an attempt's outputs are named by: the same in every world for the same round and the same trees."""
+    if ready.task.startswith("_"):
+        return NO_DIGEST
+    behaviour = ask.behaviour(ready.task)
+    round_ = 0 if behaviour.is_steady else ready.round
+    seen = () if behaviour.is_absorbing else ready.trees
+    return digest_of(f"{ask.run}/{ready.task}/{round_}/{seen}".encode())
+
+
+def merged_by(ask: Ask, base: dict[str, Any]) -> ev.RunConsolidated:
+    """What the merge of this round says."""
+    merged = ev.RunConsolidated(**base, tree_digest="t", manifest="m", files=0, lines=0)
+    if base["round"] >= len(ask.reds):
+        return merged
+    culprit = ask.reds[base["round"]]
+    red = CheckResult(command="check", passed=False, exit_code=1)
+    return msgspec.structs.replace(merged, checks=(red,), culprit=culprit, evidence=f"{culprit} {base['round']}")
 
 
 def _fields(entry: ev.TaskFinished) -> dict[str, Any]:

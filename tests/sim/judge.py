@@ -9,9 +9,11 @@ from typing import Any
 
 from pto_proto import events as ev
 from pto_proto.envelope import Event
-from pto_proto.ids import InstanceId, Lane, RunId, TaskId
+from pto_proto.ids import Digest, InstanceId, Lane, RunId, TaskId
 
+from .handing_out import check_task
 from .reviews import Reviews
+from .rounds import check_round, skip, spread
 from .spending import (
     LONGEST_WAIT_MS,
     MILLION,
@@ -97,12 +99,18 @@ class Judge:
     def on_planned(self, seq: int, event: Event, entry: ev.TaskPlanned, writer_read: int) -> None:
         if run := self.run_of(seq, event):
             run.planned.setdefault(entry.plan_digest, {}).setdefault(entry.part, entry.tasks)
-            run.note_complete(entry.plan_digest)
+            self._note_complete(run, entry.plan_digest)
 
     def on_plan_finished(self, seq: int, event: Event, entry: ev.PlanFinished, writer_read: int) -> None:
         if run := self.run_of(seq, event):
             run.ends.setdefault(entry.plan_digest, (entry.task, entry.parts))
-            run.note_complete(entry.plan_digest)
+            self._note_complete(run, entry.plan_digest)
+
+    def _note_complete(self, run: RunStory, digest: Digest) -> None:
+        """Parts and end may come in any order."""
+        task, parts = run.ends.get(digest, ("", 0))
+        if task == "_plan" and len(run.planned.get(digest, ())) == parts and digest not in run.plans:
+            run.plans.append(digest)
 
     def on_edit_accepted(self, seq: int, event: Event, entry: ev.PlanEditAccepted, writer_read: int) -> None:
         if run := self.run_of(seq, event):
@@ -120,7 +128,7 @@ class Judge:
             what = f"{entry.task} of {run.run} takes over {entry.source_task} of {entry.source_run} at {seq}"
             self.complain(f"promise 9: {what}, which did not succeed")
         if not run.settled_seq:
-            run.reused.add((entry.plan_digest, entry.task))
+            run.reused[entry.plan_digest, entry.task] = entry.tree
 
     def on_refused(self, seq: int, event: Event, entry: ev.RequestRefused, writer_read: int) -> None:
         if event.run is not None and entry.kind == "run-requested":
@@ -141,9 +149,11 @@ class Judge:
         run.settled_seq = seq
         for part in sorted(run.planned.get(entry.plan_digest, {})):
             for spec in run.planned[entry.plan_digest][part]:
-                is_reused = (entry.plan_digest, spec.id) in run.reused
-                run.tasks[spec.id] = TaskStory(spec, state="reused" if is_reused else "")
+                tree = run.reused.get((entry.plan_digest, spec.id))
+                run.tasks[spec.id] = TaskStory(spec, state="" if tree is None else "reused", tree=tree or "")
                 run.order.append(spec.id)
+        for name in run.order:
+            run.tasks[name].saw = run.sees(name)
 
     def on_paused(self, seq: int, event: Event, entry: ev.RunPaused, writer_read: int) -> None:
         if run := self.run_of(seq, event):
@@ -195,13 +205,36 @@ class Judge:
             return
         self._must_go_on(run, seq, event)
         run.finished, run.finished_seq = entry, seq
-        unconfirmed = {f"{attempt.name[1]}.{attempt.name[3]}" for attempt in run.out()}
+        if (left := run.may_reopen()) is not None:
+            self.complain(f"promise 13: {run.run} ends at {seq}, although {left} is to be reopened")
+        unconfirmed = {attempt.label for attempt in run.out()}
         if missing := unconfirmed - {*entry.unconfirmed}:
             self.complain(f"promise 3: {run.run} ends at {seq} and says nothing of {sorted(missing)}, which are out")
         if unconfirmed and not run.cancelling_seq:
             self.complain(f"promise 6: {run.run} ends at {seq} while {sorted(unconfirmed)} are out")
         for name in run.order:
             run.tasks[name].state = run.tasks[name].state or "cancelled"
+
+    def on_consolidated(self, seq: int, event: Event, entry: ev.RunConsolidated, writer_read: int) -> None:
+        attempt = self.attempt_of(event, entry)
+        if attempt is not None and not attempt.end_seq:
+            self.runs[attempt.name[0]].merged = entry
+
+    def on_reopened(self, seq: int, event: Event, entry: ev.TaskReopened, writer_read: int) -> None:
+        run = self.run_of(seq, event)
+        if run is None:
+            return
+        self._must_go_on(run, seq, event)
+        story, what = run.story(entry.task), f"round {entry.round} of {entry.task} of {run.run} begins at {seq}"
+        if run.may_reopen() != entry.task:
+            self.complain(f"promise 13: {what}, but no merged tree asks for that")
+        if entry.round != story.round + 1:
+            self.complain(f"promise 13: {what} after round {story.round}")
+        for again in (story, run.story(TaskId("_merge"))):
+            again.begin_again()
+            again.round += 1
+        story.evidence = entry.evidence
+        run.culprit, run.merged, run.executed_seq = entry.task, None, 0
 
     def _must_go_on(self, run: RunStory, seq: int, event: Event) -> None:
         if run.finished_seq:
@@ -242,7 +275,10 @@ class Judge:
         for name_of_rest in {"", model}:
             if (event.lane, name_of_rest) in self.lanes_paused:
                 self.complain(f"promise 11: {what}, but {name_of_rest or 'everything'} rests in lane {event.lane}")
-        self._check_task(run, entry, seq, writer_read, what)
+        for broken in check_task(run, entry, what):
+            self.complain(broken)
+        for broken in check_round(run, entry):
+            self.complain(f"promise 13: {what} {broken}")
         reserved = round(entry.reserved_usd * MILLION)
         attempt = Attempt(name, event.lane, entry.instance, seq, entry.at, model=model, reserved=reserved)
         for violation in check_scopes(run, entry, what):
@@ -256,28 +292,6 @@ class Judge:
         ):
             for violation in check:
                 self.complain(violation)
-
-    def _check_task(self, run: RunStory, entry: ev.TaskReady, seq: int, writer_read: int, what: str) -> None:
-        story = run.story(entry.task)
-        last = story.attempts[-1] if story.attempts else None
-        spec = story.spec
-        if spec is not None:
-            for dependency in spec.depends_on:
-                if run.story(dependency).state not in ("succeeded", "reused"):
-                    self.complain(f"promise 5: {what} before {dependency} succeeded")
-        else:
-            self.reviews.check_system_task(run, entry.task, what)
-        if story.state in ("succeeded", "failed", "cancelled", "reused"):
-            self.complain(f"promise 6: {what}, although the task has ended as {story.state}")
-        if last is None:
-            if entry.attempt != 1:
-                self.complain(f"promise 2: {what} as the first attempt")
-        elif not last.end_seq:
-            self.complain(f"promise 2: {what} while attempt {last.name[3]} is out")
-        elif entry.attempt != last.name[3] + 1:
-            self.complain(f"promise 2: {what} after attempt {last.name[3]}")
-        elif not last.retry_due or entry.at < last.retry_due:
-            self.complain(f"promise 11: {what} at {entry.at}, due at {last.retry_due}")
 
     def _check_room(self, run: RunStory, attempt: Attempt, writer_read: int, what: str) -> None:
         out = len(run.out())
@@ -324,6 +338,8 @@ class Judge:
                 wait_ms = min(LONGEST_WAIT_MS, round(entry.retry_after_s * 1000))
                 self.waits.append(Wait(seq, attempt.lane, attempt.model, self.now + wait_ms))
             self._end(attempt, seq, entry.outcome, failure, is_own=entry.reason.startswith("executor"))
+            if entry.outcome == "succeeded":
+                spread(self.runs[attempt.name[0]], attempt.name[1], entry.tree)
 
     def attempt_of(self, event: Event, entry: ev.TaskEntry) -> Attempt | None:
         return self.attempts.get((event.run or RunId(""), entry.task, entry.round, entry.attempt))
@@ -346,17 +362,7 @@ class Judge:
         ):
             story.state = "failed"
         if story.state and story.spec is not None and not run.cancelling_seq:
-            self._skip(run, task)
-
-    def _skip(self, run: RunStory, task: TaskId) -> None:
-        if run.request.on_failure == "stop":
-            run.is_stopped = True
-        below = {*run.order} if run.is_stopped else run.below(task)
-        for name in below:
-            other = run.tasks[name]
-            is_out = bool(other.attempts) and not other.attempts[-1].end_seq
-            if not other.state and not is_out:
-                other.state = "skipped"
+            skip(run, task)
 
 
 def _least_wait(run: RunStory, attempt: Attempt) -> int:
@@ -381,6 +387,8 @@ _HANDLERS: dict[type[ev.Entry], Callable[[Judge, int, Event, Any, int], None]] =
     ev.RunCancelling: Judge.on_cancelling,
     ev.RunExecuted: Judge.on_executed,
     ev.RunFinished: Judge.on_finished_run,
+    ev.RunConsolidated: Judge.on_consolidated,
+    ev.TaskReopened: Judge.on_reopened,
     ev.DispatcherUp: Judge.on_up,
     ev.LanePaused: Judge.on_lane_paused,
     ev.LaneResumed: Judge.on_lane_resumed,

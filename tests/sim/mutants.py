@@ -3,19 +3,15 @@
 A mutant replaces product functions for the rest of the process; ``python -m tests.sim --mutant NAME`` runs seeds with it.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from pto_core import (
     allowance,
     fold,
     hand_out,
-    money,
     movements,
-    rests,
-    scopes,
+    reopening,
     silence,
-    state,
 )
 from pto_core.state import Task
 from pto_core.transitions import TaskState
@@ -25,22 +21,9 @@ from pto_ports.backend import Order
 from pto_proto import events as ev
 from pto_scheduler import intake, leadership, scheduler
 
-Mutant = Callable[[], None]
-MUTANTS: dict[str, Mutant] = {}
-
-
-def mutant(change: Mutant) -> Mutant:
-    MUTANTS[change.__name__.replace("_", "-")] = change
-    return change
-
-
-def put(place: Any, name: str, value: Any) -> None:
-    setattr(place, name, value)
-
-
-def handle(kind: type[ev.Entry], handler: Callable[[Any, Any], None]) -> None:
-    fold._HANDLERS[kind] = handler
-
+from . import agent_mutants as agent_mutants
+from .breaking import MUTANTS as MUTANTS
+from .breaking import handle, mutant, put
 
 # --- the fold --------------------------------------------------------------------------------------------------------
 
@@ -90,7 +73,7 @@ def dependents_are_released_too_early() -> None:
                 dependent.unmet = 0
                 movements.make_ready(run, dependent)
 
-    put(fold, "release_dependents", release)
+    put(reopening, "release_dependents", release)
 
 
 @mutant
@@ -138,7 +121,7 @@ def every_wrong_setting_pauses_anew() -> None:
 
 @mutant
 def infrastructure_burns_retries() -> None:
-    honest = movements.fail
+    honest = reopening.fail
 
     def fail(state: Any, run: Any, task: Task, failure: str, *rest: Any) -> None:
         task.burned += failure == "infra"
@@ -181,91 +164,6 @@ def capacity_is_not_looked_at() -> None:
         self.left = sum(self.free.values())
 
     put(hand_out._Room, "__init__", begin)
-
-
-@mutant
-def limit_of_cost_is_not_looked_at() -> None:
-    put(money.Money, "left", property(lambda self: None))
-
-
-@mutant
-def money_of_this_tick_is_forgotten() -> None:
-    honest = allowance.Allowance.take
-
-    def take(self: Any, task: Task, *, asks_model: bool) -> tuple[int, int]:
-        found = honest(self, task, asks_model=asks_model)
-        self._reserved = 0
-        return found
-
-    put(allowance.Allowance, "take", take)
-
-
-@mutant
-def unknown_costs_count_as_nothing() -> None:
-    honest = money.Money.settle
-    put(money.Money, "settle", lambda self, reserved, cost: honest(self, reserved, cost or 0))
-
-
-@mutant
-def lost_attempt_gives_its_money_back() -> None:
-    honest = movements.settle
-
-    def settle(state: Any, run: Any, task: Task, ended: Any) -> None:
-        if ended is None:
-            run.money.reserved -= task.reserved
-            task.reserved = 0
-        else:
-            honest(state, run, task, ended)
-
-    put(fold, "settle", settle)
-
-
-@mutant
-def what_a_model_asks_for_is_ignored() -> None:
-    honest = rests.Rest.note
-    put(rests.Rest, "note", lambda self, reason, retry_after_s: honest(self, reason, 0.0))
-
-
-@mutant
-def first_wait_counts_instead_of_the_latest() -> None:
-    honest = rests.Rest.note
-
-    def note(self: Any, reason: str, retry_after_s: float) -> None:
-        if self.until is None and not self.short_of:
-            honest(self, reason, retry_after_s)
-
-    put(rests.Rest, "note", note)
-
-
-@mutant
-def rest_of_a_model_stops_nobody() -> None:
-    put(
-        state.LaneState,
-        "resting",
-        lambda self, model="": self.rests.get("") if "" in self.rests and self.rests[""].holds else None,
-    )
-
-
-@mutant
-def rest_ends_too_early() -> None:
-    honest = rests.Rest.begin
-    put(rests.Rest, "begin", lambda self, reason, until, at: honest(self, reason, until - 3_000, at))
-
-
-@mutant
-def scopes_are_not_looked_at() -> None:
-    put(allowance, "overlap", lambda one, other: False)
-
-
-@mutant
-def scopes_of_this_tick_are_forgotten() -> None:
-    put(allowance.Allowance, "_taken", lambda self: [t.spec.writes for t in self.run.open.values() if t.spec.agent])
-
-
-@mutant
-def no_scope_means_nothing() -> None:
-    honest = scopes.overlap
-    put(allowance, "overlap", lambda one, other: bool(one and other) and honest(one, other))
 
 
 @mutant

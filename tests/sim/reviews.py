@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from pto_proto import events as ev
-from pto_proto.ids import Digest, TaskId, digest_of
+from pto_proto.ids import Digest, digest_of
 from pto_proto.plans import Plan
 from pto_proto.requests import AnyRequest, PlanApproved, PlanRejected
 
@@ -51,17 +51,6 @@ class Reviews:
             edited = self._edited(request) if isinstance(request, PlanApproved) else None
             if edited is not None and digest_of(msgspec.json.encode(edited)) != entry.plan_digest:
                 self._complain(f"promise 17: {what}, but the answer was an edited plan")
-
-    def check_system_task(self, run: RunStory, task: TaskId, what: str) -> None:
-        """What is handed out is no task of the settled plan: it must be one of the system's, and its turn."""
-        if task not in ("_plan", "_edit", "_merge"):
-            self._complain(f"promise 5: {what}, which the plan does not have")
-            if run.request.approve and not run.settled_seq:
-                self._complain(f"promise 17: {what}, but its plan is not settled")
-        elif task == "_edit" and run.edited is None:
-            self._complain(f"promise 17: {what}, but nobody edited the plan")
-        elif task == "_merge" and not run.executed_seq:
-            self._complain(f"promise 5: {what} before all tasks ended")
 
     def _answer(self, run: RunStory, seq: int, entry: ev.PlanSettled | ev.PlanEditAccepted) -> AnyRequest | None:
         """What a person said about the plan that waits; it must name that plan."""

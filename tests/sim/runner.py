@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from .review_mutants import ALL_MUTANTS as MUTANTS
+from .mutants import MUTANTS
 from .simulation import Verdict, simulate
 
 HASH_SEED = "0"

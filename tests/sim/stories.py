@@ -9,6 +9,8 @@ from pto_proto.requests import RunRequested
 
 INFRA_BOUND = 5
 PLAN_BOUND = 2
+ROUND_BOUND = 2
+DONE = ("succeeded", "reused")
 FORGIVEN = ("capacity", "config", "budget")
 
 Name = tuple[RunId, TaskId, int, int]
@@ -37,6 +39,12 @@ class Attempt:
     stop_seq: int = 0
     retry_due: int = 0
 
+    @property
+    def label(self) -> str:
+        """As RunFinished lists it."""
+        _, task, round_, attempt = self.name
+        return f"{task}.{attempt}.r{round_}" if round_ else f"{task}.{attempt}"
+
 
 @dataclass
 class TaskStory:
@@ -46,10 +54,25 @@ class TaskStory:
     attempts: list[Attempt] = field(default_factory=list)
     state: str = ""
     """How it ended; empty: it has not."""
+    round: int = 0
+    evidence: str = ""
+    tree: str = ""
+    """Of its last success."""
+    saw: tuple[str, ...] = ()
+    """Trees that its last attempt was handed."""
+    keys: dict[str, int] = field(default_factory=dict)
+    """Key -> number of attempts there were when it was first used."""
+    start: int = 0
+    """Attempts before it had to run once more."""
 
     def failures(self, *kinds: str) -> int:
-        """How many attempts ended with one of these failure classes."""
-        return sum(attempt.failure in kinds for attempt in self.attempts if attempt.end_seq)
+        """How many attempts ended with one of these failure classes, since it has to run."""
+        return sum(attempt.failure in kinds for attempt in self.attempts[self.start :] if attempt.end_seq)
+
+    def begin_again(self) -> None:
+        """It has to succeed once more."""
+        self.state = ""
+        self.start = len(self.attempts)
 
 
 @dataclass
@@ -73,20 +96,17 @@ class RunStory:
     """Complete plans of ``_plan``, the first one first."""
     edited: Plan | None = None
     """The plan that a person put in its place."""
-    reused: set[tuple[str, TaskId]] = field(default_factory=set)
-    """(plan digest, task) of what is taken over from earlier runs."""
+    reused: dict[tuple[str, TaskId], str] = field(default_factory=dict)
+    """(plan digest, task) of what is taken over from earlier runs -> its tree."""
     settled_seq: int = 0
     cancelling_seq: int = 0
     executed_seq: int = 0
     finished: ev.RunFinished | None = None
     finished_seq: int = 0
     is_stopped: bool = False
-
-    def note_complete(self, digest: Digest) -> None:
-        """A part or the end of this plan has come; they may come in any order."""
-        task, parts = self.ends.get(digest, ("", 0))
-        if task == "_plan" and len(self.planned.get(digest, ())) == parts and digest not in self.plans:
-            self.plans.append(digest)
+    merged: ev.RunConsolidated | None = None
+    culprit: TaskId | None = None
+    """The task that was reopened last."""
 
     def out(self) -> list[Attempt]:
         """Attempts that are handed out and have neither ended nor been given up."""
@@ -102,6 +122,26 @@ class RunStory:
         if spec is None:
             return PLAN_BOUND
         return self.request.max_retries if spec.retries is None else spec.retries
+
+    def sees(self, task: TaskId) -> tuple[str, ...]:
+        """The trees that an attempt of the task would be handed now."""
+        spec = self.tasks[task].spec
+        trees = [self.story(name).tree for name in spec.depends_on] if spec is not None else []
+        return tuple(dict.fromkeys(tree for tree in trees if tree))
+
+    def waits(self, task: TaskId) -> bool:
+        """Whether anything above the task has not ended."""
+        spec = self.tasks[task].spec
+        return spec is not None and any(not self.story(name).state or self.waits(name) for name in spec.depends_on)
+
+    def may_reopen(self) -> TaskId | None:
+        """Whom the red merged tree gives another round."""
+        if self.merged is None or self.cancelling_seq or self.story(TaskId("_merge")).state != "succeeded":
+            return None
+        story = self.tasks.get(self.merged.culprit)
+        is_whole = all(self.tasks[name].state in DONE for name in self.order)
+        is_fit = story is not None and story.spec is not None and bool(story.spec.agent) and story.round < ROUND_BOUND
+        return self.merged.culprit if is_whole and is_fit else None
 
     def below(self, task: TaskId) -> set[TaskId]:
         """All tasks that depend on this one, directly or not."""

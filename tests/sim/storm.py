@@ -101,7 +101,7 @@ class Storm:
             run=run, plan=first.plan, requirement="", on_failure="continue",
             resumes=first.run if is_over and self._random.random() < 0.6 else "", reuse=self._random.random() < 0.6,
         )  # fmt: skip
-        world.asks[run] = Ask(request, first.plan, world.loop.time(), "again", first.behaviours)
+        world.asks[run] = Ask(request, first.plan, world.loop.time(), "again", first.behaviours, first.reds)
         world.ask(request)
 
     def _at(self, moment: float, act: object, *args: object) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pto_proto.ids import MERGE_TASK, TaskId
 
 from .plans import Ask, draw_asks
-from .stories import PLAN_BOUND
+from .stories import PLAN_BOUND, ROUND_BOUND
 from .undisturbed import end_of
 
 
@@ -36,7 +36,7 @@ def states(ask: Ask) -> dict[TaskId, str]:
 @given(st.integers(0, 2**32))
 def test_an_undisturbed_run_ends_as_its_graph_says(seed: int) -> None:
     for ask in draw_asks(Random(seed)):
-        if ask.request.on_failure == "stop":
+        if ask.request.on_failure == "stop" or ask.reds:
             continue
         end, expected = end_of(ask), Counter(states(ask).values())
         assert end.tasks == dict(expected)
@@ -44,3 +44,21 @@ def test_an_undisturbed_run_ends_as_its_graph_says(seed: int) -> None:
             assert end.status == "failed"
         else:
             assert end.status == ("succeeded" if set(expected) == {"succeeded"} else "partial")
+
+
+@given(st.integers(0, 2**32))
+def test_an_undisturbed_run_with_red_merges_ends_as_its_rounds_say(seed: int) -> None:
+    for ask in draw_asks(Random(seed)):
+        if fails(ask, MERGE_TASK, PLAN_BOUND) or any(state != "succeeded" for state in states(ask).values()):
+            continue
+        for behaviour in ask.behaviours.values():
+            behaviour.again = ()
+        agents = {spec.id for spec in ask.plan.tasks if spec.agent}
+        rounds = Counter[TaskId]()
+        expected = "succeeded"
+        for culprit in ask.reds:
+            if culprit not in agents or rounds[culprit] == ROUND_BOUND:
+                expected = "partial"
+                break
+            rounds[culprit] += 1
+        assert end_of(ask).status == expected

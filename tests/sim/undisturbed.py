@@ -9,14 +9,12 @@ from pto_proto.envelope import Event
 from pto_proto.ids import LANE_CONSOLIDATOR, LANE_LOCAL, LANE_PLANNER, MERGE_TASK, PLAN_TASK, Digest, InstanceId
 from pto_proto.requests import PlanApproved, RunResumeRequested
 
-from .executors import manifest_of
+from .executors import merged_by, output_of
 from .plans import Ask
 
 ABILITIES = {
-    LANE_PLANNER: ("plan", "edit"),
-    LANE_CONSOLIDATOR: ("merge",),
-    LANE_LOCAL: ("noop", "command", "agent:simulated"),
-}
+    LANE_PLANNER: ("plan", "edit"), LANE_CONSOLIDATOR: ("merge",), LANE_LOCAL: ("noop", "command", "agent:simulated"),
+}  # fmt: skip
 
 
 class Undisturbed:
@@ -29,6 +27,8 @@ class Undisturbed:
         self._seq = 0
         self._requests = 0
         self._failed: dict[str, int] = {}
+        """Task -> failures since its last success."""
+        self._succeeded: set[str] = set()
 
     def end(self) -> ev.RunFinished:
         """Play it to its end."""
@@ -70,7 +70,8 @@ class Undisturbed:
             self._write(decision)
 
     def _execute(self, decision: Decision, ready: ev.TaskReady) -> None:
-        failures = self._ask.behaviour(ready.task).failures
+        behaviour = self._ask.behaviour(ready.task)
+        failures = behaviour.again if ready.task in self._succeeded else behaviour.failures
         failed = self._failed.get(ready.task, 0)
         failure = failures[failed] if failed < len(failures) else None
         base = {"at": self._now, "task": ready.task, "attempt": ready.attempt, "round": ready.round}
@@ -83,10 +84,12 @@ class Undisturbed:
                     ev.PlanFinished(**base, plan_digest=Digest("d"), name="", parts=1, task_count=len(tasks))  # type: ignore[arg-type]
                 )
             if ready.task == MERGE_TASK:
-                entries.append(ev.RunConsolidated(**base, tree_digest="t", manifest="m", files=0, lines=0))  # type: ignore[arg-type]
+                entries.append(merged_by(self._ask, base))
+            self._failed[ready.task] = 0
+            self._succeeded.add(ready.task)
         else:
             self._failed[ready.task] = failed + 1
-        digest = manifest_of(self._ask.run, ready.task) if failure is None else ""
+        digest = output_of(self._ask, ready) if failure is None else ""
         outcome = "succeeded" if failure is None else "failed"
         entries.append(
             ev.TaskFinished(

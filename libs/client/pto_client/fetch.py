@@ -73,8 +73,7 @@ async def fetch(messages: Sequence[Recorded], blobs: BlobStore, folder: Path) ->
 
 def raw_folder(attempt: AttemptView) -> str:
     """Where the attempt's raw outputs lie in the output folder; its log is beside it, with ``.log`` added."""
-    suffix = f".r{attempt.round}" if attempt.round else ""
-    return f"{RAW_PREFIX}{attempt.slot}/{attempt.task}.{attempt.attempt}{suffix}"
+    return f"{RAW_PREFIX}{attempt.slot}/{attempt.label}"
 
 
 async def _stage(view: RunView, blobs: BlobStore, staging: Staging) -> None:

@@ -26,7 +26,8 @@ def _limit(entry: ev.BudgetChanged) -> str:
 
 
 def _attempt(entry: ev.TaskEntry) -> str:
-    return f"{entry.task} (attempt {entry.attempt})"
+    round_ = f" of round {entry.round}" if entry.round else ""
+    return f"{entry.task} (attempt {entry.attempt}{round_})"
 
 
 def _finished(entry: ev.TaskFinished) -> str:
@@ -36,6 +37,15 @@ def _finished(entry: ev.TaskFinished) -> str:
     hint = f" Hint: {entry.hint}" if entry.hint else ""
     code = "" if entry.exit_code is None else f" (exit code {entry.exit_code})"
     return f"{text}: {entry.failure}: {entry.reason.rstrip('.')}{code}.{hint}"
+
+
+def _consolidated(entry: ev.RunConsolidated) -> str:
+    text = f"outputs merged: {entry.files} files, {len(entry.conflicts)} conflicts"
+    red = [check.command for check in entry.checks if not check.passed]
+    if not red:
+        return text
+    whom = f"traced to {entry.culprit}" if entry.culprit else entry.evidence
+    return f"{text}; {len(red)} of {len(entry.checks)} checks failed, first {red[0]!r}: {whom}"
 
 
 def _run_finished(entry: ev.RunFinished) -> str:
@@ -70,7 +80,8 @@ _WORDS: dict[type[ev.Entry], Callable[[Any], str]] = {
     ev.RunResumed: lambda e: "run resumed",
     ev.BudgetChanged: lambda e: f"executors changed to {e.max_executors}" + _limit(e),
     ev.RunExecuted: lambda e: "all tasks have ended",
-    ev.RunConsolidated: lambda e: f"outputs merged: {e.files} files, {len(e.conflicts)} conflicts",
+    ev.RunConsolidated: _consolidated,
+    ev.TaskReopened: lambda e: f"{e.task} is reopened for round {e.round}: {e.evidence}",
     ev.RunFinished: _run_finished,
 }  # fmt: skip
 

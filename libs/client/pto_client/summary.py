@@ -11,7 +11,9 @@ from pto_core.money import dollars
 from pto_core.project_docs import is_simulated
 from pto_core.views import AttemptView, RunView
 from pto_proto.envelope import rfc3339
-from pto_proto.events import CheckResult, Conflict, Usage
+from pto_proto.results import CheckResult, Conflict, Usage
+
+WEAKEST_FIRST = ("none", "landlock", "bubblewrap")
 
 
 class AttemptSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +37,18 @@ class AttemptSummary(msgspec.Struct, frozen=True, kw_only=True):
     model: str = ""
     reserved_usd: float = 0.0
     """What was set aside for it: what it counts as where its cost is not known."""
+    sandbox: str = ""
+    """What confined the programs it ran: bubblewrap, landlock or none; empty: nothing had to."""
+    round: int = 0
+    """How often the task had been reopened by then; each round counts its attempts from 1."""
+
+
+class ReopeningSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A red merged project was traced to a task, which was given another round."""
+
+    task: str
+    round: int
+    evidence: str
 
 
 class TaskSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +90,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     engine: str
     backend: str
     sandbox: str
-    """The level that was had, not the one asked for: ``none`` until a sandbox ran something."""
+    """The weakest level that an attempt had, not the one asked for; ``none`` too if nothing had to be confined."""
     started: str | None
     finished: str | None
     wall_s: float
@@ -102,7 +116,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: float | None
     """Of all attempts, planning included; null: not known, because that of one is not."""
     unconfirmed: tuple[str, ...]
-    """Attempts (``task.attempt``) whose end nobody confirmed: they may still run."""
+    """Attempts (``task.attempt``, in later rounds ``task.attempt.r<round>``) whose end nobody confirmed: they may still
+    run.
+    """
     tree_digest: str
     """Over path, mode and content of the merged project's files."""
     outcome_digest: str
@@ -118,6 +134,14 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """Attempts whose cost is not known."""
     max_cost_usd: float | None = None
     """The limit in the end; null: none."""
+    reopened: tuple[ReopeningSummary, ...] = ()
+    """In the order in which it happened."""
+    culprit: str = ""
+    """The task that the red check of the last merge was traced to; empty: none is red, or nobody could be named."""
+    evidence: str = ""
+    """What the culprit's files do to the merged project, or why nobody could be named."""
+    merged_builds: int = 0
+    """Merged trees that the last merge checked, those of the search for the culprit included."""
 
 
 def summarize(view: RunView) -> Summary:
@@ -142,7 +166,7 @@ def summarize(view: RunView) -> Summary:
         simulated=is_simulated(view),
         engine=run.request.engine,
         backend=run.request.backend,
-        sandbox="none",
+        sandbox=_sandbox(view),
         started=_time(view.accepted_at),
         finished=_time(view.finished_at),
         wall_s=round(measures.wall_s(view), 3),
@@ -172,6 +196,10 @@ def summarize(view: RunView) -> Summary:
         known_cost_usd=spent.known_usd,
         unknown_costs=unknown,
         max_cost_usd=None if run.money.limit is None else dollars(run.money.limit),
+        reopened=tuple(ReopeningSummary(task=e.task, round=e.round, evidence=e.evidence) for e in view.reopened),
+        culprit=merged.culprit if merged else "",
+        evidence=merged.evidence if merged else "",
+        merged_builds=merged.merged_builds if merged else 0,
     )
 
 
@@ -200,6 +228,7 @@ def _tasks(view: RunView) -> tuple[TaskSummary, ...]:
 def _attempt(attempt: AttemptView) -> AttemptSummary:
     return AttemptSummary(
         attempt=attempt.attempt,
+        round=attempt.round,
         slot=attempt.slot,
         instance=attempt.instance,
         outcome=attempt.outcome,
@@ -214,7 +243,13 @@ def _attempt(attempt: AttemptView) -> AttemptSummary:
         cost_usd=attempt.cost,
         model=attempt.model,
         reserved_usd=attempt.reserved,
+        sandbox=attempt.sandbox,
     )
+
+
+def _sandbox(view: RunView) -> str:
+    had = {attempt.sandbox for attempts in view.attempts.values() for attempt in attempts if attempt.sandbox}
+    return next((level for level in WEAKEST_FIRST if level in had), WEAKEST_FIRST[0])
 
 
 def _time(at: int | None) -> str | None:

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pto_core.fold import evolve, poison
+from pto_core.limits import MAX_ROUNDS
 from pto_core.outcome import outcome_digest
 from pto_core.reading import run_of
 from pto_core.state import Run, State
 from pto_core.transitions import TaskState
 from pto_proto import events as ev
 from pto_proto.envelope import Event, ProtocolError, UnknownVersion, decode_event
-from pto_proto.ids import Digest, RunId, TaskId
+from pto_proto.ids import MERGE_TASK, Digest, RunId, TaskId
 
 CHECKS = {
     "sequences": "the sequences have no gap",
@@ -23,11 +24,13 @@ CHECKS = {
     "executors": "never more attempts out than the run has executors",
     "hand-outs": "no attempt was handed out twice, and none after its run was cancelled or over",
     "dependencies": "no attempt was handed out before what its task depends on had succeeded",
+    "rounds": "no task was reopened more than twice, ran with a revoked key, or ran again although it saw no change",
     "results": "no result was applied twice, or without its attempt",
     "outcomes": "each run's outcome digest is that of its tasks",
 }
 """Check -> what it promises."""
 _SCHEDULER = "scheduler/"
+_NOT_DONE_AGAIN = (TaskState.PLANNED, TaskState.SKIPPED, TaskState.CANCELLED)
 
 Attempt = tuple[TaskId, int, int]
 
@@ -52,6 +55,12 @@ class Book:
         self.out: set[Attempt] = set()
         self.done: dict[TaskId, Digest] = {}
         """Task -> manifest of the success that was applied."""
+        self.rounds: dict[TaskId, int] = {}
+        """Task that was reopened -> its present round."""
+        self.keys: dict[TaskId, dict[Digest, int]] = {}
+        """Task -> key -> the first round in which it was handed out with that."""
+        self.saw: dict[TaskId, tuple[Digest, ...]] = {}
+        """Task -> the trees that its last attempt was handed."""
         self.closed = ""
         """Why nothing may be handed out any more."""
         self.finished: ev.RunFinished | None = None
@@ -117,8 +126,11 @@ class Audit:
         book = self.books.get(run.id)
         if book is None or run.poisoned is not None:
             return
+        below = {at for name in book.rounds if name in run.index for at in run.graph.descendants(run.index[name])}
         for task in (*run.tasks, *run.system.values()):
             applied = book.done.get(task.spec.id)
+            if task.index in below and task.state in _NOT_DONE_AGAIN:
+                continue  # what it had made counts no more
             if (task.state is TaskState.SUCCEEDED) != (applied is not None):
                 what = f"task {task.spec.id} is {task.state.value}, its results say otherwise"
                 self._find("results", self.seq, run.id, what)
@@ -215,7 +227,9 @@ def _on_ready(audit: Audit, seq: int, event: Event, book: Book, entry: ev.TaskRe
         audit.repeats += 1
         return
     audit.attempts += 1
-    if known is not None:
+    if known is None:
+        _check_round(audit, seq, event, book, entry)
+    else:
         audit._find("hand-outs", seq, event.run, f"{name} was handed out again")
     if book.closed:
         audit._find("hand-outs", seq, event.run, f"{name} was handed out after {book.closed}")
@@ -228,6 +242,21 @@ def _on_ready(audit: Audit, seq: int, event: Event, book: Book, entry: ev.TaskRe
     run = audit.state.runs.get(event.run or RunId(""))
     if run is not None:
         _check_dependencies(audit, seq, run, book, entry)
+
+
+def _check_round(audit: Audit, seq: int, event: Event, book: Book, entry: ev.TaskReady) -> None:
+    name = f"attempt {entry.attempt} of {entry.task}"
+    current = book.rounds.get(entry.task, 0)
+    if entry.round != current:
+        audit._find("rounds", seq, event.run, f"{name} was handed out in round {entry.round}, not in {current}")
+    first = book.keys.setdefault(entry.task, {}).setdefault(entry.key, entry.round) if entry.key else entry.round
+    if first != entry.round:
+        audit._find("rounds", seq, event.run, f"{name} was handed out with its key of round {first}, which is revoked")
+    if entry.task in book.done and book.saw.get(entry.task) == entry.trees:
+        audit._find("rounds", seq, event.run, f"{name} was handed out after a success, and it sees the same as then")
+    elif entry.task in book.done:
+        del book.done[entry.task]  # what it saw has changed since
+    book.saw[entry.task] = entry.trees
 
 
 def _check_dependencies(audit: Audit, seq: int, run: Run, book: Book, entry: ev.TaskReady) -> None:
@@ -270,7 +299,15 @@ def _on_finished(audit: Audit, seq: int, event: Event, book: Book, entry: ev.Tas
 
 
 def _on_reopened(audit: Audit, seq: int, event: Event, book: Book, entry: ev.TaskReopened) -> None:
-    book.done.pop(entry.task, None)
+    if entry.round <= book.rounds.get(entry.task, 0):
+        audit.repeats += 1
+        return
+    book.rounds[entry.task] = entry.round
+    book.rounds[MERGE_TASK] = book.rounds.get(MERGE_TASK, 0) + 1
+    for name in (entry.task, MERGE_TASK):
+        book.done.pop(name, None)
+    if entry.round > MAX_ROUNDS:
+        audit._find("rounds", seq, event.run, f"task {entry.task} was reopened for round {entry.round}")
 
 
 def _on_consolidated(audit: Audit, seq: int, event: Event, book: Book, entry: ev.RunConsolidated) -> None:

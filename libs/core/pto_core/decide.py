@@ -12,9 +12,10 @@ from typing import NamedTuple
 import msgspec
 
 from pto_core.hand_out import hand_out
-from pto_core.limits import BACKOFF_BASE_MS
+from pto_core.limits import BACKOFF_BASE_MS, MAX_EVIDENCE
 from pto_core.money import FIRST_ESTIMATES, Estimates
 from pto_core.outcome import end_counts, outcome_digest, run_status
+from pto_core.reopening import task_to_reopen
 from pto_core.retry import backoff_ms
 from pto_core.reuse import wants_reuse
 from pto_core.silence import Heard, judge, unconfirmed
@@ -107,7 +108,9 @@ def _steps(
         yield None, ev.RunExecuted(at=now)
     elif run.unwanted:
         yield from _stop(run, run.unwanted.values(), now)
-    if _is_over(run, heard):
+    if (culprit := task_to_reopen(run)) is not None:
+        yield None, _reopen(run, culprit, now)
+    elif _is_over(run, heard):
         yield None, _finish(run, now, heard)
 
 
@@ -137,6 +140,13 @@ def _retry(run: Run, task: Task, now: int) -> ev.TaskRetryScheduled:
         delay = BACKOFF_BASE_MS // 5 if failure == "infra" else 0
     return ev.TaskRetryScheduled(
         at=now, task=task.spec.id, attempt=task.attempt, round=task.round, due_at=now + delay, failure=failure
+    )
+
+
+def _reopen(run: Run, task: Task, now: int) -> ev.TaskReopened:
+    evidence = run.consolidated.evidence if run.consolidated is not None else ""
+    return ev.TaskReopened(
+        at=now, task=task.spec.id, attempt=task.attempt, round=task.round + 1, evidence=evidence[:MAX_EVIDENCE]
     )
 
 

@@ -17,16 +17,15 @@ from pto_core.movements import (
     cancel,
     close_attempt,
     enter,
-    fail,
     forget_retry,
     lay_out,
     move,
-    release_dependents,
     schedule_retry,
     settle,
     unready,
 )
 from pto_core.planning import add_end, add_part, begin_edit
+from pto_core.reopening import fail, reopen, spread
 from pto_core.state import Attempt, Instance, Run, State, Task
 from pto_core.transitions import RunPhase, TaskState, TaskTrigger
 from pto_proto import events as ev
@@ -46,8 +45,6 @@ def evolve(state: State, seq: int, event: Event) -> None:
     handler = _HANDLERS.get(event.kind)
     if handler is None or event.run in state.archived:
         return
-    if event.run is not None:
-        state.touched.add(event.run)
     context = _Context(state, run, event, seq)
     for entry in event.entries:
         try:
@@ -56,7 +53,8 @@ def evolve(state: State, seq: int, event: Event) -> None:
             poison(state, event.run, seq, str(error))
             if event.kind not in _WHILE_POISONED:
                 break
-    state.note_hunger(event.run)
+    if event.run is not None:
+        state.note_news(event.run)
 
 
 def poison(state: State, run: RunId | None, seq: int, reason: str) -> None:
@@ -65,8 +63,7 @@ def poison(state: State, run: RunId | None, seq: int, reason: str) -> None:
     known = state.runs.get(run) if run is not None else None
     if known is not None and known.poisoned is None and not known.ended:
         known.poisoned = (seq, reason)
-        state.touched.add(known.id)
-        state.note_hunger(known.id)
+        state.note_news(known.id)
 
 
 class _Context:
@@ -177,6 +174,8 @@ def _on_ready(at: _Context, entry: ev.TaskReady) -> None:
     task = at.task(entry)
     if (entry.round, entry.attempt) <= (task.round, task.attempt):
         return
+    if entry.round > task.round:
+        raise IllegalEvent(f"attempt of {entry.task} handed out in round {entry.round}, which was never opened")
     is_late = task.state is TaskState.SKIPPED
     if run.phase is RunPhase.CANCELLING or run.ended:
         raise IllegalEvent(f"attempt of {entry.task} handed out although the run is {run.phase.value}")
@@ -184,7 +183,6 @@ def _on_ready(at: _Context, entry: ev.TaskReady) -> None:
     forget_retry(run, task)
     move(run, task, TaskTrigger.HANDED_OUT)
     task.attempt = entry.attempt
-    task.round = entry.round
     task.instance = InstanceId(sys.intern(entry.instance))
     task.slot = entry.slot
     task.reserved = micro(entry.reserved_usd) or 0
@@ -228,6 +226,13 @@ def _on_retry_scheduled(at: _Context, entry: ev.TaskRetryScheduled) -> None:
     task = at.task(entry)
     if task.state is TaskState.WAITING_RETRY and (entry.round, entry.attempt) == (task.round, task.attempt):
         schedule_retry(at.run, task, entry.due_at)
+
+
+def _on_reopened(at: _Context, entry: ev.TaskReopened) -> None:
+    at.state.now = max(at.state.now, entry.at)
+    task = at.task(entry)
+    if entry.round > task.round and not at.run.ended:
+        reopen(at.state, at.run, task, entry)
 
 
 def _on_lane_paused(at: _Context, entry: ev.LanePaused) -> None:
@@ -343,7 +348,7 @@ def _on_finished(at: _Context, entry: ev.TaskFinished) -> None:
         task.reason = ""
         close_attempt(at.state, at.run, task)
         move(at.run, task, TaskTrigger.SUCCEEDED)
-        release_dependents(at.run, task)
+        spread(at.run, task)
     else:
         failure = "cancelled" if entry.outcome == "cancelled" else entry.failure or "task"
         fail(at.state, at.run, task, failure, entry.reason, entry)
@@ -374,6 +379,7 @@ _HANDLERS: dict[type[ev.Entry], Callable[[_Context, Any], None]] = {
     ev.AttemptUnknown: _on_unknown,
     ev.AttemptLost: _on_lost,
     ev.TaskRetryScheduled: _on_retry_scheduled,
+    ev.TaskReopened: _on_reopened,
     ev.LanePaused: _on_lane_paused,
     ev.LaneResumed: _on_lane_resumed,
     ev.RunPaused: _on_paused,

@@ -169,6 +169,7 @@ def _ready(run: Run, task: Task, instance: InstanceId, slot: int, reserved: int,
     trees = tuple(dict.fromkeys(tree for tree in seen if tree))
     planned = run.plan if task.index >= 0 else None
     inputs = planned.inputs if planned is not None else ()
+    reopened = run.reopened.get(spec.id)
     return TaskReady(
         at=now,
         cause=run.accepted_seq,
@@ -188,4 +189,5 @@ def _ready(run: Run, task: Task, instance: InstanceId, slot: int, reserved: int,
         reserved_usd=dollars(reserved),
         on_conflict=run.request.on_conflict,
         sandbox=run.request.sandbox,
+        evidence=reopened.evidence if reopened is not None else "",
     )

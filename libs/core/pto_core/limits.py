@@ -4,6 +4,10 @@ INFRA_RETRIES = 5
 """Attempts lost to the infrastructure before a task fails: enough for a flapping node, few enough to end."""
 PLAN_RETRIES = 2
 """Retries of the system's own tasks ``_plan`` and ``_merge``: they are deterministic or cost money."""
+MAX_ROUNDS = 2
+"""How often a red merged tree may reopen one task: an agent that did not mend it twice will not the third time."""
+MAX_EVIDENCE = 4_000
+"""Characters of evidence that travel with a reopened task: the last lines of a check, and they go into a prompt."""
 BACKOFF_BASE_MS = 5_000
 """First delay; doubles with every failure of the task itself (the contract's 5 s x 2^(n-1))."""
 BACKOFF_CAP_MS = 300_000

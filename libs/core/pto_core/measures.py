@@ -18,8 +18,9 @@ def counts(view: RunView) -> dict[str, int]:
 
 
 def retries(view: RunView) -> int:
-    """Attempts of the plan's tasks beyond each task's first one."""
-    return sum(max(0, len(view.attempts.get(task.spec.id, ())) - 1) for task in _tasks(view))
+    """Attempts of the plan's tasks that followed one without success; another round is no retry."""
+    attempts = (view.attempts.get(task.spec.id, ()) for task in _tasks(view))
+    return sum(earlier.outcome != "succeeded" for known in attempts for earlier in known[:-1])
 
 
 def wall_s(view: RunView) -> float:

@@ -60,6 +60,8 @@ def enter(state: State, run: Run, phase: RunPhase) -> None:
         run.ready.clear()
         run.unscheduled.clear()
         run.due.clear()
+        run.revoked.clear()
+        run.review.clear()
 
 
 def make_ready(run: Run, task: Task) -> None:

@@ -7,10 +7,11 @@ end state, key and manifest, so that an undisturbed and a disturbed run of one p
 import hashlib
 from collections.abc import Container
 
-from pto_core.state import Run, Task
+from pto_core.state import Attempt, Run, Task
 from pto_core.transitions import DONE_STATES, OPEN_STATES, RunPhase, TaskState
-from pto_proto.events import RunStatus
+from pto_proto.events import RunConsolidated, RunStatus
 from pto_proto.ids import NO_DIGEST, Digest
+from pto_proto.results import CheckResult
 
 
 def run_status(run: Run) -> tuple[RunStatus, str]:
@@ -26,12 +27,22 @@ def run_status(run: Run) -> tuple[RunStatus, str]:
     merged = run.consolidated
     if merged is None:
         return "failed", "the outputs were not merged"
-    if any(not check.passed for check in merged.checks):
-        return "partial", "a check on the merged project failed"
+    red = next((check for check in merged.checks if not check.passed), None)
+    if red is not None:
+        return "partial", f"a check on the merged project failed: {_red(run, merged, red)}"
     unresolved = [conflict.path for conflict in merged.conflicts if conflict.resolution == "unresolved"]
     if unresolved:
         return "partial", f"{len(unresolved)} paths have conflicting versions, the first is {unresolved[0]}"
     return "succeeded", ""
+
+
+def _red(run: Run, merged: RunConsolidated, check: CheckResult) -> str:
+    how = "did not end by itself" if check.exit_code is None else f"exit code {check.exit_code}"
+    named = f"`{check.command}` ({how})"
+    culprit = run.task(merged.culprit) if merged.culprit else None
+    if culprit is None:
+        return named + (f"; {merged.evidence}" if merged.evidence else "")
+    return f"{named}, traced to {merged.culprit}, which was reopened {culprit.round} times"
 
 
 def end_state(task: Task) -> TaskState:
@@ -51,12 +62,12 @@ def end_counts(run: Run) -> dict[str, int]:
 def outcome_digest(run: Run, status: RunStatus, unconfirmed: Container[str] = ()) -> Digest:
     """Digest of the status and of each task's end state, key and manifest, in plan order.
 
-    ``unconfirmed`` names attempts (``task.attempt``) that count as out, whatever is known of their ends by now.
+    ``unconfirmed`` names attempts (by their labels) that count as out, whatever is known of their ends by now.
     """
     digest = hashlib.sha256(status.encode())
     for task in run.tasks:
         state, manifest = end_state(task), task.manifest
-        if unconfirmed and f"{task.spec.id}.{task.attempt}" in unconfirmed:
+        if unconfirmed and Attempt(task.spec.id, task.round, task.attempt).label in unconfirmed:
             state, manifest = TaskState.CANCELLED, NO_DIGEST
         digest.update(f"\n{task.spec.id} {state.value} {task.key} {manifest}".encode())
     return Digest(digest.hexdigest())

@@ -273,8 +273,6 @@ def _check_settings(request: RunRequested) -> Iterator[Problem]:
     if what := bad_backend(request.backend):
         yield Problem(where="backend", what=what)
     yield from _check_engine(request)
-    if request.sandbox == "all":
-        yield Problem(where="sandbox", what="a sandbox for commands is not available yet; use agents or none")
     if request.resumes and (not is_run_id(request.resumes) or request.resumes == request.run):
         yield Problem(where="resumes", what=f"{request.resumes[:80]!r} is not the id of an earlier run")
     for field in ("plan_digest", "inputs_digest", "reuse_digest"):

@@ -63,6 +63,9 @@ def render_execution_doc(view: RunView, merged: Consolidated) -> str:
         attempts = sum(attempt.failure not in NOT_ITS_OWN for attempt in view.attempts.get(spec.id, ()))
         after = ", ".join(spec.depends_on) or "-"
         lines.append(f"| {spec.id} | {_cell(spec.title or _does(spec))} | {after} | {task.state.value} | {attempts} |")
+    if view.reopened:
+        lines += ["", "## Reopened", "", "A check on the merged project failed and was traced to these tasks.", ""]
+        lines += [f"- {entry.task}, round {entry.round}: {_first_line(entry.evidence)}" for entry in view.reopened]
     if run is not None and run.reused:
         lines += ["", "## Taken over", "", *_taken_over(run)]
     lines += ["", "## Files", "", "| file | task |", "|---|---|"]
@@ -127,6 +130,10 @@ def _does(spec: TaskSpec) -> str:
 def _line(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= MAX_TITLE_CHARS else line[: MAX_TITLE_CHARS - 3] + "..."
+
+
+def _first_line(text: str) -> str:
+    return _line("".join(text.splitlines()[:1]))
 
 
 def _cell(text: str) -> str:

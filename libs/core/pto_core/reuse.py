@@ -78,15 +78,16 @@ def index_of(state: State, run: Run, listed: Iterable[Reusable] = ()) -> Index:
     others: dict[Digest, Reusable] = {}
     source = state.runs.get(RunId(request.resumes)) if request.resumes else None
     if source is not None:
-        resumed |= {task.key: _left_by(source, task) for task in source.tasks if task.state in DONE_STATES and task.key}
+        resumed |= {known.key: known for task in source.tasks if (known := _still_left_by(source, task)) is not None}
     for known in listed:
         (resumed if request.resumes else others).setdefault(known.key, known)
     if request.reuse:
         for other in reversed(list(state.runs.values())):
             for task in other.tasks:
                 # What another run took over itself is left out: a list that somebody sent is good for that run only.
-                if task.state is TaskState.SUCCEEDED and task.key:
-                    others.setdefault(task.key, _left_by(other, task))
+                known_there = _still_left_by(other, task) if task.state is TaskState.SUCCEEDED else None
+                if known_there is not None:
+                    others.setdefault(known_there.key, known_there)
     return Index(resumed, others)
 
 
@@ -166,6 +167,12 @@ def _clause(name: str, is_now: bool, was_then: bool) -> str:
     if not was_then:
         return f"it depends on `{dependency}` now"
     return f"the output of `{dependency}` changed" if is_now else f"it does not depend on `{dependency}` any more"
+
+
+def _still_left_by(run: Run, task: Task) -> Reusable | None:
+    """The task's success; None without one. Whoever reads beside the fold never gets half of one that is revoked."""
+    known = _left_by(run, task)
+    return known if known.key and known.key == task.key and task.state in DONE_STATES else None
 
 
 def _left_by(run: Run, task: Task) -> Reusable:

@@ -9,7 +9,7 @@ from collections.abc import Container, Iterator, Mapping
 from typing import NamedTuple
 
 from pto_core.limits import AWAY_S, DOCKER_LOST_S, LOCAL_LOST_S, MAX_NAP_S, UNCONFIRMED_S
-from pto_core.state import LaneState, Run, State, Task
+from pto_core.state import Attempt, LaneState, Run, State, Task
 from pto_core.transitions import RunPhase
 from pto_proto import events as ev
 from pto_proto.ids import LANE_CONSOLIDATOR, LANE_LOCAL, LANE_PLANNER, InstanceId, Lane
@@ -114,8 +114,8 @@ def unconfirmed(run: Run, heard: Heard) -> tuple[str, ...] | None:
         silence = heard.silent.get((run.lane_of(task), task.instance or InstanceId("")), 0.0)
         if run.phase is not RunPhase.CANCELLING or not task.stopping or silence < UNCONFIRMED_S:
             return None
-    names = [f"{task.spec.id}.{task.attempt}" for task in run.open.values()]
-    return tuple(sorted({*names, *(f"{lost.task}.{lost.attempt}" for lost in run.lost)}))
+    out = (Attempt(task.spec.id, task.round, task.attempt) for task in run.open.values())
+    return tuple(sorted({attempt.label for attempt in (*out, *run.lost)}))
 
 
 def _is_lost(lane: Lane, silence: float, known: LaneState, task: Task, heard: Heard) -> bool:

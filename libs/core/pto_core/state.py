@@ -17,6 +17,7 @@ from pto_proto.events import (
     RunConsolidated,
     RunFinished,
     RunPaused,
+    TaskReopened,
     TaskReused,
 )
 from pto_proto.ids import (
@@ -52,8 +53,9 @@ class Task:
         self.unmet = unmet
         """Dependencies that have not succeeded yet."""
         self.attempt = 0
-        """The last attempt handed out, from 1."""
+        """The last attempt handed out in this round, from 1."""
         self.round = 0
+        """How often a red merged tree was traced to the task."""
         self.burned = 0
         """Failures of the task itself, which use up retries."""
         self.infra = 0
@@ -88,6 +90,11 @@ class Attempt(NamedTuple):
     task: TaskId
     round: int
     attempt: int
+
+    @property
+    def label(self) -> str:
+        """As people read it, and as ``RunFinished.unconfirmed`` lists it."""
+        return f"{self.task}.{self.attempt}.r{self.round}" if self.round else f"{self.task}.{self.attempt}"
 
 
 class PlanParts:
@@ -124,6 +131,13 @@ _SYSTEM_TASKS = {
 }
 
 
+def _system_tasks() -> dict[TaskId, Task]:
+    return {
+        PLAN_TASK: Task(TaskSpec(id=PLAN_TASK, title="Plan the work"), -1, 0),
+        MERGE_TASK: Task(TaskSpec(id=MERGE_TASK, title="Merge the outputs"), -1, 0),
+    }
+
+
 class Run:
     """One run, from its acceptance on."""
 
@@ -157,10 +171,7 @@ class Run:
         """Whether each of them asks a model."""
         self.index: dict[TaskId, int] = {}
         self.graph = Graph((), (), ())
-        self.system = {
-            PLAN_TASK: Task(TaskSpec(id=PLAN_TASK, title="Plan the work"), -1, 0),
-            MERGE_TASK: Task(TaskSpec(id=MERGE_TASK, title="Merge the outputs"), -1, 0),
-        }
+        self.system = _system_tasks()
         self.ready: dict[Lane, list[int]] = {}
         """Lane -> ranks (see Graph.rank) of the tasks that may be handed out, ascending: the most urgent is last."""
         self.unscheduled: dict[TaskId, Task] = {}
@@ -171,6 +182,12 @@ class Run:
         """Tasks with an attempt out: what counts against the executors."""
         self.unwanted: dict[TaskId, Task] = {}
         """Tasks with an attempt out that was handed out a moment after the run had given them up."""
+        self.reopened: dict[TaskId, TaskReopened] = {}
+        """Tasks that a red merged tree was traced to -> the last time; the latest one is at the end."""
+        self.revoked: dict[TaskId, Digest] = {}
+        """Tasks that have to succeed once more -> the tree of their last success."""
+        self.review: dict[TaskId, bool] = {}
+        """Done tasks below a revoked one -> whether anything that they see has changed so far."""
         self.lost: dict[Attempt, InstanceId] = {}
         """Attempts given up by rule whose end nobody has confirmed: they may still run."""
         self.stopped = False
@@ -300,10 +317,11 @@ class State:
             known = self.lanes[lane] = LaneState()
         return known
 
-    def note_hunger(self, name: RunId | None) -> None:
-        """Keep ``hungry`` right after news about this run."""
-        run = self.active.get(name) if name is not None else None
+    def note_news(self, name: RunId) -> None:
+        """There was news about this run: keep ``touched`` and ``hungry`` right."""
+        self.touched.add(name)
+        run = self.active.get(name)
         if run is not None and run.may_be_handed_out:
-            self.hungry.add(run.id)
-        elif name is not None:
+            self.hungry.add(name)
+        else:
             self.hungry.discard(name)

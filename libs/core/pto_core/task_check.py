@@ -18,6 +18,7 @@ from pto_core.limits import (
 )
 from pto_core.matrix import PARAMETER, REFERENCE
 from pto_core.merge import MAX_COMPONENT_BYTES, MAX_PATH_BYTES
+from pto_core.scopes import overlap
 from pto_core.units import MAX_TIME_S, parse_memory_bytes, parse_time_s
 from pto_proto.ids import is_lane, is_task_id
 from pto_proto.plans import Problem, Resources, SlurmOptions, TaskSpec
@@ -25,6 +26,13 @@ from pto_proto.plans import Problem, Resources, SlurmOptions, TaskSpec
 BACKENDS = ("local",)
 """Backends that this version can run tasks on."""
 BACKENDS_TO_COME = ("docker", "slurm", "aws", "parallelcluster")
+MODEL_KEYS = frozenset(
+    (
+        "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_CUSTOM_HEADERS", "AWS_ACCESS_KEY_ID",
+        "AWS_BEARER_TOKEN_BEDROCK", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN",
+    )
+)  # fmt: skip
+"""Variables that pay for models: nothing that an agent wrote or runs may see them."""
 MAX_CPUS = 100_000
 """More than any node has: above it somebody mistook the field."""
 MAX_NUMBER = 2**63
@@ -46,6 +54,8 @@ def check_task(spec: TaskSpec, at: str) -> Iterator[Problem]:
     for field, globs in (("inputs", spec.inputs), ("outputs", spec.outputs), ("writes", spec.writes)):
         if globs:
             yield from check_globs(globs, f"{at}.{field}")
+    if spec.agent and spec.writes:
+        yield from _check_scope(spec, at)
     if spec.checks:
         yield from check_commands(spec.checks, f"{at}.checks")
     if spec.resources != _NO_RESOURCES:
@@ -192,6 +202,9 @@ def _check_placing(spec: TaskSpec, at: str) -> Iterator[Problem]:
             if "=" in name:
                 what += "; only names are passed through, set the value where the orchestrator is started"
             yield Problem(where=f"{at}.env[{position}]", what=what)
+        elif spec.agent and name in MODEL_KEYS:
+            what = f"{name} pays for models; what an agent runs never sees it, so leave it out"
+            yield Problem(where=f"{at}.env[{position}]", what=what)
     for field in spec.slurm.__struct_fields__:
         word = getattr(spec.slurm, field)
         if word and not _SLURM_WORD.match(word):
@@ -205,6 +218,13 @@ def bad_backend(backend: str) -> str:
     if backend.split("-")[0] in BACKENDS_TO_COME and is_lane(backend):
         return f"backend {backend!r} is not available yet; this version runs tasks on {', '.join(BACKENDS)}"
     return f"there is no backend {backend[:80]!r}; this version runs tasks on {', '.join(BACKENDS)}"
+
+
+def _check_scope(spec: TaskSpec, at: str) -> Iterator[Problem]:
+    for position, output in enumerate(spec.outputs):
+        if not overlap((output,), spec.writes):
+            what = f"{output!r} lies outside of what the task may write ({', '.join(spec.writes)}); widen writes"
+            yield Problem(where=f"{at}.outputs[{position}]", what=what)
 
 
 def _check_numbers(spec: TaskSpec, at: str) -> Iterator[Problem]:

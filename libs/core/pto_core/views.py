@@ -10,11 +10,12 @@ from typing import Any, Literal
 import msgspec
 
 from pto_core.fold import evolve
-from pto_core.state import Run, State
+from pto_core.state import Attempt, Run, State
 from pto_proto import events as ev
 from pto_proto.envelope import Event
 from pto_proto.ids import NO_DIGEST, Digest, InstanceId, RunId, TaskId
 from pto_proto.plans import Plan
+from pto_proto.results import Usage
 
 AttemptOutcome = Literal["succeeded", "failed", "cancelled", "lost"]
 
@@ -45,18 +46,25 @@ class AttemptView(msgspec.Struct, kw_only=True):
     manifest: Digest = NO_DIGEST
     tree: Digest = NO_DIGEST
     files: int = 0
-    usage: ev.Usage = ev.Usage()
+    usage: Usage = Usage()
     model: str = ""
     """The model that it was to ask; empty: none, or the engine's default."""
     reserved: float = 0.0
     """US dollars set aside for it."""
     cost: float | None = 0.0
     """US dollars; None: unknown, as it is while the attempt is out or when it was lost."""
+    sandbox: str = ""
+    """What confined its programs; empty: nothing had to."""
     job: str = ""
     job_state: str = ""
     """The backend's last word about its job."""
     retry_at: int | None = None
     """When the attempt after this failed one is due."""
+
+    @property
+    def label(self) -> str:
+        """As its folder is called."""
+        return Attempt(self.task, self.round, self.attempt).label
 
     @property
     def is_out(self) -> bool:
@@ -88,6 +96,9 @@ class RunView:
         self.executed_at: int | None = None
         self.finished_at: int | None = None
         self.consolidated: ev.RunConsolidated | None = None
+        """What the last merge came to; None while a reopened task is not merged yet."""
+        self.reopened: list[ev.TaskReopened] = []
+        """Each time that a red merged tree was traced to a task, in order."""
         self.finished: ev.RunFinished | None = None
         self.max_handed_out = 0
         """Most attempts of the plan's tasks that were out at once, by the order of the log."""
@@ -228,6 +239,7 @@ def _on_task_finished(view: RunView, entry: ev.TaskFinished) -> None:
     attempt.files = entry.files
     attempt.usage = entry.usage
     attempt.cost = entry.cost_usd
+    attempt.sandbox = entry.sandbox
     view._ended(entry.task)
 
 
@@ -239,6 +251,12 @@ def _on_consolidated(view: RunView, entry: ev.RunConsolidated) -> None:
     attempt = view.attempt(entry)
     if attempt is not None and attempt.is_out:
         view.consolidated = entry
+
+
+def _on_reopened(view: RunView, entry: ev.TaskReopened) -> None:
+    if all((known.task, known.round) != (entry.task, entry.round) for known in view.reopened):
+        view.reopened.append(entry)
+        view.consolidated = None
 
 
 def _on_run_finished(view: RunView, entry: ev.RunFinished) -> None:
@@ -259,6 +277,7 @@ _NOTES: dict[type[ev.Entry], Callable[[RunView, Any], None]] = {
     ev.AttemptLost: _on_lost,
     ev.TaskRetryScheduled: _on_retry_scheduled,
     ev.TaskFinished: _on_task_finished,
+    ev.TaskReopened: _on_reopened,
     ev.RunExecuted: _on_executed,
     ev.RunConsolidated: _on_consolidated,
     ev.RunFinished: _on_run_finished,

@@ -5,7 +5,23 @@ well, every declared output is there, every check passed, and the bundle and its
 """
 
 from pto_harness.cancel import Cancel
+from pto_harness.desk import Desk
+from pto_harness.failure import WorkFailed
 from pto_harness.globs import matches
-from pto_harness.runner import TaskRun, Work, WorkFailed, run_task
+from pto_harness.runner import TaskRun, Work, run_task
+from pto_harness.sandbox import NoSandbox, Sandbox, SandboxLevel, find_sandbox, sandbox_level
 
-__all__ = ["Cancel", "TaskRun", "Work", "WorkFailed", "matches", "run_task"]
+__all__ = [
+    "Cancel",
+    "Desk",
+    "NoSandbox",
+    "Sandbox",
+    "SandboxLevel",
+    "TaskRun",
+    "Work",
+    "WorkFailed",
+    "find_sandbox",
+    "matches",
+    "run_task",
+    "sandbox_level",
+]

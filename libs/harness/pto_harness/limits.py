@@ -43,3 +43,27 @@ EVENTS_AT_ONCE = 64
 """Descriptors served per step of a poller, so that whoever drives it gets a turn."""
 GUARDED_GROUPS = 32_768
 """Process groups one guard can keep in mind; descriptors run out long before."""
+SANDBOX_TMP_BYTES = 512 * 1024 * 1024
+"""The sandbox's own /tmp, which takes memory: enough for build by-products."""
+SANDBOX_FILE_BYTES = 1024 * 1024 * 1024
+"""Longest file that a sandboxed process may write: an endless one ends with a signal and not with a full disk."""
+SANDBOX_DATA_BYTES = 4 * 1024 * 1024 * 1024
+"""Private memory of one sandboxed process (what a runtime reserves without using it is not counted)."""
+SANDBOX_PROCESSES = 1024
+"""Processes and threads in one sandbox, where the kernel counts them for it; compilers and test runners use dozens."""
+PROBE_S = 10.0
+"""A sandbox that cannot say ``true`` within this time is none."""
+AGENT_BYTES = 4 * 1024 * 1024 * 1024
+"""What an agent's workspace may hold; more is a mistake, and the disk is everybody's."""
+CARRIED_BYTES = 64 * 1024 * 1024
+CARRIED_FILES = 2000
+"""Of an attempt that was cut off, for the next one: more would cost more than it saves."""
+MAX_NOTES_BYTES = 64 * 1024
+FEEDBACK_TURNS = 3
+"""How often in one attempt an agent is told what is wrong with its work, unless its task says otherwise."""
+FEEDBACK_LINES = 40
+"""Of a failed check's output, for the agent."""
+LOOK_S = 2.0
+"""How often the room that a running command of an agent takes is looked at."""
+AGENT_CHECK_S = 600.0
+"""One check of an agent's task, if the task has no time limit: longer, and it hangs."""

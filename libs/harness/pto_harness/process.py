@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import tempfile
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -54,13 +55,15 @@ class Command(NamedTuple):
     """All that it can read there."""
     before: Callable[[], None] | None = None
     """Called first, in the thread that starts it, because it may block."""
+    wrap: Callable[[list[str]], list[str]] | None = None
+    """Puts the argument vector into a sandbox; it may not fail."""
 
     def argv(self) -> list[str]:
         """What the kernel is asked to run."""
         argv = ["/bin/sh", "-c", self.command] if isinstance(self.command, str) else list(self.command)
         if self.memory_bytes:
             argv = ["/bin/sh", "-c", _LIMITED, "sh", str(self.memory_bytes // 1024), *argv]
-        return argv
+        return argv if self.wrap is None else self.wrap(argv)
 
 
 def run_command(
@@ -151,6 +154,15 @@ class Process:
         if self._pid:
             self._signal(signal.SIGKILL)
             self._reap()
+            self._await_group()
+
+    def _await_group(self) -> None:
+        """Killed is not gone yet: the others of the group end when the kernel comes to it."""
+        until = time.monotonic() + DRAIN_S
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            while time.monotonic() < until:
+                os.killpg(self._pid, 0)
+                time.sleep(POLL_S / 10)
 
     def _started(self, pid: int | None, error: BaseException | None) -> None:
         for into in self._ends:

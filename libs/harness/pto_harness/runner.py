@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -16,45 +17,32 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pto_harness.box import Box
 from pto_harness.cancel import Cancel
+from pto_harness.desk import Desk
+from pto_harness.failure import Failed, WorkFailed, judged_end, missing_outputs, not_started
 from pto_harness.limits import LOG_HEAD_BYTES, LOG_TAIL_BYTES
 from pto_harness.log import TaskLog
 from pto_harness.manifest import small_bundle, write_bundle
 from pto_harness.poller import Poller
 from pto_harness.process import Command, Ended, Process
+from pto_harness.sandbox import NoSandbox, find_sandbox
+from pto_harness.unfinished import earlier_work
 from pto_harness.workspace import Workspace, WorkspaceError
 
 if TYPE_CHECKING:
     from pto_harness.guard import Guard
     from pto_harness.poller import Then
+    from pto_harness.sandbox import Sandbox
+    from pto_harness.verdict import Verdict
 
     Result = TypeVar("Result")
     Steps = Generator["Command | Callable[[], Any]", Any, Result]
     """Commands to run and functions that may block; what comes of each is sent back."""
-    Work = Callable[[Path], None]
-    """Does an agent's work in the workspace; raises WorkFailed."""
+    Work = Callable[["Desk"], None]
+    """Does an agent's work at a desk; raises WorkFailed."""
 else:
     Work = Callable
-
-KILLED = 137
-"""128 + SIGKILL: what a process ends with that the kernel killed for its memory."""
-
-
-class WorkFailed(Exception):
-    """Work that is no command failed; ``failure`` is the failure class, ``hint`` what a person can do."""
-
-    def __init__(self, reason: str, failure: str = "task", hint: str = "") -> None:
-        super().__init__(reason)
-        self.failure = failure
-        self.hint = hint
-
-
-class _Failed(Exception):
-    """The attempt cannot succeed any more."""
-
-    def __init__(self, failure: str, reason: str, hint: str = "", exit_code: int | None = None) -> None:
-        super().__init__(reason)
-        self.failure, self.hint, self.exit_code = failure, hint, exit_code
 
 
 def run_task(
@@ -64,11 +52,12 @@ def run_task(
     cancel: Cancel | None = None,
     on_line: Callable[[str, str], None] | None = None,
     guard: Guard | None = None,
+    find: Callable[[], Sandbox] = find_sandbox,
 ) -> dict[str, Any]:
     """Run one task to its end and return its result, as ``TaskRun`` says; never raises for what the task does."""
     poller = Poller()
     outcome: list[tuple[Any, BaseException | None]] = []
-    run = TaskRun(task, poller, lambda *ended: outcome.append(ended), work, cancel, on_line, guard)
+    run = TaskRun(task, poller, lambda *ended: outcome.append(ended), work, cancel, on_line, guard, find)
     try:
         run.start()
         poller.run_until(lambda: bool(outcome))
@@ -89,9 +78,12 @@ class TaskRun:
     ``task``: ``workspace`` and ``out`` (folders), ``log`` (file), ``files`` (see ``Workspace.fill``), ``command`` (text
     or list; without it ``work`` is called), ``env``, ``marker``, ``outputs``, ``checks``, ``time_limit_s``,
     ``memory_bytes``, ``secrets`` (values blanked out of the output), ``inline_bytes`` (a bundle up to this size comes
-    with the result and not as files). The result has ``outcome``, ``failure``, ``reason``, ``hint``, ``tail``,
-    ``exit_code``, ``duration_s``, ``files``, ``refused`` and, when files were made, the keys of ``write_bundle`` or of
-    ``small_bundle``.
+    with the result and not as files), ``sandbox`` (``required``: all that it runs is confined, or it fails with
+    ``config``; ``wanted``: as well as the host can; else it is not). For the work of an agent also ``writes`` (its
+    scope), ``feedback_turns``, ``unfinished`` (the file that marks it as not ended) and ``earlier`` (see
+    ``earlier_work``). The result has ``outcome``, ``failure``, ``reason``, ``hint``, ``tail``, ``exit_code``,
+    ``duration_s``, ``files``, ``refused``, ``sandbox`` (the level that was had; empty if none was asked for) and, when
+    files were made, the keys of ``write_bundle`` or of ``small_bundle``.
     """
 
     def __init__(
@@ -103,6 +95,7 @@ class TaskRun:
         cancel: Cancel | None = None,
         on_line: Callable[[str, str], None] | None = None,
         guard: Guard | None = None,
+        find: Callable[[], Sandbox] = find_sandbox,
     ) -> None:
         self._poller = poller
         self._then = then
@@ -110,7 +103,9 @@ class TaskRun:
         self._guard = guard
         self._process: Process | None = None
         self._log = TaskLog(task.get("log", ""), LOG_HEAD_BYTES, LOG_TAIL_BYTES, on_line, task.get("secrets", ()))
-        self._steps = _Attempt(task, self._log, self._cancel).run(work)
+        # Sandboxes know no working folder of this process.
+        task = {**task, **{name: os.path.abspath(task[name]) for name in ("workspace", "out")}}  # noqa: PTH100
+        self._steps = _Attempt(task, self._log, self._cancel, guard, find).run(work)
 
     def start(self) -> None:
         """Begin; ``then`` is called once: with the result, or with an error that is none of the task's."""
@@ -142,10 +137,16 @@ class TaskRun:
 class _Attempt:
     """What is done, step by step, without a word about who waits and how."""
 
-    def __init__(self, task: dict[str, Any], log: TaskLog, cancel: Cancel) -> None:
+    def __init__(
+        self, task: dict[str, Any], log: TaskLog, cancel: Cancel, guard: Guard | None, find: Callable[[], Sandbox]
+    ) -> None:
         self._task = task
         self._log = log
         self._cancel = cancel
+        self._guard = guard
+        self._find = find
+        self._sandbox: Sandbox | None = None
+        self._level = ""
         self._began = time.monotonic()
         limit = task.get("time_limit_s") or 0
         self._until = self._began + limit if limit else None
@@ -156,7 +157,7 @@ class _Attempt:
         has_failed = False
         try:
             result.update((yield from self._succeed(work)))
-        except _Failed as failed:
+        except Failed as failed:
             result.update(
                 outcome="cancelled" if failed.failure == "cancelled" else "failed",
                 failure=failed.failure,
@@ -173,18 +174,23 @@ class _Attempt:
                 self._log.close()
         if has_failed:
             result["tail"] = self._log.tail()
+        result["sandbox"] = self._level
         result["log_bytes"] = self._log.size
         result["duration_s"] = round(time.monotonic() - self._began, 6)
         return result
 
     def _succeed(self, work: Work | None) -> Steps[dict[str, Any]]:
         task = self._task
+        if task.get("sandbox"):
+            yield self._confine
         try:
             workspace = Workspace(Path(task["workspace"]))
             files = task.get("files", ())
             if files or not task.get("command"):
                 yield partial(workspace.fill, files)
-            exit_code = yield from self._work(workspace, work, None if files else workspace.make)
+            if work is not None and not task.get("command"):
+                return (yield from self._at_desk(workspace, work))
+            exit_code = yield from self._work(workspace, None if files else workspace.make)
             if workspace.is_empty:
                 result = self._take([], list(task.get("outputs", ())))
             else:
@@ -195,26 +201,64 @@ class _Attempt:
             yield from self._check(workspace, check)
         return {**result, "exit_code": exit_code, "refused": workspace.refused}
 
-    def _work(self, workspace: Workspace, work: Work | None, before: Callable[[], None] | None) -> Steps[int | None]:
+    def _confine(self) -> None:
+        try:
+            self._sandbox = self._find()
+        except NoSandbox as error:
+            if self._task["sandbox"] == "required":
+                raise Failed("config", str(error), error.hint) from error
+        self._level = self._sandbox.level if self._sandbox is not None else "none"
+
+    def _work(self, workspace: Workspace, before: Callable[[], None] | None) -> Steps[int | None]:
         command = self._task.get("command")
         if command:
             ended = yield from self._command(workspace, command, before)
             self._judge(ended, "the command")
             return ended.exit_code
-        if work is not None:
-            yield partial(self._call, work, workspace.folder)
         if self._cancel.requested:
-            raise _Failed("cancelled", self._cancel.reason or "cancelled")
+            raise Failed("cancelled", self._cancel.reason or "cancelled")
         return None
 
-    def _call(self, work: Work, folder: Path) -> None:
+    def _at_desk(self, workspace: Workspace, work: Work) -> Steps[dict[str, Any]]:
+        """An agent's work: what it says of it counts for nothing, what the desk's judge finds does."""
+        earlier = earlier_work(self._task)
+        desk = Desk(
+            self._task,
+            workspace,
+            self._log,
+            cancel=self._cancel,
+            guard=self._guard,
+            until=self._until,
+            sandbox=self._sandbox,
+            notes=earlier[1] if earlier else "",
+        )
+        failure: str | None = "infra"
+        try:
+            if earlier:
+                yield partial(workspace.carry, earlier[0], lambda path: not desk.refusal(path))
+            desk.begin()
+            yield partial(self._call, work, desk)
+            if self._cancel.requested:
+                raise Failed("cancelled", self._cancel.reason or "cancelled")
+            verdict: Verdict = yield desk.verdict
+            if verdict.failure is not None:
+                raise verdict.failure
+            failure = None
+        except Failed as failed:
+            failure = failed.failure
+            raise
+        finally:
+            desk.end(failure)
+        return {**verdict.kept, "exit_code": None, "refused": verdict.refused}
+
+    def _call(self, work: Work, desk: Desk) -> None:
         """Do the work in a thread, which is left alone at a cancel or the time limit: nothing can end a thread."""
         failures: list[BaseException] = []
         woken, done = threading.Event(), threading.Event()
 
         def run() -> None:
             try:
-                work(folder)
+                work(desk)
             except Exception as error:
                 failures.append(error)
             finally:
@@ -230,11 +274,12 @@ class _Attempt:
             self._cancel.unlisten(woken.set)
         for error in failures:
             if isinstance(error, WorkFailed):
-                raise _Failed(error.failure, str(error), error.hint)
-            raise _Failed("task", f"the work failed: {error!r}")
+                raise Failed(error.failure, str(error), error.hint)
+            raise Failed("task", f"the work failed: {error!r}")
         if not done.is_set() and not self._cancel.requested:
             limit = self._task["time_limit_s"]
-            raise _Failed("timeout", f"the work was given up at the time limit of {limit:g} s")
+            self._cancel.request("the time limit was reached")
+            raise Failed("timeout", f"the work was given up at the time limit of {limit:g} s")
 
     def _search(self, workspace: Workspace) -> dict[str, Any]:
         declared = list(self._task.get("outputs", ()))
@@ -243,9 +288,7 @@ class _Attempt:
 
     def _take(self, paths: list[str], missing: list[str], folder: Path | None = None) -> dict[str, Any]:
         if missing:
-            names = ", ".join(repr(pattern) for pattern in missing)
-            hint = "Check the path in the plan and where the command writes; outputs are relative to the workspace."
-            raise _Failed("task", f"declared output {names} is missing", hint)
+            raise missing_outputs(missing)
         if folder is None or not paths:
             return {"files": 0}
         small = small_bundle(folder, paths, self._task.get("inline_bytes", 0))
@@ -268,36 +311,24 @@ class _Attempt:
                 memory_bytes=self._task.get("memory_bytes") or 0,
                 marker=self._task.get("marker", ""),
                 before=before,
+                wrap=None if self._sandbox is None else partial(self._sandbox.wrap, box=Box(str(workspace.folder))),
             )
-        except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
-            name = command if isinstance(command, str) else command[0]
-            hint = "Is the program installed where the task runs, and executable?"
-            raise _Failed("task", f"{name!r} cannot be started: {error.strerror}", hint, 127) from error
-        except ValueError as error:
-            raise _Failed("task", f"the command cannot be started: {error}") from error
-        except OSError as error:
-            if error.errno == errno.E2BIG:
-                raise _Failed("task", "the command and its environment are too long for this system") from error
-            raise
+        except (OSError, ValueError) as error:
+            failed = not_started(command, error)
+            if failed is None:
+                raise
+            raise failed from error
         return ended
 
     def _judge(self, ended: Ended, what: str) -> None:
-        if ended.why == "cancelled":
-            raise _Failed("cancelled", self._cancel.reason or "cancelled", exit_code=ended.exit_code)
-        if ended.why == "timeout":
-            hint = "Raise the task's time limit (resources: time), or make it do less."
-            limit = self._task["time_limit_s"]
-            raise _Failed("timeout", f"{what} was ended at the time limit of {limit:g} s", hint, ended.exit_code)
-        if ended.exit_code == KILLED:
-            hint = "It may have used more memory than there is: see the task's memory and the kernel's log."
-            raise _Failed("task", f"{what} was killed (exit code {KILLED})", hint, ended.exit_code)
-        if ended.exit_code != 0:
-            raise _Failed("task", f"{what} ended with exit code {ended.exit_code}", exit_code=ended.exit_code)
+        failed = judged_end(ended, what, self._task.get("time_limit_s") or 0.0, self._cancel.reason)
+        if failed is not None:
+            raise failed
 
 
-def _unusable(error: WorkspaceError | OSError) -> _Failed:
+def _unusable(error: WorkspaceError | OSError) -> Failed:
     cause = error.__cause__ if isinstance(error, WorkspaceError) else error
     is_full = isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
     hint = "Free some space on the disk of the workspaces." if is_full else ""
     text = str(error) if isinstance(error, WorkspaceError) else f"the workspace cannot be used: {error}"
-    return _Failed("infra", text, hint)
+    return Failed("infra", text, hint)

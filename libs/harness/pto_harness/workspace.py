@@ -16,13 +16,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pto_harness.globs import matches
-from pto_harness.limits import HASH_BYTES, JUNK_FOLDERS, MATERIALISED_MTIME_S, MAX_FILES, MAX_REFUSED
+from pto_harness.limits import (
+    CARRIED_BYTES,
+    CARRIED_FILES,
+    HASH_BYTES,
+    JUNK_FOLDERS,
+    MATERIALISED_MTIME_S,
+    MAX_FILES,
+    MAX_REFUSED,
+)
 from pto_harness.manifest import hash_file, normal_mode
 from pto_harness.paths import refused_path
 from pto_harness.placement import spread_below
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import IO
 
 
@@ -38,6 +46,7 @@ class Workspace:
         self.refused: list[str] = []
         """Names that were not taken, with the reason."""
         self._baseline: dict[str, tuple[tuple[int, int, int], int, str]] = {}
+        self._carried: dict[str, tuple[int, int, int]] = {}
 
     def make(self) -> None:
         """Make the folder, empty; what was there before is removed. Raises WorkspaceError."""
@@ -92,6 +101,49 @@ class Workspace:
         missing = [pattern for pattern in patterns if not any(matches(pattern, path) for path in found)]
         taken = [path for path in found if any(matches(pattern, path) for pattern in patterns)]
         return [path for path in taken if not self._is_unchanged(path)], missing
+
+    def taken(self, outputs: list[str], is_allowed: Callable[[str], bool]) -> tuple[list[str], list[str]]:
+        """(all new or changed paths that are allowed, declared outputs that match no file at all)."""
+        found = list(self._files(outputs))
+        missing = [pattern for pattern in outputs if not any(matches(pattern, path) for path in found)]
+        return [path for path in found if is_allowed(path) and not self._is_unchanged(path)], missing
+
+    def empty(self, outputs: list[str], allowed: Iterable[str]) -> list[str]:
+        """Declared outputs of which every file is empty; files of the ``allowed`` names may be."""
+        sizes = {path: os.lstat(self.folder / path).st_size for path in self._files(outputs)}
+        found = []
+        for pattern in outputs:
+            matching = [path for path in sizes if matches(pattern, path)]
+            if matching and not any(sizes[path] or path.rpartition("/")[2] in allowed for path in matching):
+                found.append(pattern)
+        return found
+
+    def carry(self, earlier: Path, is_allowed: Callable[[str], bool]) -> int:
+        """Copy what an earlier attempt at the same task made and left behind in its workspace; returns how many.
+
+        Only files that differ from what this one was filled with, and only as much as the limits allow.
+        """
+        source, left = Workspace(earlier), CARRIED_BYTES
+        for path in source._files(()):
+            size = os.lstat(earlier / path).st_size
+            known = self._baseline.get(path)
+            if not is_allowed(path) or size > left or (known and hash_file(earlier / path) == known[2]):
+                continue
+            target = self._target({"path": path})
+            with open(os.open(earlier / path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as reader:  # noqa: PTH123
+                mode = normal_mode(os.fstat(reader.fileno()).st_mode)
+                with target.open("wb") as writer:
+                    shutil.copyfileobj(reader, writer)
+            target.chmod(mode)
+            left -= size
+            self._carried[path] = _identity(target.stat())
+            if len(self._carried) >= CARRIED_FILES:
+                break
+        return len(self._carried)
+
+    def has_own(self, paths: Iterable[str]) -> bool:
+        """Whether any of these was written since the workspace was filled, and not just carried over."""
+        return any(self._carried.get(path) != _identity(os.lstat(self.folder / path)) for path in paths)
 
     def _unpack(self, bundle: str, members: list[dict[str, Any]]) -> None:
         wanted: dict[str, list[dict[str, Any]]] = defaultdict(list)

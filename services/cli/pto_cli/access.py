@@ -159,6 +159,13 @@ def server_version() -> str:
     return f"{said.strip()} at {path}"
 
 
+def confinement() -> str:
+    """The sandbox that agents' work runs in here. Raises NotConfined, which says what to do."""
+    from pto_dispatcher_local.confinement import confinement as level
+
+    return level()
+
+
 def broker_config(password: str, *, store: Path, host: str, port: int) -> str:
     """A ``nats-server`` configuration for one host: an account for each service, a requester and a viewer."""
     from pto_bus.server_config import ServerSettings, render_server_config

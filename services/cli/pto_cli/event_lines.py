@@ -15,6 +15,8 @@ from pto_proto import events as ev
 from pto_proto.envelope import Event
 from pto_proto.ids import EDIT_TASK
 
+MAX_EVIDENCE_LINES = 8
+"""Of the evidence of a reopening; `orchestrator explain` shows all of it."""
 MAX_SOURCES = 3
 """Runs named from which tasks were taken over."""
 
@@ -81,7 +83,8 @@ def _started(view: RunView, entry: ev.TaskStarted) -> Iterator[str]:
     attempt = view.attempt(entry)
     slot = f" in slot {attempt.slot}" if attempt is not None else ""
     again = f" (attempt {entry.attempt})" if entry.attempt > 1 else ""
-    yield f"{entry.task} started{slot}{again}"
+    round_ = f", round {entry.round}" if entry.round else ""
+    yield f"{entry.task} started{slot}{again}{round_}"
 
 
 def _finished(view: RunView, entry: ev.TaskFinished) -> Iterator[str]:
@@ -154,6 +157,15 @@ def _consolidated(view: RunView, entry: ev.RunConsolidated) -> Iterator[str]:
     checks = f", {red} of {len(entry.checks)} checks failed" if red else ""
     made = f"{count(entry.files, 'file')}, {count(entry.lines, 'line')} of code"
     yield f"merged: {made}{conflicts}{checks}"
+    if entry.culprit:
+        yield f"traced to {entry.culprit} ({count(entry.merged_builds, 'merged tree')} checked)"
+    elif red and entry.evidence:
+        yield clean(entry.evidence)
+
+
+def _reopened(view: RunView, entry: ev.TaskReopened) -> Iterator[str]:
+    yield f"{entry.task} is reopened, round {entry.round}"
+    yield from (f"    {clean(line)}" for line in entry.evidence.splitlines()[:MAX_EVIDENCE_LINES])
 
 
 def _run_finished(view: RunView, entry: ev.RunFinished) -> Iterator[str]:
@@ -178,5 +190,6 @@ _SAY: dict[type[ev.Entry], Callable[[RunView, Any], Iterator[str]]] = {
     ev.BudgetChanged: _budget,
     ev.RunCancelling: _cancelling,
     ev.RunConsolidated: _consolidated,
+    ev.TaskReopened: _reopened,
     ev.RunFinished: _run_finished,
 }

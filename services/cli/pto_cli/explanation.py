@@ -50,7 +50,7 @@ def state_sentence(view: RunView, task: Task, known: Known) -> str:
     if task.state is TaskState.CANCELLED:
         return "cancelled" + (f" at attempt {number}" if number else " before it started")
     if task.state is TaskState.SUCCEEDED:
-        return f"succeeded at attempt {number}"
+        return f"succeeded at attempt {number}{_in_round(task.round)}"
     if task.state is TaskState.FAILED:
         return (
             f"failed for good after {count(len(view.attempts.get(task.spec.id, ())), 'attempt')}: {clean(task.reason)}"
@@ -63,6 +63,10 @@ def state_sentence(view: RunView, task: Task, known: Known) -> str:
         news = ", and nobody has heard of it for too long" if last.unknown else ""
         stop = ", and is asked to stop" if task.stopping else ""
         return f"attempt {number} {word}, in slot {last.slot} at {last.instance}{news}{stop}"
+    if task.state is TaskState.PLANNED and last is not None:
+        return "has to run once more, because " + (
+            "the merged project was red" if last.round < task.round else "what it depends on has changed"
+        )
     if task.state is TaskState.WAITING_RETRY:
         return f"attempt {number} failed ({task.failure}): {clean(task.reason)}; it is tried again"
     return "has not been started yet"
@@ -169,14 +173,19 @@ def _lane(run: Run, task: Task, known: Known) -> Iterator[str]:
 
 def attempt_line(attempt: AttemptView) -> str:
     """One attempt with its class, reason and exit code."""
+    name = f"attempt {attempt.attempt}{_in_round(attempt.round)}"
     if attempt.outcome is None:
-        return f"attempt {attempt.attempt}: {'running' if attempt.is_running else 'handed out'} in slot {attempt.slot}"
+        return f"{name}: {'running' if attempt.is_running else 'handed out'} in slot {attempt.slot}"
     failure = f" ({attempt.failure})" if attempt.failure and attempt.outcome != "cancelled" else ""
     code = f", exit code {attempt.exit_code}" if attempt.exit_code is not None else ""
     reason = f": {clean(attempt.reason)}" if attempt.reason else ""
     cost = cost_text(of_attempts([attempt]))
     took = f"after {duration(attempt.duration_s)}" + (f" ({cost})" if cost else "")
-    return f"attempt {attempt.attempt}: {attempt.outcome}{failure} {took}{code}{reason}"
+    return f"{name}: {attempt.outcome}{failure} {took}{code}{reason}"
+
+
+def _in_round(round_: int) -> str:
+    return f" of round {round_}" if round_ else ""
 
 
 def _above(run: Run, task: Task) -> str:

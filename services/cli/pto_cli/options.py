@@ -148,8 +148,6 @@ def _check_choices(values: Mapping[str, Any]) -> Iterator[str]:
     for flag in FLAGS:
         if flag.choices and values[flag.field] is not None and values[flag.field] not in flag.choices:
             yield f"{flag.name}: must be one of {', '.join(flag.choices)}, not {values[flag.field]!r}"
-    if values["sandbox"] == "all":
-        yield "--sandbox all: a sandbox for commands is not available yet; use agents or none"
 
 
 def _check_backend(values: Mapping[str, Any], is_remote: bool) -> Iterator[str]:

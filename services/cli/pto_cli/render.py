@@ -13,7 +13,8 @@ from pto_core.spending import Spending, of_attempts, of_run, tokens
 from pto_core.state import Run, Task
 from pto_core.transitions import DONE_STATES, ENDED_STATES, RunPhase, TaskState
 from pto_core.views import AttemptView, RunView
-from pto_proto.ids import TaskId
+from pto_proto.events import RunConsolidated
+from pto_proto.ids import RunId, TaskId
 from pto_proto.plans import Plan
 
 MAX_WAITING_SHOWN = 3
@@ -251,7 +252,20 @@ def _what(view: RunView, task: Task, last: AttemptView | None) -> str:
         return f"taken over from run {clean(run.reused[task.spec.id].source_run, 60)}"
     if last is not None and last.outcome not in (None, "succeeded"):
         return clean(last.reason, 100)
+    if task.round:
+        return f"round {task.round}: {clean(task.spec.title, 60)}".rstrip(": ")
     return clean(task.spec.title, 60)
+
+
+def _red_lines(run: RunId, merged: RunConsolidated) -> Iterator[str]:
+    for check in merged.checks:
+        if not check.passed:
+            yield f"check on the merged tree failed: {clean(check.command)}"
+            yield from (f"    {clean(line)}" for line in check.tail[-5:])
+    if merged.culprit:
+        yield f"    traced to {merged.culprit}; `orchestrator explain {run} {merged.culprit}` tells its rounds"
+    elif merged.evidence:
+        yield f"    {clean(merged.evidence)}"
 
 
 def end_lines(view: RunView) -> Iterator[str]:
@@ -270,10 +284,7 @@ def end_lines(view: RunView) -> Iterator[str]:
     if view.consolidated is not None:
         for conflict in view.consolidated.conflicts:
             yield f"conflict: {clean(conflict.path)} by {', '.join(conflict.tasks)}: {clean(conflict.resolution)}"
-        for check in view.consolidated.checks:
-            if not check.passed:
-                yield f"check on the merged tree failed: {clean(check.command)}"
-                yield from (f"    {clean(line)}" for line in check.tail[-5:])
+        yield from _red_lines(run.id, view.consolidated)
         for refused in view.consolidated.refused:
             yield f"not taken over: {clean(refused)}"
     if view.finished is not None and view.finished.unconfirmed:

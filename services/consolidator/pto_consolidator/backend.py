@@ -12,7 +12,7 @@ from pto_consolidator.checking import Checker
 from pto_consolidator.listing import shorten_checks, shorten_conflicts, shorten_refused
 from pto_consolidator.merging import MergedProject, merge_project
 from pto_core.views import RunView
-from pto_harness import Cancel
+from pto_harness import Cancel, NoSandbox
 from pto_ports.backend import LiveLine, Order, Report
 from pto_ports.blob_store import BlobDamaged, BlobMissing, BlobStore, StoreFull
 from pto_ports.clock import Clock
@@ -90,11 +90,13 @@ class ConsolidatorBackend:
         began = self._clock.monotonic_s()
         self._say(order, ev.TaskStarted(**self._identity(order), instance=self._instance))
         failure: ev.FailureClass | None = None
-        reason = ""
+        reason = hint = ""
         try:
             merged = await merge_project(await self._view(order), self._blobs, self._checker, cancel)
         except (BlobMissing, BlobDamaged) as error:
             failure, reason = "infra", f"an output cannot be fetched: {error}"
+        except NoSandbox as error:
+            failure, reason, hint = "config", str(error), error.hint
         except (StoreFull, LogUnavailable, OSError) as error:
             failure, reason = "infra", f"the project cannot be stored: {error}"
         except Exception as error:
@@ -110,6 +112,7 @@ class ConsolidatorBackend:
                 outcome="cancelled" if failure == "cancelled" else "failed",
                 failure=failure,
                 reason=reason,
+                hint=hint,
                 duration_s=took,
             )
             self._say(order, finished)
@@ -130,6 +133,7 @@ class ConsolidatorBackend:
         return view
 
     def _tell(self, order: Order, merged: MergedProject, took: float) -> None:
+        traced = merged.trace
         consolidated = ev.RunConsolidated(
             **self._identity(order),
             tree_digest=merged.digest,
@@ -139,6 +143,9 @@ class ConsolidatorBackend:
             conflicts=shorten_conflicts(merged.consolidated.conflicts),
             refused=shorten_refused(merged.consolidated.refused),
             checks=shorten_checks(merged.checks),
+            culprit=traced.culprit if traced is not None else TaskId(""),
+            evidence=traced.evidence if traced is not None else "",
+            merged_builds=bool(merged.checks) + (traced.builds if traced is not None else 0),
         )
         finished = ev.TaskFinished(
             **self._identity(order),

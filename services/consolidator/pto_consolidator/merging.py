@@ -12,19 +12,19 @@ from typing import NamedTuple
 
 import msgspec
 
+from pto_consolidator.building import Builder
 from pto_consolidator.bundles import bring, require
 from pto_consolidator.checking import Checker
-from pto_core.consolidation import EXECUTION_DOC, PLAN_FILE, README, Consolidated, consolidate, tree_digest
-from pto_core.project_docs import render_execution_doc, render_readme
+from pto_consolidator.tracing import Trace, trace
+from pto_core.consolidation import Consolidated, consolidate, tree_digest
 from pto_core.transitions import DONE_STATES
 from pto_core.views import RunView
 from pto_harness import Cancel
 from pto_harness.manifest import write_bundle
-from pto_harness.workspace import Workspace
-from pto_ports.blob_store import BlobMissing, BlobStore
-from pto_proto.events import CheckResult
+from pto_ports.blob_store import BlobStore
 from pto_proto.ids import MERGE_TASK, Digest
 from pto_proto.manifests import Manifest, Tree, TreeFile
+from pto_proto.results import CheckResult
 
 CODE_FOLDERS = ("src/", "tests/")
 
@@ -38,37 +38,32 @@ class MergedProject(NamedTuple):
     manifest: Digest
     lines: int
     checks: tuple[CheckResult, ...]
+    trace: Trace | None
+    """Whom the first red check was traced to; None if none is red."""
 
 
 async def merge_project(view: RunView, blobs: BlobStore, checker: Checker, cancel: Cancel) -> MergedProject:
-    """Merge the run's outputs and store the result. Raises BlobMissing, BlobDamaged, StoreFull."""
+    """Merge the run's outputs and store the result. Raises BlobMissing, BlobDamaged, StoreFull, NoSandbox."""
     trees = [msgspec.json.decode(await blobs.get(digest), type=Tree) for digest in final_trees(view)]
     on_conflict = view.run.request.on_conflict if view.run is not None else "fail"
     plan_order = [task.spec.id for task in view.run.tasks] if view.run is not None else []
     merged = await asyncio.to_thread(consolidate, trees, on_conflict, plan_order)
+    builder, checks, traced = Builder(view, checker, cancel), _checks(view), None
     with tempfile.TemporaryDirectory(prefix="pto-merge-") as name:
         folder = Path(name)
-        read = [*merged.readmes, *(f for f in merged.files if _checks(view) or f.path.startswith(CODE_FOLDERS))]
+        read = [*merged.readmes, *(f for f in merged.files if checks or f.path.startswith(CODE_FOLDERS))]
         bundles = await bring(folder / "bundles", blobs, [file.bundle for file in read])
         await require(blobs, [file.bundle for file in merged.files if file.bundle not in bundles])
-        own = await asyncio.to_thread(_write_own, view, merged, bundles, folder)
+        own = await asyncio.to_thread(_bundle_own, builder, merged, bundles, folder)
         manifest = msgspec.json.decode(Path(own["manifest"]).read_bytes(), type=Manifest)
         await blobs.put_file(Path(own["bundle"]))
-        files = [
-            *merged.files,
-            *(
-                TreeFile(
-                    path=f.path, sha256=f.sha256, size=f.size, mode=f.mode, bundle=manifest.bundle, task=MERGE_TASK
-                )
-                for f in manifest.files
-            ),
-        ]
-        tree = Tree(files=tuple(sorted(files, key=lambda file: file.path)))
-        bundles[manifest.bundle] = Path(own["bundle"])
-        lines = await asyncio.to_thread(_count_lines, tree, bundles)
-        checks = await asyncio.to_thread(_run_checks, view, tree, bundles, folder, checker, cancel)
+        tree = Tree(files=tuple(sorted([*merged.files, *_own_files(manifest)], key=lambda file: file.path)))
+        lines = await asyncio.to_thread(_count_lines, tree, {**bundles, manifest.bundle: Path(own["bundle"])})
+        results = await asyncio.to_thread(builder.check, merged, bundles, folder / "whole", checks)
+        if view.run is not None and not cancel.requested and not all(result.passed for result in results):
+            traced = await trace(view.run, merged, results, blobs, folder / "search", builder.check)
     stored = await blobs.put(msgspec.json.encode(tree))
-    return MergedProject(merged, tree, tree_digest(tree.files), stored, lines, checks)
+    return MergedProject(merged, tree, tree_digest(tree.files), stored, lines, results, traced)
 
 
 def final_trees(view: RunView) -> list[Digest]:
@@ -87,28 +82,16 @@ def final_trees(view: RunView) -> list[Digest]:
     return list(found)
 
 
-def _write_own(view: RunView, merged: Consolidated, bundles: dict[Digest, Path], folder: Path) -> dict[str, str]:
+def _bundle_own(builder: Builder, merged: Consolidated, bundles: dict[Digest, Path], folder: Path) -> dict[str, str]:
     own = folder / "own"
-    (own / "docs").mkdir(parents=True)
-    parts = [(file.task, _read(bundles[file.bundle], file).decode(errors="replace")) for file in merged.readmes]
-    plan = view.plan()
-    texts = {
-        README: render_readme(view, parts, [file.path for file in merged.files]),
-        EXECUTION_DOC: render_execution_doc(view, merged),
-    }
-    if plan is not None:
-        texts[PLAN_FILE] = msgspec.json.format(msgspec.json.encode(plan), indent=2).decode() + "\n"
-    for path, text in texts.items():
-        (own / path).write_text(text, encoding="utf-8")
-    return write_bundle(own, list(texts), folder / "out")
+    return write_bundle(own, builder.write_own(merged, bundles, own), folder / "out")
 
 
-def _read(bundle: Path, file: TreeFile) -> bytes:
-    with tarfile.open(bundle, "r:") as tar:
-        source = tar.extractfile(file.member or file.path)
-        if source is None:
-            raise BlobMissing(f"a bundle lacks {file.path}")
-        return source.read()
+def _own_files(manifest: Manifest) -> list[TreeFile]:
+    return [
+        TreeFile(path=f.path, sha256=f.sha256, size=f.size, mode=f.mode, bundle=manifest.bundle, task=MERGE_TASK)
+        for f in manifest.files
+    ]
 
 
 def _count_lines(tree: Tree, bundles: dict[Digest, Path]) -> int:
@@ -129,20 +112,3 @@ def _count_lines(tree: Tree, bundles: dict[Digest, Path]) -> int:
 
 def _checks(view: RunView) -> tuple[str, ...]:
     return view.run.plan.checks if view.run is not None and view.run.plan is not None else ()
-
-
-def _run_checks(
-    view: RunView, tree: Tree, bundles: dict[Digest, Path], folder: Path, checker: Checker, cancel: Cancel
-) -> tuple[CheckResult, ...]:
-    checks = _checks(view)
-    if not checks:
-        return ()
-    workspace = Workspace(folder / "merged")
-    workspace.fill(
-        {
-            "path": file.path, "bundle": str(bundles[file.bundle]), "member": file.member or file.path,
-            "mode": file.mode, "sha256": file.sha256,
-        }
-        for file in tree.files
-    )  # fmt: skip
-    return tuple(checker.run(check, workspace.folder, cancel) for check in checks)

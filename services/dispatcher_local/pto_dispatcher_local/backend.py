@@ -17,28 +17,24 @@ from typing import Any, TypedDict
 import msgspec
 
 from pto_core.merge import overlay
-from pto_core.units import parse_memory_bytes, parse_time_s
+from pto_dispatcher_local.assignment import describe
 from pto_dispatcher_local.bench import LocalBench
-from pto_dispatcher_local.environment import ATTEMPT, task_environment
 from pto_dispatcher_local.materials import Conflicting, Materials
 from pto_dispatcher_local.polling import LoopPoller
-from pto_harness import Cancel, TaskRun, WorkFailed
+from pto_harness import Cancel, Desk, Sandbox, TaskRun, WorkFailed, find_sandbox
 from pto_harness.environment import OWNER
 from pto_harness.guard import Guard
 from pto_ports.backend import LiveLine, Order, Report
 from pto_ports.blob_store import BlobDamaged, BlobMissing, BlobStore, StoreFull
 from pto_ports.clock import Clock
-from pto_ports.engine import AgentTask, AttemptLimits, EngineError, TaskEngine
+from pto_ports.engine import AgentTask, AttemptLimits, EngineError, Spent, TaskEngine
 from pto_ports.event_log import LogUnavailable
 from pto_proto import events as ev
 from pto_proto.ids import NO_DIGEST, Digest, InstanceId, RunId, TaskId
 from pto_proto.manifests import Manifest, Tree, TreeFile
 from pto_runtime.logs import get_logger
 
-INLINE_BYTES = 64 * 1024
-"""Outputs up to this size go to the blob store without a file in between: on ext4, making and removing many files slows
-down making any for seconds, because numbers of files that were removed just now are not used again."""
-
+NOTHING = Spent()
 Name = tuple[RunId, TaskId, int, int]
 
 
@@ -65,6 +61,7 @@ class LocalBackend:
         cache: Path,
         engines: Mapping[str, TaskEngine],
         host_environment: Mapping[str, str],
+        find_sandbox: Callable[[], Sandbox] = find_sandbox,
     ) -> None:
         self._blobs = blobs
         self._clock = clock
@@ -72,6 +69,7 @@ class LocalBackend:
         self._work_folder = work_folder
         self._engines = engines
         self._host_environment = dict(host_environment)
+        self._find_sandbox = find_sandbox
         self._materials = Materials(blobs, cache)
         self._capacity = capacity
         self._poller: LoopPoller | None = None
@@ -170,35 +168,39 @@ class LocalBackend:
             return
         if self._poller is None:
             raise RuntimeError("an attempt cannot be started before the backend was opened")
-        task = self._describe(order)
+        task = describe(order, self._work_folder(order.run), self._host_environment, self._owner)
         task["files"] = files
         live = self._live
         run = TaskRun(
             task,
             self._poller,
             partial(self._ended, order, seen, task),
-            work=self._agent(order, engine, task, cancel) if engine is not None and ready.spec.agent else None,
+            work=self._agent(order, engine, task) if engine is not None and ready.spec.agent else None,
             cancel=cancel,
             guard=self._guard,
             on_line=None if live is None else partial(live, order),
+            find=self._find_sandbox,
         )
         self._say(order, ev.TaskStarted(**self._identity(order)))
         run.start()
 
-    def _agent(self, order: Order, engine: TaskEngine, task: dict[str, Any], cancel: Cancel) -> Callable[[Path], None]:
-        ready, live = order.ready, self._live
-        # The harness leaves a thread alone at the limit, so the engine has to end by itself then.
+    def _agent(self, order: Order, engine: TaskEngine, task: dict[str, Any]) -> Callable[[Desk], None]:
+        ready = order.ready
         limits = AttemptLimits(time_s=task["time_limit_s"]) if task["time_limit_s"] else AttemptLimits()
 
-        def note(line: str) -> None:
-            if live is not None:
-                live(order, "stdout", line)
-
-        def work(workspace: Path) -> None:
-            bench = LocalBench(task, workspace, cancel=cancel, guard=self._guard, note=note)
+        def work(desk: Desk) -> None:
+            bench = task["bench"] = LocalBench(desk)
+            wanted = AgentTask(
+                requirement=ready.requirement,
+                spec=ready.spec,
+                limits=limits,
+                notes=desk.notes,
+                evidence=ready.evidence,
+            )
             try:
-                engine.execute(AgentTask(requirement=ready.requirement, spec=ready.spec, limits=limits), bench)
+                bench.total = engine.execute(wanted, bench).spent
             except EngineError as error:
+                bench.total = error.spent
                 raise WorkFailed(str(error), error.failure, error.hint) from error
 
         return work
@@ -218,7 +220,7 @@ class LocalBackend:
         for refused in result.get("refused", ()):
             self._logger.warning("a file was not taken over", run=order.run, task=order.ready.task, file=refused)
         is_tree_known = result["outcome"] != "succeeded" or len(order.ready.trees) <= 1
-        if is_tree_known and not result["log_bytes"] and not result.get("files"):
+        if is_tree_known and not result["log_bytes"] and not result.get("files") and not order.ready.spec.agent:
             trees = order.ready.trees if result["outcome"] == "succeeded" else ()
             self._end(order, self._finished(order, result, tree=trees[0] if trees else NO_DIGEST))
         else:
@@ -235,9 +237,10 @@ class LocalBackend:
         try:
             log_digest, (manifest, tree) = await asyncio.gather(log(), self._store(order.ready, result, seen))
         finally:
-            if "bundle" in result:
+            if "bundle" in result or order.ready.spec.agent:
                 await asyncio.to_thread(shutil.rmtree, task["out"], ignore_errors=True)
-        self._end(order, self._finished(order, result, log=log_digest, manifest=manifest, tree=tree))
+        spent = task["bench"].total if "bench" in task else Spent()
+        self._end(order, self._finished(order, result, log=log_digest, manifest=manifest, tree=tree, spent=spent))
 
     async def _store(
         self, ready: ev.TaskReady, result: dict[str, Any], seen: tuple[TreeFile, ...]
@@ -266,27 +269,6 @@ class LocalBackend:
         if not self._running:
             self._all_ended.set()
 
-    def _describe(self, order: Order) -> dict[str, Any]:
-        ready, spec = order.ready, order.ready.spec
-        folder = f"{self._work_folder(order.run)}/executor_{ready.slot}"
-        name = f"{ready.task}.{ready.attempt}" + (f".r{ready.round}" if ready.round else "")
-        environment = task_environment(self._host_environment, order, self._owner)
-        return {
-            "workspace": f"{folder}/{name}",
-            "out": f"{folder}/.{name}.out",
-            "log": f"{folder}/{name}.log",
-            "inline_bytes": INLINE_BYTES,
-            "command": list(spec.command) if isinstance(spec.command, tuple) else spec.command,
-            "env": environment,
-            "secrets": [environment[variable] for variable in spec.env if variable in environment],
-            "marker": f"{ATTEMPT}={environment[ATTEMPT]}",
-            "outputs": list(spec.outputs),
-            "writes": list(spec.writes),
-            "checks": list(spec.checks),
-            "time_limit_s": float(parse_time_s(spec.resources.time)) if spec.resources.time else 0.0,
-            "memory_bytes": parse_memory_bytes(spec.resources.memory) if spec.resources.memory else 0,
-        }
-
     def _finished(
         self,
         order: Order,
@@ -295,6 +277,7 @@ class LocalBackend:
         tree: Digest,
         manifest: Digest = NO_DIGEST,
         log: Digest = NO_DIGEST,
+        spent: Spent = NOTHING,
     ) -> ev.TaskFinished:
         return ev.TaskFinished(
             **self._identity(order),
@@ -309,6 +292,9 @@ class LocalBackend:
             tree=tree,
             manifest=manifest,
             log=log,
+            usage=spent.usage,
+            cost_usd=spent.cost_usd,
+            sandbox=result["sandbox"] or ("none" if order.ready.spec.agent else ""),
         )
 
     def _failed_by(self, order: Order, error: BaseException | None) -> ev.TaskFinished:

@@ -1,50 +1,28 @@
-"""The workbench of an agent on this machine: the harness's rules and processes, in the words of the engine port.
+"""The workbench of an agent on this machine: the harness's desk, in the words of the engine port.
 
-Imports harness and ports. Invariant: what an agent runs has the task's own environment and ends with the task; an
-engine's program has only what its engine gives it, and the marks by which strays are found.
+Imports harness and ports. Invariant: it adds nothing to what the desk allows.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
-from pto_harness import Cancel
-from pto_harness.globs import matches
-from pto_harness.guard import Guard
-from pto_harness.paths import refused_path
-from pto_harness.process import Command, run_command
+from pto_harness import Desk
 from pto_ports.engine import Ended, Spent
-
-OURS = "PTO_"
-"""Variables that say whose a process is; the guard and the search for strays go by them."""
 
 
 class LocalBench:
-    """A Workbench around one harness task, given as ``run_task`` takes it."""
+    """A Workbench around one desk."""
 
-    def __init__(
-        self,
-        task: Mapping[str, Any],
-        workspace: Path,
-        *,
-        cancel: Cancel,
-        guard: Guard | None,
-        note: Callable[[str], None],
-    ) -> None:
-        self.workspace = workspace
-        self.scratch = Path(task["out"]) / "engine"
-        self.cancel = cancel
-        self._task = task
-        self._guard = guard
-        self._note = note
+    def __init__(self, desk: Desk) -> None:
+        self.workspace = desk.workspace
+        self.scratch = desk.scratch
+        self.cancel = desk.cancel
+        self.total = Spent()
+        """What the engine said last about its costs."""
+        self._desk = desk
 
     def refusal(self, path: str) -> str:
         """By the task's scope: ``writes``, or else its outputs; without both, any path of the workspace."""
-        reason = refused_path(path)
-        scope = self._task.get("writes") or self._task["outputs"]
-        if reason or not scope or any(matches(glob, path) for glob in scope):
-            return reason or ""
-        return f"it is outside of what the task may write ({', '.join(scope)})"
+        return self._desk.refusal(path)
 
     def run(
         self,
@@ -55,33 +33,22 @@ class LocalBench:
         environment: Mapping[str, str] | None = None,
         stdin: bytes = b"",
     ) -> Ended:
-        """See the port. There is no sandbox here yet: commands have the rights of this process."""
-        own = dict(self._task["env"])
-        given = own
-        if environment is not None:
-            given = {**environment, **{name: own[name] for name in own if name.startswith(OURS)}}
-        wanted = Command(
-            command if isinstance(command, str) else list(command),
-            str(self.workspace),
-            given,
-            time_limit_s=time_limit_s,
-            memory_bytes=self._task.get("memory_bytes") or 0,
-            marker=str(self._task["marker"]),
-            stdin=stdin,
-        )
-        ended = run_command(wanted, feed, self.cancel, self._guard)
+        """In the sandbox that this host and the run's ``--sandbox`` give."""
+        ended = self._desk.run(command, feed, time_limit_s, environment, stdin)
         return Ended(ended.exit_code, ended.why)  # type: ignore[arg-type]
 
     def judge(self) -> str:
-        """The harness looks for outputs and runs the checks after the engine; nothing is found before that."""
-        return ""
+        """What the harness finds wrong; empty: the work as it is now is kept."""
+        return self._desk.judge()
 
     def note(self, line: str) -> None:
-        """To those who watch."""
-        self._note(line)
+        """To the attempt's log, and to those who watch."""
+        self._desk.note(line)
 
     def keep_notes(self, text: str) -> None:
-        """Attempts start afresh here, so nothing is kept."""
+        """For the next attempt, should this one be cut off."""
+        self._desk.keep_notes(text)
 
     def spent(self, spent: Spent) -> None:
         """The attempt's own limits are the only ones here."""
+        self.total = spent

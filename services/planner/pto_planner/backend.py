@@ -24,6 +24,7 @@ from pto_proto.envelope import MAX_EVENT_BYTES, decode_event
 from pto_proto.ids import EDIT_TASK, Digest, InstanceId, TaskId, digest_of
 from pto_proto.plans import InputFile, Plan, TaskSpec
 from pto_proto.requests import RunRequested
+from pto_proto.results import Usage
 from pto_proto.subjects import event_subject
 from pto_runtime.logs import get_logger
 
@@ -35,7 +36,7 @@ SEEN_BYTES = 68
 """What ``seen_inputs`` adds for each task, and the comma between two tasks."""
 
 
-_NO_TOKENS = ev.Usage()
+_NO_TOKENS = Usage()
 
 
 class PlanFailed(Exception):
@@ -241,7 +242,7 @@ class PlannerBackend:
         outcome: ev.Outcome,
         failure: ev.FailureClass | None = None,
         reason: str = "",
-        usage: ev.Usage = _NO_TOKENS,
+        usage: Usage = _NO_TOKENS,
         cost_usd: float | None = 0.0,
     ) -> None:
         took = self._clock.monotonic_s() - began if began else 0.0

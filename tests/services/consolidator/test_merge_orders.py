@@ -2,10 +2,13 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fakes.sandboxes import nothing_here
 from test_consolidator import A, Merge
 
+from pto_consolidator import checking
 from pto_consolidator.backend import ConsolidatorBackend
 from pto_core.views import RunView
 from pto_harness.strays import find_strays
@@ -108,3 +111,41 @@ def test_a_view_of_nothing_merges_nothing() -> None:
     refused = ev.RequestRefused(at=1, kind="RunRequested", reasons=())
     view.apply(1, Event(id="1", source="t", kind=ev.RequestRefused, lane=None, run=None, entries=(refused,)))
     assert final_trees(view) == []
+
+
+AGENTS = TaskSpec(id=TaskId("a"), agent="do it")
+
+
+async def merged_with_check(merge: Merge, spec: TaskSpec, check: str, **request: Any) -> list[ev.Entry]:
+    await merge.begin(spec, checks=(check,), **request)
+    await merge.end("a", {"src/m.py": "x\n"})
+    backend, order = await opened(merge)
+    await backend.start(order)
+    await asyncio.wait_for(merge.done.wait(), 20)
+    await backend.close()
+    return merge.reported
+
+
+@pytest.mark.parametrize(
+    ("spec", "sandbox", "is_confined"),
+    [(AGENTS, "agents", True), (AGENTS, "none", False), (A, "agents", False), (A, "all", True)],
+)
+async def test_checks_are_confined_when_agents_wrote_any_of_it_or_all_is_asked_for(
+    merge: Merge, tmp_path: Path, spec: TaskSpec, sandbox: str, is_confined: bool
+) -> None:
+    (tmp_path / "secret").write_text("x")
+    reported = await merged_with_check(merge, spec, f"! cat {tmp_path}/secret", sandbox=sandbox)
+    (merged,) = (entry for entry in reported if isinstance(entry, ev.RunConsolidated))
+    assert merged.checks[0].passed is is_confined
+
+
+@pytest.mark.parametrize(("engine", "failure"), [("api", "config"), ("simulated", None)])
+async def test_without_a_sandbox_only_the_simulated_engines_work_is_checked(
+    merge: Merge, monkeypatch: pytest.MonkeyPatch, engine: str, failure: str | None
+) -> None:
+    monkeypatch.setattr(checking, "find_sandbox", nothing_here)
+    reported = await merged_with_check(merge, AGENTS, "test -s src/m.py", engine=engine)
+    finished = reported[-1]
+    assert isinstance(finished, ev.TaskFinished)
+    assert finished.failure == failure
+    assert ("--sandbox none" in finished.hint) is (failure is not None)

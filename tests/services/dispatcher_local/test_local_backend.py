@@ -1,16 +1,19 @@
 """The local backend: threads, workspaces, blobs, and the end of its processes."""
 
 import asyncio
+import io
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from fakes.sandboxes import LEVELS
 
 from pto_dispatcher_local.backend import LocalBackend
 from pto_harness.strays import find_strays
@@ -18,7 +21,7 @@ from pto_memory import MemoryBlobStore
 from pto_ports.backend import Order
 from pto_proto import events as ev
 from pto_proto.ids import Digest, InstanceId, RunId, TaskId, digest_of
-from pto_proto.manifests import Tree
+from pto_proto.manifests import Manifest, Tree
 from pto_proto.plans import InputFile, Resources, TaskSpec
 from pto_runtime.clock import SystemClock
 
@@ -26,7 +29,7 @@ from pto_runtime.clock import SystemClock
 class Local:
     """A backend and what it reported."""
 
-    def __init__(self, folder: Path, engines: dict[str, Any] | None = None) -> None:
+    def __init__(self, folder: Path, engines: dict[str, Any] | None = None, **more: Any) -> None:
         self.blobs = MemoryBlobStore()
         self.reported: list[ev.Entry] = []
         self.lines: list[str] = []
@@ -36,7 +39,7 @@ class Local:
         self.backend = LocalBackend(
             blobs=self.blobs, clock=SystemClock(), instance=InstanceId("local-1"), capacity=4,
             work_folder=lambda run: folder / run, cache=folder / "cache", engines=engines or {},
-            host_environment={"PATH": os.environ["PATH"], "SECRET": "hidden", "SHARED": "seen"},
+            host_environment={"PATH": os.environ["PATH"], "SECRET": "hidden", "SHARED": "seen"}, **more,
         )  # fmt: skip
 
     async def open(self) -> "Local":
@@ -52,23 +55,34 @@ class Local:
 
     def order(self, name: str, **fields: Any) -> Order:
         ready = {
-            name: fields.pop(name) for name in ("trees", "on_conflict", "inputs_digest", "engine") if name in fields
+            name: fields.pop(name)
+            for name in ("trees", "on_conflict", "inputs_digest", "engine", "sandbox", "slot", "requirement")
+            if name in fields
         }
+        attempt = fields.pop("attempt", 1)
         spec = TaskSpec(id=TaskId(name), **fields)
-        entry = ev.TaskReady(at=1, task=spec.id, attempt=1, instance=InstanceId("local-1"), spec=spec, **ready)
+        entry = ev.TaskReady(at=1, task=spec.id, attempt=attempt, instance=InstanceId("local-1"), spec=spec, **ready)
         return Order(RunId("run-one"), 7, entry)
 
     async def run(self, name: str, **fields: Any) -> ev.TaskFinished:
         await self.backend.start(self.order(name, **fields))
-        return await self.finished(name)
+        return await self.finished(name, fields.get("attempt", 1))
 
-    async def finished(self, name: str) -> ev.TaskFinished:
+    async def finished(self, name: str, attempt: int = 1) -> ev.TaskFinished:
         while True:
             for entry in self.reported:
-                if isinstance(entry, ev.TaskFinished) and entry.task == name:
+                if isinstance(entry, ev.TaskFinished) and (entry.task, entry.attempt) == (name, attempt):
                     return entry
             self.news.clear()
-            await asyncio.wait_for(self.news.wait(), 20)
+            await asyncio.wait_for(self.news.wait(), 60)
+
+    async def content(self, finished: ev.TaskFinished) -> dict[str, str]:
+        """What it made, by path."""
+        if not finished.manifest:
+            return {}
+        manifest = msgspec.json.decode(await self.blobs.get(finished.manifest), type=Manifest)
+        with tarfile.open(fileobj=io.BytesIO(await self.blobs.get(manifest.bundle))) as tar:
+            return {info.name: tar.extractfile(info).read().decode(errors="replace") for info in tar}  # type: ignore[union-attr]
 
     async def tree(self, digest: Digest) -> dict[str, str]:
         tree = msgspec.json.decode(await self.blobs.get(digest), type=Tree)
@@ -197,12 +211,15 @@ async def test_closing_ends_all_attempts_and_reports_none(tmp_path: Path) -> Non
 
 HOST = """
 import asyncio, sys
-sys.path[:0] = [{folder!r}]
 from pathlib import Path
+folder = Path({folder!r})
+sys.path[:0] = [str(folder), str(folder.parents[1])]
+from fakes.sandboxes import sandbox
 from test_local_backend import Local
 async def main():
-    local = await Local(Path({work!r})).open()
-    await local.backend.start(local.order("a", command="(setsid sleep 300 &); env -i sleep 301 & sleep 300"))
+    local = await Local(Path({work!r}), find_sandbox=lambda: sandbox({level!r})).open()
+    wanted = {{"command": "(setsid sleep 300 &); env -i sleep 301 & sleep 300", "sandbox": "all" if {level!r} else "none"}}
+    await local.backend.start(local.order("a", **wanted))
     await asyncio.sleep(0.5)
     print(local.backend._owner, flush=True)
     await asyncio.sleep(300)
@@ -210,8 +227,9 @@ asyncio.run(main())
 """
 
 
-def test_no_process_outlives_a_dispatcher_that_was_killed(tmp_path: Path) -> None:
-    code = HOST.format(folder=str(Path(__file__).parent), work=str(tmp_path))
+@pytest.mark.parametrize("level", ["", *LEVELS])
+def test_no_process_outlives_a_dispatcher_that_was_killed(tmp_path: Path, level: str) -> None:
+    code = HOST.format(folder=str(Path(__file__).parent), work=str(tmp_path), level=level)
     host = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert host.stdout is not None
     marker = f"PTO_OWNER={host.stdout.readline().strip()}"

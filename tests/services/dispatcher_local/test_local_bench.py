@@ -61,7 +61,9 @@ async def test_commands_have_the_tasks_environment_and_programs_only_their_own(t
     assert (command["given"], command["PTO_TASK"]) == ("1", "a")
     assert not {"SECRET", "KEY"} & set(command)
     assert (program["KEY"], program["PTO_ATTEMPT_ID"]) == ("k", command["PTO_ATTEMPT_ID"])
-    assert {name for name in program if not name.startswith("PTO_")} <= {"KEY", "PWD", "SHLVL", "_", "LC_CTYPE"}
+    assert {name for name in program if not name.startswith("PTO_")} <= {
+        "KEY", "PWD", "SHLVL", "_", "LC_CTYPE", "HOME", "TMPDIR",
+    }  # fmt: skip
 
 
 async def test_engine_knows_the_time_limit_of_its_task(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ def main(words: list[str]) -> int:
         ("python", _python),
         ("state folder", _state_folder),
         ("output folder", _output_folder),
+        ("sandbox", _sandbox),
     ]
     if typed.nats_url:
         checks.append(("broker", lambda: asyncio.run(_remote(typed.nats_url))))
@@ -56,6 +57,12 @@ def _server() -> str:
     from pto_cli.access import server_version
 
     return server_version()
+
+
+def _sandbox() -> str:
+    from pto_cli.access import confinement
+
+    return confinement()
 
 
 def _state_folder() -> str:

@@ -91,10 +91,14 @@ def _about(view: "RunView", task: "Task", known: "Known") -> dict[str, Any]:
         "what": state_sentence(view, task, known),
         "because": why_it_runs(run, task, known) if is_asked else None,
         "reused_from": {"run": reused.source_run, "task": reused.source_task} if reused is not None else None,
+        "reopened": [
+            {"round": entry.round, "evidence": entry.evidence} for entry in view.reopened if entry.task == name
+        ],
         "waits_for": waits_for(run, task, known),
         "attempts": [
             {
                 "attempt": attempt.attempt,
+                "round": attempt.round,
                 "outcome": attempt.outcome,
                 "failure": attempt.failure,
                 "reason": attempt.reason,
@@ -111,9 +115,14 @@ def _about(view: "RunView", task: "Task", known: "Known") -> dict[str, Any]:
 
 
 def _lines(about: dict[str, Any]) -> list[str]:
+    from pto_cli.render import clean
+
     lines = [f"{about['task']} of run {about['run']}: {about['what']}"]
     if about["because"]:
         lines.append(f"{'ran' if about['attempts'] else 'will run'} because {about['because']}")
+    for entry in about["reopened"]:
+        lines.append(f"reopened for round {entry['round']}:")
+        lines += [f"    {clean(line)}" for line in entry["evidence"].splitlines()]
     lines += [f"waits for {what}" for what in about["waits_for"]]
     lines += [attempt["text"] for attempt in about["attempts"]]
     return lines

@@ -56,7 +56,7 @@ async def _print_stored(access: "Access", attempt: "AttemptView") -> None:
     except BlobMissing:
         text = "(this log is not stored any more)\n"
     if text:
-        sys.stdout.write(f"--- {attempt.task}.{attempt.attempt} ({attempt.outcome})\n{printable(text)}")
+        sys.stdout.write(f"--- {attempt.label} ({attempt.outcome})\n{printable(text)}")
         sys.stdout.write("" if text.endswith("\n") else "\n")
 
 

@@ -48,6 +48,7 @@ async def _status(typed: Namespace) -> int:
                 "id": task.spec.id,
                 "state": task.state.value,
                 "attempts": len(view.attempts.get(task.spec.id, ())),
+                "round": task.round,
                 "reason": task.reason,
                 **_spent(of_attempts(view.attempts.get(task.spec.id, ()))),
                 "reused_from": reused[task.spec.id].source_run if task.spec.id in reused else "",
