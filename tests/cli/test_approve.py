@@ -86,7 +86,7 @@ def test_a_plan_is_shown_and_runs_when_a_person_approves_it(desk: Desk, cli: Cli
         "last nothing left - - right",
         "first ├─ left └─ right → last (also after left)",
         "time: about 6.0 s with 5 at once (9.0 s one by one), by the tasks' estimates",
-        "tokens and money: none, no task asks a model",
+        "tokens and money of the tasks: none, no task asks a model",
     ):
         assert line in shown
     run, state = the_run(cli)

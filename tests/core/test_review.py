@@ -232,3 +232,18 @@ def test_every_event_twice_and_a_restart_after_each_come_to_the_same() -> None:
             evolve(state, seq, decode_event(data))
         state = load(dump(state))
     assert dump(state) == dump(review.state)
+
+
+def test_nobody_writes_an_edited_plan_down_again_once_it_is_settled() -> None:
+    review = Review()
+    review.behaviours["_edit"] = [lambda ready, now: None]
+    review.say(EDIT)
+    review.tick()
+    review.write_down()
+    review.tick()
+    assert review.run.settled
+    ready = next(ready for _, _, ready in review.out if ready.task == EDIT_TASK)
+    review.write(LANE_PLANNER, RUN, fail("infra")(ready, review.now))
+    review.drain()
+    assert review.run.phase is RunPhase.SUCCEEDED
+    assert review.order.count("_edit") == 1

@@ -42,8 +42,8 @@ def _check_system_task(run: RunStory, task: TaskId, what: str) -> Iterator[str]:
     if task not in ("_plan", "_edit", "_merge"):
         yield f"promise 5: {what}, which the plan does not have"
         if run.request.approve and not run.settled_seq:
-            yield f"promise 14: {what}, but its plan is not settled"
+            yield f"promise 17: {what}, but its plan is not settled"
     elif task == "_edit" and run.edited is None:
-        yield f"promise 14: {what}, but nobody edited the plan"
+        yield f"promise 17: {what}, but nobody edited the plan"
     elif task == "_merge" and not run.executed_seq:
         yield f"promise 5: {what} before all tasks ended"

@@ -22,7 +22,7 @@ from pto_core.transitions import (
     TaskTrigger,
 )
 from pto_proto.events import FailureClass, TaskFinished
-from pto_proto.ids import NO_DIGEST, PLAN_TASK, Digest
+from pto_proto.ids import EDIT_TASK, NO_DIGEST, PLAN_TASK, Digest
 
 MANY_RELEASED = 64
 """From here on, sorting once is cheaper than inserting each at its place."""
@@ -180,7 +180,9 @@ def lay_out(run: Run, plan: PlanParts) -> None:
     except (PlanCycle, KeyError) as error:
         raise IllegalEvent(f"the plan cannot run: {error}") from error
     run.plans.clear()
-    drop(run, run.system[PLAN_TASK], TaskTrigger.CANCELLED)
+    for name in (PLAN_TASK, EDIT_TASK):
+        if name in run.system:
+            drop(run, run.system[name], TaskTrigger.CANCELLED)
     run.tasks = [Task(spec, at, unmet_at_first(spec)) for at, spec in enumerate(specs)]
     run.has_only_agents = all(spec.agent for spec in specs)
     run.index = {spec.id: at for at, spec in enumerate(specs)}
@@ -231,7 +233,7 @@ def fail(
     task.failure = failure
     task.reason = reason
     # A plan may come from an attempt that was given up meanwhile: once it is settled, nobody plans again.
-    is_unwanted |= task is run.system[PLAN_TASK] and run.settled
+    is_unwanted |= task.spec.id in (PLAN_TASK, EDIT_TASK) and run.settled
     if run.phase is RunPhase.CANCELLING or failure == "cancelled" or is_unwanted:
         move(run, task, TaskTrigger.CANCELLED)
         give_up(run, task)

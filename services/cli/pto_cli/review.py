@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from textwrap import wrap
 
 from pto_cli.plan_tree import tree_lines
-from pto_cli.render import clean, count, duration, is_simulated, levels
+from pto_cli.render import clean, count, duration, is_simulated, levels, money_line
 from pto_core.forecast import forecast
+from pto_core.money import money_text
 from pto_core.views import RunView
-from pto_proto.events import PlanFinished
 from pto_proto.plans import Plan, TaskSpec
 
 MAX_ROWS = 60
@@ -56,7 +56,7 @@ def review_lines(view: RunView, width: int, edited: Plan | None = None) -> list[
         lines.append(f"and {count(len(plan.tasks) - MAX_ROWS, 'task')} more; `orchestrator approve {run.id} --yaml`")
     lines += ["", *tree_lines(plan, width), ""]
     lines += [f"check on the merged tree: {clean(check)}" for check in plan.checks]
-    return [*lines, *_forecast_lines(plan, run.max_executors), *_cost_lines(plan, run.plan, view)]
+    return [*lines, *_forecast_lines(plan, run.max_executors), *_cost_lines(plan, view)]
 
 
 def _table(plan: Plan, width: int) -> list[str]:
@@ -107,18 +107,18 @@ def _forecast_lines(plan: Plan, executors: int) -> Iterator[str]:
         yield "time: unknown, because no task has an estimate"
 
 
-def _cost_lines(plan: Plan, made: PlanFinished, view: RunView) -> Iterator[str]:
-    """What was spent on the plan, and what is known of what its tasks will cost."""
+def _cost_lines(plan: Plan, view: RunView) -> Iterator[str]:
+    """What was spent so far, and what is known of what the tasks will cost."""
+    run = view.run
     agents = sum(bool(spec.agent) for spec in plan.tasks)
-    engine = view.run.request.engine if view.run is not None else ""
-    usage = made.usage
-    tokens = usage.input_tokens + usage.output_tokens + usage.cache_read_tokens + usage.cache_write_tokens
-    if made.engine and engine != "simulated":
-        cost = "unknown" if made.cost_usd is None else f"${made.cost_usd:.4f}"
-        yield f"planning has cost: {tokens:,} tokens, {cost}"
+    if spent := money_line(view):
+        yield f"tokens and money so far: {spent}"
     if not agents:
-        yield "tokens and money: none, no task asks a model"
-    elif engine == "simulated":
-        yield "tokens and money: none, the simulated engine asks no model"
+        yield "tokens and money of the tasks: none, no task asks a model"
+    elif run is not None and run.request.engine == "simulated":
+        yield "tokens and money of the tasks: none, the simulated engine asks no model"
     else:
-        yield f"tokens and money: unknown, nothing tells before it runs what {count(agents, 'agent task')} will cost"
+        limit = run.money.limit if run is not None else None
+        until = "" if limit is None else f"; the run pauses before it comes to more than {money_text(limit)}"
+        what = f"unknown, nothing tells before it runs what {count(agents, 'agent task')} will cost"
+        yield f"tokens and money of the tasks: {what}{until}"

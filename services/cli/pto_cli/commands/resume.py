@@ -116,12 +116,13 @@ async def _continue(typed: Namespace, stop: asyncio.Event, again: list[Prepared]
             change = BudgetChangeRequested(run=run.id, max_cost_usd=typed.max_cost_usd)
             granted(await ask_and_wait(access, follower, change))
             write_lines([f"run {typed.run} may cost ${typed.max_cost_usd:.2f} in all"])
-            if run.paused is None:
+            if run.paused is None and not awaits_review(follower.view):
                 return EXIT_OK
         is_waiting = awaits_review(follower.view)
         if run is None or (run.paused is None and not is_waiting):
             raise WrongUse(f"run {typed.run} is {state_of(follower.view)}; there is nothing to resume")
-        _refuse_flags(typed, f"run {typed.run} is {state_of(follower.view)}; it goes on as it was asked for")
+        state = "is paused" if run.paused is not None else "waits for approval"
+        _refuse_flags(typed, f"run {typed.run} {state}; it goes on as it was asked for")
         if run.paused is not None:
             granted(await ask_and_wait(access, follower, RunResumeRequested(run=RunId(typed.run))))
         if is_waiting and not await _review(typed, access, follower, stop):
