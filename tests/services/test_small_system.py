@@ -7,13 +7,14 @@ from typing import Any
 import msgspec
 
 from pto_memory import MemoryEventLog
-from pto_ports.engine import PlanDraft
+from pto_ports.engine import EngineError, PlanDraft, Spent
 from pto_ports.event_log import LogUnavailable, Outgoing
 from pto_proto import events as ev
 from pto_proto.envelope import decode_event
 from pto_proto.ids import RunId, TaskId, digest_of
 from pto_proto.plans import Plan, TaskSpec
 from pto_proto.requests import RunCancelRequested, RunRequested
+from pto_proto.results import Usage
 from small_system import SmallSystem, UnsureLog
 
 CHAIN = Plan(
@@ -190,6 +191,35 @@ async def test_a_fault_of_an_engine_is_reported_and_the_run_ends() -> None:
         lambda view: view.attempts.get(TaskId("_plan"), [None])[0] and view.attempts[TaskId("_plan")][0].outcome
     )
     assert "a bug" in view.attempts[TaskId("_plan")][0].reason
+    await system.stop_all()
+
+
+async def test_what_a_planning_engine_says_of_money_and_time_is_reported() -> None:
+    class BusyAtFirst:
+        name = "simulated"
+        asked = 0
+
+        def plan(self, requirement: str, max_executors: int, *more: object) -> PlanDraft:
+            self.asked += 1
+            if self.asked == 1:
+                spent = Spent(usage=Usage(input_tokens=7), cost_usd=0.25)
+                raise EngineError("busy", failure="capacity", hint="Wait.", retry_after_s=0.05, spent=spent)
+            return PlanDraft(plan=CHAIN, complexity=1, rationale="", usage=Usage(output_tokens=3), cost_usd=None)
+
+    system = SmallSystem()
+    system.start_all()
+    await system.kill("planner")
+    system.start_planner({"simulated": BusyAtFirst()})
+    await system.ask(RunRequested(run=RunId("run-one"), requirement="anything", model="big"))
+    view = await system.until(lambda view: view.finished)
+    first, second = view.attempts[TaskId("_plan")]
+    assert (first.failure, first.hint, first.cost, first.usage.input_tokens) == ("capacity", "Wait.", 0.25, 7)
+    assert (second.outcome, second.cost, second.usage.output_tokens) == ("succeeded", None, 3)
+    assert view.run is not None
+    assert view.run.money.unknown_count == 1
+    events = [decode_event(recorded.data) for recorded in system.log.stored()]
+    (paused,) = [entry for event in events if event.kind is ev.LanePaused for entry in event.entries]
+    assert (paused.model, paused.until - paused.at) == ("big", 50)
     await system.stop_all()
 
 
