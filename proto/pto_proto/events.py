@@ -12,6 +12,7 @@ import msgspec
 from pto_proto.ids import NO_DIGEST, Digest, InstanceId, TaskId
 from pto_proto.plans import Plan, Problem, TaskSpec
 from pto_proto.requests import OnConflict, RunRequested, Sandbox
+from pto_proto.results import CheckResult, Conflict, Usage
 
 FailureClass = Literal["task", "timeout", "capacity", "infra", "config", "budget", "cancelled"]
 Outcome = Literal["succeeded", "failed", "cancelled"]
@@ -258,15 +259,6 @@ class TaskPlanned(Entry, frozen=True, kw_only=True, omit_defaults=True):
     """Per task, a digest over the input files that it will see (empty: none); left out when no task sees any."""
 
 
-class Usage(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """Tokens that a model charged for."""
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cache_read_tokens: int = 0
-    cache_write_tokens: int = 0
-
-
 class PlanFinished(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
     """A plan is complete; the first one of ``_plan`` wins, until an edited one of ``_edit`` takes its place."""
 
@@ -361,23 +353,6 @@ class TaskFinished(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
 
 
 # --- consolidator ----------------------------------------------------------------------------------------------------
-
-
-class CheckResult(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """One check on the merged tree."""
-
-    command: str
-    passed: bool
-    exit_code: int | None = None
-    tail: tuple[str, ...] = ()
-
-
-class Conflict(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """Tasks that wrote different content to one path without one depending on the other."""
-
-    path: str
-    tasks: tuple[TaskId, ...]
-    resolution: str
 
 
 class RunConsolidated(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):

@@ -19,11 +19,12 @@ import msgspec
 import yaml
 
 from pto_proto.envelope import MAX_ENTRIES, type_name
-from pto_proto.events import WRITERS, CheckResult, Conflict, Entry, Usage
+from pto_proto.events import WRITERS, Entry
 from pto_proto.manifests import Manifest, ManifestFile, Tree, TreeFile
 from pto_proto.notes import field_notes
 from pto_proto.plans import InputFile, Plan, Problem, Resources, SlurmOptions, TaskSpec
 from pto_proto.requests import REQUESTS, Request
+from pto_proto.results import CheckResult, Conflict, Usage
 from pto_proto.reuse import Reusable
 from pto_proto.subjects import kind_of
 

@@ -19,6 +19,7 @@ from pto_proto.envelope import Event
 from pto_proto.ids import Digest, InstanceId, Lane, RunId, TaskId
 from pto_proto.plans import TaskSpec
 from pto_proto.requests import RunRequested
+from pto_proto.results import CheckResult
 from pto_proto.reuse import Reusable
 from test_remote_runs import Site, site  # noqa: F401 - a fixture
 from typing_in import Cli, runs, write
@@ -160,7 +161,7 @@ def test_rounds_and_their_evidence_are_told() -> None:
     spec = TaskSpec(id=TaskId("_merge"))
     story.tell(ev.RunExecuted(at=60_000))
     story.tell(ev.TaskReady(**merge, instance=InstanceId("c"), spec=spec), Lane("consolidator"))
-    red = ev.CheckResult(command="pytest", passed=False, exit_code=1, tail=("1 failed",))
+    red = CheckResult(command="pytest", passed=False, exit_code=1, tail=("1 failed",))
     merged = ev.RunConsolidated(
         **merge, tree_digest=Digest("t"), manifest=Digest("m"), files=1, lines=1, checks=(red,), culprit=TaskId("a"),
         evidence="The check `pytest` ended with exit code 1.\n1 failed", merged_builds=2,

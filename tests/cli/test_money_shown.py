@@ -9,9 +9,10 @@ from pto_proto import events as ev
 from pto_proto.envelope import Event
 from pto_proto.ids import Digest, InstanceId, TaskId
 from pto_proto.plans import TaskSpec
+from pto_proto.results import Usage
 from test_explain import LOCAL, NOW, Story
 
-USAGE = ev.Usage(input_tokens=1_200, output_tokens=300)
+USAGE = Usage(input_tokens=1_200, output_tokens=300)
 
 
 def agent(name: str, *writes: str) -> TaskSpec:
@@ -61,7 +62,7 @@ def test_a_run_that_costs_nothing_does_not_speak_of_money() -> None:
 def test_the_summary_never_takes_unknown_for_nothing() -> None:
     found = summarize(story().view)
     assert (found.cost_usd, found.known_cost_usd, found.unknown_costs, found.max_cost_usd) == (None, 0.25, 2, 5.0)
-    assert found.usage == ev.Usage(input_tokens=2_400, output_tokens=600)
+    assert found.usage == Usage(input_tokens=2_400, output_tokens=600)
     tasks = {task.id: task for task in found.tasks}
     assert [tasks[name].cost_usd for name in "abcd"] == [0.25, None, None, None]
     assert tasks["a"].usage == USAGE

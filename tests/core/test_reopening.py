@@ -20,10 +20,11 @@ from pto_proto.envelope import decode_event
 from pto_proto.ids import Digest, Lane, RunId, TaskId
 from pto_proto.plans import Plan, TaskSpec
 from pto_proto.requests import RunCancelRequested, RunPauseRequested, RunResumeRequested
+from pto_proto.results import CheckResult
 
 RUN = RunId("run-one")
 LOCAL, CONSOLIDATOR = Lane("local"), Lane("consolidator")
-RED = ev.CheckResult(command="pytest", passed=False, exit_code=1)
+RED = CheckResult(command="pytest", passed=False, exit_code=1)
 
 
 def agent(name: str, *after: str) -> TaskSpec:

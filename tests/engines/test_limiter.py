@@ -12,7 +12,7 @@ from pto_engines.models.question import Question, Reply
 from pto_engines.models.settings import ModelSettings
 from pto_memory.clock import VirtualClock
 from pto_ports.engine import EngineError
-from pto_proto.events import Usage
+from pto_proto.results import Usage
 
 QUESTION = Question(system="s", messages=[{"role": "user", "content": [{"type": "text", "text": "q"}]}], max_tokens=9)
 REPLY = Reply(blocks=[{"type": "text", "text": "a"}], stop_reason="end_turn", usage=Usage(), model="m")

@@ -14,7 +14,7 @@ from pto_engines.models.prices import (
 )
 from pto_engines.models.settings import BEDROCK_DEFAULT_MODEL, DEFAULT_MODEL
 from pto_ports.engine import Spent
-from pto_proto.events import Usage
+from pto_proto.results import Usage
 
 USED = Usage(input_tokens=1_000_000, output_tokens=100_000, cache_read_tokens=2_000_000, cache_write_tokens=400_000)
 

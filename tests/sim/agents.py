@@ -3,6 +3,7 @@
 Invariant: drawn apart from plans and faults, so that worlds without agents stay as they were.
 """
 
+from dataclasses import replace
 from random import Random
 
 import msgspec
@@ -11,7 +12,7 @@ from pto_harness.globs import matches
 from pto_proto.events import FailureClass
 from pto_proto.plans import Plan, TaskSpec
 
-from .plans import Ask, Behaviour
+from .plans import Ask
 
 ESTIMATES = {"simulated": 0.3}
 """In these worlds the simulated engine has a price."""
@@ -35,11 +36,11 @@ def employ_agents(asks: dict[str, Ask], random: Random) -> None:
         for spec in specs:
             if spec.agent and has_wrong_key:
                 before = ask.behaviour(spec.id)
-                ask.behaviours[spec.id] = Behaviour(("config", *before.failures), before.duration_s)
+                ask.behaviours[spec.id] = replace(before, failures=("config", *before.failures))
             if spec.agent and is_busy and random.random() < 0.6:
                 before = ask.behaviour(spec.id)
                 refusals: tuple[FailureClass, ...] = ("capacity",) * random.randint(1, 3)
-                ask.behaviours[spec.id] = Behaviour((*refusals, *before.failures), before.duration_s)
+                ask.behaviours[spec.id] = replace(before, failures=(*refusals, *before.failures))
         ask.request = msgspec.structs.replace(
             ask.request,
             plan=ask.plan if ask.request.plan is not None else None,

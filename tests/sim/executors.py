@@ -14,6 +14,7 @@ import msgspec
 from pto_ports.backend import LiveLine, Order, Report
 from pto_proto import events as ev
 from pto_proto.ids import MERGE_TASK, NO_DIGEST, InstanceId, digest_of
+from pto_proto.results import CheckResult
 from pto_proto.subjects import lane_filter
 
 from .agents import bill, retry_after_s
@@ -257,7 +258,7 @@ def merged_by(ask: Ask, base: dict[str, Any]) -> ev.RunConsolidated:
     if base["round"] >= len(ask.reds):
         return merged
     culprit = ask.reds[base["round"]]
-    red = ev.CheckResult(command="check", passed=False, exit_code=1)
+    red = CheckResult(command="check", passed=False, exit_code=1)
     return msgspec.structs.replace(merged, checks=(red,), culprit=culprit, evidence=f"{culprit} {base['round']}")
 
 

@@ -11,6 +11,7 @@ from pto_proto import events as ev
 from pto_proto.envelope import Event
 from pto_proto.ids import Digest, InstanceId, Lane, RunId, TaskId
 
+from .handing_out import check_task
 from .reviews import Reviews
 from .rounds import check_round, skip, spread
 from .spending import (
@@ -274,7 +275,8 @@ class Judge:
         for name_of_rest in {"", model}:
             if (event.lane, name_of_rest) in self.lanes_paused:
                 self.complain(f"promise 11: {what}, but {name_of_rest or 'everything'} rests in lane {event.lane}")
-        self._check_task(run, entry, seq, writer_read, what)
+        for broken in check_task(run, entry, what):
+            self.complain(broken)
         for broken in check_round(run, entry):
             self.complain(f"promise 13: {what} {broken}")
         reserved = round(entry.reserved_usd * MILLION)
@@ -290,43 +292,6 @@ class Judge:
         ):
             for violation in check:
                 self.complain(violation)
-
-    def _check_task(self, run: RunStory, entry: ev.TaskReady, seq: int, writer_read: int, what: str) -> None:
-        story = run.story(entry.task)
-        last = story.attempts[-1] if story.attempts else None
-        spec = story.spec
-        if spec is not None:
-            for dependency in spec.depends_on:
-                if run.story(dependency).state not in ("succeeded", "reused"):
-                    self.complain(f"promise 5: {what} before {dependency} succeeded")
-        else:
-            self._check_system_task(run, entry.task, what)
-        if story.state in ("succeeded", "failed", "cancelled", "reused"):
-            self.complain(f"promise 6: {what}, although the task has ended as {story.state}")
-        self._check_number(story, last, entry, what)
-
-    def _check_number(self, story: TaskStory, last: Attempt | None, entry: ev.TaskReady, what: str) -> None:
-        if last is None or last.name[2] != entry.round:
-            if entry.attempt != 1:
-                self.complain(f"promise 2: {what} as the first attempt of its round")
-        elif not last.end_seq:
-            self.complain(f"promise 2: {what} while attempt {last.name[3]} is out")
-        elif entry.attempt != last.name[3] + 1:
-            self.complain(f"promise 2: {what} after attempt {last.name[3]}")
-        elif story.start == len(story.attempts):
-            pass  # it has to run once more: there is no failure to wait after
-        elif not last.retry_due or entry.at < last.retry_due:
-            self.complain(f"promise 11: {what} at {entry.at}, due at {last.retry_due}")
-
-    def _check_system_task(self, run: RunStory, task: TaskId, what: str) -> None:
-        if task not in ("_plan", "_edit", "_merge"):
-            self.complain(f"promise 5: {what}, which the plan does not have")
-            if run.request.approve and not run.settled_seq:
-                self.complain(f"promise 14: {what}, but its plan is not settled")
-        elif task == "_edit" and run.edited is None:
-            self.complain(f"promise 14: {what}, but nobody edited the plan")
-        elif task == "_merge" and not run.executed_seq:
-            self.complain(f"promise 5: {what} before all tasks ended")
 
     def _check_room(self, run: RunStory, attempt: Attempt, writer_read: int, what: str) -> None:
         out = len(run.out())

@@ -11,7 +11,7 @@ from pto_core.money import dollars
 from pto_core.project_docs import is_simulated
 from pto_core.views import AttemptView, RunView
 from pto_proto.envelope import rfc3339
-from pto_proto.events import CheckResult, Conflict, Usage
+from pto_proto.results import CheckResult, Conflict, Usage
 
 WEAKEST_FIRST = ("none", "landlock", "bubblewrap")
 

@@ -13,10 +13,10 @@ from posixpath import basename, splitext
 import msgspec
 
 from pto_core.merge import is_readme, merge_trees, refused_path
-from pto_proto.events import Conflict
 from pto_proto.ids import Digest, TaskId
 from pto_proto.manifests import ManifestFile, Tree, TreeFile
 from pto_proto.requests import OnConflict
+from pto_proto.results import Conflict
 
 README = "README.md"
 EXECUTION_DOC = "docs/execution.md"

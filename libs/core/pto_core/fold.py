@@ -45,8 +45,6 @@ def evolve(state: State, seq: int, event: Event) -> None:
     handler = _HANDLERS.get(event.kind)
     if handler is None or event.run in state.archived:
         return
-    if event.run is not None:
-        state.touched.add(event.run)
     context = _Context(state, run, event, seq)
     for entry in event.entries:
         try:
@@ -55,7 +53,8 @@ def evolve(state: State, seq: int, event: Event) -> None:
             poison(state, event.run, seq, str(error))
             if event.kind not in _WHILE_POISONED:
                 break
-    state.note_hunger(event.run)
+    if event.run is not None:
+        state.note_news(event.run)
 
 
 def poison(state: State, run: RunId | None, seq: int, reason: str) -> None:
@@ -64,8 +63,7 @@ def poison(state: State, run: RunId | None, seq: int, reason: str) -> None:
     known = state.runs.get(run) if run is not None else None
     if known is not None and known.poisoned is None and not known.ended:
         known.poisoned = (seq, reason)
-        state.touched.add(known.id)
-        state.note_hunger(known.id)
+        state.note_news(known.id)
 
 
 class _Context:

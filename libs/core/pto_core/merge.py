@@ -10,10 +10,10 @@ from posixpath import splitext
 
 import msgspec
 
-from pto_proto.events import Conflict
 from pto_proto.ids import TaskId
 from pto_proto.manifests import Manifest, Tree, TreeFile
 from pto_proto.requests import OnConflict
+from pto_proto.results import Conflict
 
 MAX_PATH_BYTES = 300
 """Longest path that is taken over; with a workspace in front of it, it stays well below the kernel's 4096."""

@@ -9,8 +9,9 @@ from collections.abc import Container
 
 from pto_core.state import Attempt, Run, Task
 from pto_core.transitions import DONE_STATES, OPEN_STATES, RunPhase, TaskState
-from pto_proto.events import CheckResult, RunConsolidated, RunStatus
+from pto_proto.events import RunConsolidated, RunStatus
 from pto_proto.ids import NO_DIGEST, Digest
+from pto_proto.results import CheckResult
 
 
 def run_status(run: Run) -> tuple[RunStatus, str]:

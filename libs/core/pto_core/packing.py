@@ -14,7 +14,7 @@ import msgspec
 
 from pto_core import money, rests, transitions
 from pto_core import state as shapes
-from pto_proto import events, plans, requests, reuse
+from pto_proto import events, plans, requests, results, reuse
 from pto_proto.ids import Digest, RunId
 from pto_proto.requests import RunRequested
 
@@ -31,7 +31,7 @@ _MAX_CODES = 256
 _MAX_INT = 2**63
 _CLASSES: dict[str, type[Any]] = {
     name: found
-    for module in (requests, plans, events, reuse, transitions, money, rests, shapes)
+    for module in (requests, plans, results, events, reuse, transitions, money, rests, shapes)
     for name, found in vars(module).items()
     if isinstance(found, type)
 }

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from pto_core.views import AttemptView, RunView
-from pto_proto.events import Usage
+from pto_proto.results import Usage
 
 
 class Spending(NamedTuple):

@@ -131,6 +131,13 @@ _SYSTEM_TASKS = {
 }
 
 
+def _system_tasks() -> dict[TaskId, Task]:
+    return {
+        PLAN_TASK: Task(TaskSpec(id=PLAN_TASK, title="Plan the work"), -1, 0),
+        MERGE_TASK: Task(TaskSpec(id=MERGE_TASK, title="Merge the outputs"), -1, 0),
+    }
+
+
 class Run:
     """One run, from its acceptance on."""
 
@@ -164,10 +171,7 @@ class Run:
         """Whether each of them asks a model."""
         self.index: dict[TaskId, int] = {}
         self.graph = Graph((), (), ())
-        self.system = {
-            PLAN_TASK: Task(TaskSpec(id=PLAN_TASK, title="Plan the work"), -1, 0),
-            MERGE_TASK: Task(TaskSpec(id=MERGE_TASK, title="Merge the outputs"), -1, 0),
-        }
+        self.system = _system_tasks()
         self.ready: dict[Lane, list[int]] = {}
         """Lane -> ranks (see Graph.rank) of the tasks that may be handed out, ascending: the most urgent is last."""
         self.unscheduled: dict[TaskId, Task] = {}
@@ -313,10 +317,11 @@ class State:
             known = self.lanes[lane] = LaneState()
         return known
 
-    def note_hunger(self, name: RunId | None) -> None:
-        """Keep ``hungry`` right after news about this run."""
-        run = self.active.get(name) if name is not None else None
+    def note_news(self, name: RunId) -> None:
+        """There was news about this run: keep ``touched`` and ``hungry`` right."""
+        self.touched.add(name)
+        run = self.active.get(name)
         if run is not None and run.may_be_handed_out:
-            self.hungry.add(run.id)
-        elif name is not None:
+            self.hungry.add(name)
+        else:
             self.hungry.discard(name)

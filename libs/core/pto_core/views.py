@@ -15,6 +15,7 @@ from pto_proto import events as ev
 from pto_proto.envelope import Event
 from pto_proto.ids import NO_DIGEST, Digest, InstanceId, RunId, TaskId
 from pto_proto.plans import Plan
+from pto_proto.results import Usage
 
 AttemptOutcome = Literal["succeeded", "failed", "cancelled", "lost"]
 
@@ -45,7 +46,7 @@ class AttemptView(msgspec.Struct, kw_only=True):
     manifest: Digest = NO_DIGEST
     tree: Digest = NO_DIGEST
     files: int = 0
-    usage: ev.Usage = ev.Usage()
+    usage: Usage = Usage()
     model: str = ""
     """The model that it was to ask; empty: none, or the engine's default."""
     reserved: float = 0.0

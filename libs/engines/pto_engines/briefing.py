@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pto_engines.prompts import fill
 from pto_ports.engine import AgentTask, EngineError, Spent
-from pto_proto.events import Usage
+from pto_proto.results import Usage
 
 MAX_FILES_SHOWN = 200
 MAX_COMPLAINT_CHARS = 12_000

@@ -9,8 +9,9 @@ from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
-from pto_proto.events import FailureClass, Usage
+from pto_proto.events import FailureClass
 from pto_proto.plans import Plan, TaskSpec
+from pto_proto.results import Usage
 
 
 class Spent(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,9 +16,9 @@ from pto_core.views import RunView
 from pto_harness import Cancel
 from pto_harness.workspace import Workspace
 from pto_ports.blob_store import BlobMissing
-from pto_proto.events import CheckResult
 from pto_proto.ids import Digest
 from pto_proto.manifests import TreeFile
+from pto_proto.results import CheckResult
 
 
 class Builder:

@@ -18,7 +18,7 @@ from pto_harness.environment import OWNER, allowed_environment
 from pto_harness.guard import Guard
 from pto_harness.log import TaskLog
 from pto_harness.process import Command, run_command
-from pto_proto.events import CheckResult
+from pto_proto.results import CheckResult
 
 CHECK_LIMIT_S = 600.0
 """One check on the merged tree; longer suites belong into a task with a time limit of its own."""

@@ -6,7 +6,7 @@ durations) makes no difference.
 
 import re
 
-from pto_proto.events import CheckResult
+from pto_proto.results import CheckResult
 
 CANNOT_RUN = (126, 127)
 """The shell's exit codes for a command that is not executable or not there."""

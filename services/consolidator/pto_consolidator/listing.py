@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from pto_proto.events import CheckResult, Conflict
+from pto_proto.results import CheckResult, Conflict
 
 LIST_BYTES = 48 * 1024
 """Of each of the three lists: together they leave a quarter of an event's 256 kB for everything else."""

@@ -22,9 +22,9 @@ from pto_core.views import RunView
 from pto_harness import Cancel
 from pto_harness.manifest import write_bundle
 from pto_ports.blob_store import BlobStore
-from pto_proto.events import CheckResult
 from pto_proto.ids import MERGE_TASK, Digest
 from pto_proto.manifests import Manifest, Tree, TreeFile
+from pto_proto.results import CheckResult
 
 CODE_FOLDERS = ("src/", "tests/")
 

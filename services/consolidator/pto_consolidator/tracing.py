@@ -21,9 +21,9 @@ from pto_core.merge import UNRESOLVED
 from pto_core.reopening import is_complete
 from pto_core.state import Run
 from pto_ports.blob_store import BlobDamaged, BlobMissing, BlobStore
-from pto_proto.events import CheckResult
 from pto_proto.ids import Digest, TaskId
 from pto_proto.manifests import Tree, TreeFile
+from pto_proto.results import CheckResult
 
 MAX_TASKS = 2_000
 """The search reads every task's tree; a plan of agents is far smaller."""

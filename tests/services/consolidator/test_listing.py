@@ -4,8 +4,8 @@ import msgspec
 
 from pto_consolidator.listing import LIST_BYTES, shorten_checks, shorten_conflicts, shorten_refused
 from pto_core.merge import UNRESOLVED
-from pto_proto.events import CheckResult, Conflict
 from pto_proto.ids import TaskId
+from pto_proto.results import CheckResult, Conflict
 
 
 def test_a_path_that_ten_thousand_tasks_wrote_names_a_few() -> None:

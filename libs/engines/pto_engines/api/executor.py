@@ -14,7 +14,7 @@ from pto_engines.models.access import Model
 from pto_engines.models.question import Block, Message, Question, Reply, ToolCall
 from pto_engines.prompts import EXECUTOR, digest_of_prompts, text_of
 from pto_ports.engine import AgentTask, AttemptDone, EngineError, Spent, Workbench
-from pto_proto.events import Usage
+from pto_proto.results import Usage
 
 CUT = "The answer was cut off at the limit of output and this call was not run. Write smaller files, one per answer."
 NUDGE = "Go on with the task, or call finish if everything is done."

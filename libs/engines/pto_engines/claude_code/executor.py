@@ -17,7 +17,7 @@ from pto_engines.claude_code.transcript import Outcome
 from pto_engines.models.access import Model
 from pto_engines.prompts import CODER, digest_of_prompts, text_of
 from pto_ports.engine import AgentTask, AttemptDone, Ended, EngineError, Spent, Workbench
-from pto_proto.events import Usage
+from pto_proto.results import Usage
 
 MAX_LISTED = 500
 

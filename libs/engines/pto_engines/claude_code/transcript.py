@@ -13,7 +13,7 @@ import msgspec
 from pto_engines.models.fault import Fault, Kind, Sorted, sort_fault
 from pto_engines.models.prices import PriceTable
 from pto_ports.engine import Ended, EngineError, Spent
-from pto_proto.events import Usage
+from pto_proto.results import Usage
 
 MAX_LINE_BYTES = 64 * 2**20
 """A line holds whole files; longer than this is none of the program's."""

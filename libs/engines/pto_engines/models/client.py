@@ -15,7 +15,7 @@ from pto_engines.models.credentials import check_credentials, fault_of_credentia
 from pto_engines.models.fault import Fault
 from pto_engines.models.limits import CONNECT_S, SILENCE_S
 from pto_engines.models.question import Block, Message, Question, Reply
-from pto_proto.events import Usage
+from pto_proto.results import Usage
 
 if TYPE_CHECKING:
     import anthropic

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from pto_ports.engine import Spent
-from pto_proto.events import Usage
+from pto_proto.results import Usage
 
 MILLION = 1_000_000
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from pto_proto.events import Usage
+from pto_proto.results import Usage
 
 Block = dict[str, Any]
 Message = dict[str, Any]
