@@ -145,7 +145,7 @@ def _notices(model: str, prices: "PriceTable") -> list[str]:
 
 
 def _unpayable(model: str, prices: "PriceTable", max_cost_usd: float | None) -> Iterator[str]:
-    from pto_proto.events import Usage
+    from pto_proto.results import Usage
 
     if max_cost_usd is not None and prices.cost_usd(model, Usage()) is None:
         yield (

@@ -25,7 +25,6 @@ from pto_proto.envelope import MAX_EVENT_BYTES, decode_event
 from pto_proto.ids import EDIT_TASK, Digest, InstanceId, TaskId, digest_of
 from pto_proto.plans import InputFile, Plan, TaskSpec
 from pto_proto.requests import RunRequested
-from pto_proto.results import Usage
 from pto_proto.subjects import event_subject
 from pto_runtime.logs import get_logger
 
