@@ -32,7 +32,6 @@ class Watch(threading.Thread):
     def __init__(self, pid: int, secrets: tuple[str, ...]) -> None:
         super().__init__(daemon=True)
         self._pid = pid
-        self._own = Path(f"/proc/{pid}/cmdline").read_bytes()
         self._secrets = [secret.encode() for secret in secrets]
         self.ended = threading.Event()
         self.seen: set[str] = set()
@@ -48,9 +47,10 @@ class Watch(threading.Thread):
         try:
             name = Path(f"/proc/{pid}/comm").read_text().strip()
             arguments, environment = (Path(f"/proc/{pid}/{what}").read_bytes() for what in ("cmdline", "environ"))
+            own = Path(f"/proc/{self._pid}/cmdline").read_bytes()
         except OSError:
             return
-        if arguments in (self._own, b""):  # forked just now, and not yet another program
+        if arguments in (own, b""):  # forked just now, and not yet another program
             return
         self.seen.add(name)
         for what, data in (("arguments", arguments), ("environment", environment)):
