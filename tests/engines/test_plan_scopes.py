@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pto_engines.planning.scopes import globs_meet
+from pto_core.scopes import globs_overlap as globs_meet
 from pto_harness.globs import matches
 
 MEET = [

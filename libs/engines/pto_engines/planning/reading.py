@@ -5,13 +5,14 @@ the same time no one can write what the other can.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import product
 
 import msgspec
 
 from pto_core.plan_check import check_plan
+from pto_core.scopes import globs_overlap
 from pto_engines.planning.limits import MAX_MINUTES, MAX_PLAN_CHARS, MAX_TASKS
-from pto_engines.planning.scopes import meeting
 from pto_proto.ids import TaskId
 from pto_proto.plans import Plan, Problem, TaskSpec
 
@@ -117,7 +118,7 @@ def _own_rules(answer: PlanAnswer) -> Iterator[Problem]:
                 where=f"tasks[{at}].outputs", what="is empty; name at least one file that must exist afterwards"
             )
         for position, glob in enumerate(task.outputs):
-            if task.writes and not meeting((glob,), task.writes):
+            if task.writes and not _meeting((glob,), task.writes):
                 what = f"{glob!r} is outside of what the task may write ({', '.join(task.writes)})"
                 yield Problem(where=f"tasks[{at}].outputs[{position}]", what=what)
 
@@ -129,13 +130,18 @@ def _rivalries(plan: Plan) -> Iterator[Problem]:
         for other in plan.tasks[:at]:
             if other.id in before[spec.id] or spec.id in before[other.id]:
                 continue
-            pair = meeting(other.writes, spec.writes)
+            pair = _meeting(other.writes, spec.writes)
             if pair is not None:
                 what = (
                     f"{pair[1]!r} and {pair[0]!r} of task {other.id!r} can be the same path, and both tasks may run "
                     f"at the same time; let one depend on the other, or narrow what they write"
                 )
                 yield Problem(where=f"tasks[{at}].writes", what=what)
+
+
+def _meeting(some: Sequence[str], others: Sequence[str]) -> tuple[str, str] | None:
+    """The first pair of globs that can match the same path."""
+    return next(((a, b) for a, b in product(some, others) if globs_overlap(a, b)), None)
 
 
 def _ancestors(plan: Plan) -> dict[TaskId, set[TaskId]]:
