@@ -156,3 +156,21 @@ def test_doctor_says_what_to_do_and_asks_only_when_told_to(
     assert "FAIL  credentials:" in aws
     assert "region: eu-central-1" in aws
     assert "is switched off on 2026-11-30" in aws
+
+
+def test_cancel_ends_a_question_that_is_being_answered(environment: dict[str, str], tmp_path: Path) -> None:
+    with play(scenario([{"fault": "slow", "first_byte_s": 60}])) as api:
+        environment |= {"ANTHROPIC_BASE_URL": api.url, "ANTHROPIC_API_KEY": KEY}
+        run = orchestrator(tmp_path, environment, *RUN, "--detach").stdout.strip()
+        until = time.monotonic() + 30
+        while not api.requests and time.monotonic() < until:
+            time.sleep(0.05)
+        orchestrator(tmp_path, environment, "cancel", run, code=None)
+        orchestrator(tmp_path, environment, "watch", run, code=1)
+    until = time.monotonic() + 30
+    while not (tmp_path / "out/execution_summary.json").exists() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert summary(tmp_path / "out")["status"] == "cancelled"
+    (end,) = entries(tmp_path / "out", "TaskFinished")
+    assert (end["outcome"], end["failure"]) == ("cancelled", "cancelled")
+    assert end["duration_s"] < 50, "it did not wait for the answer"
