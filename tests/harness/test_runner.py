@@ -73,6 +73,14 @@ def test_a_missing_declared_output_is_a_failure(bench: Bench) -> None:
     assert result["hint"]
 
 
+@pytest.mark.parametrize("command", ['rm -rf "$PWD"', 'rm -rf "$PWD"; : > "$PWD"', "chmod 000 ."])
+def test_a_command_may_do_away_with_its_workspace(bench: Bench, command: str) -> None:
+    assert bench.run(command)["outcome"] == "succeeded"
+    result = bench.run(command, outputs=["a"], workspace=str(bench.folder / "again"))
+    assert (result["outcome"], result["failure"]) == ("failed", "task")
+    assert "'a'" in result["reason"]
+
+
 def test_an_exit_code_and_the_last_lines_are_told(bench: Bench) -> None:
     result = bench.run("echo first; echo oops >&2; exit 7")
     assert (result["failure"], result["exit_code"]) == ("task", 7)
