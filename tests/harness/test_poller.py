@@ -40,6 +40,26 @@ def test_a_call_that_fails_takes_no_other_one_along(poller: Poller) -> None:
     assert sorted(called) == ["a", "b", "c"]
 
 
+def test_a_descriptor_whose_callback_fails_holds_up_no_other_one(poller: Poller) -> None:
+    served: list[int] = []
+    pipes = [os.pipe() for _ in range(6)]
+    for number, (out, _) in enumerate(pipes):
+        poller.watch(out, lambda number=number, out=out: served.append(os.read(out, 10)[0] // (number - 2)))
+    for turn in (1, 2):
+        for _, into in pipes:
+            os.write(into, b"x")
+        if turn == 1:
+            with pytest.raises(ZeroDivisionError):
+                poller.step(1)
+        else:
+            poller.step(1)
+        assert len(served) == 5 * turn
+    for out, into in pipes:
+        poller.forget(out)
+        os.close(out)
+        os.close(into)
+
+
 def test_what_goes_aside_comes_back_with_its_outcome(poller: Poller) -> None:
     outcomes: list[object] = []
     poller.aside(lambda: 1 + 1, lambda result, error: outcomes.append((result, error)))

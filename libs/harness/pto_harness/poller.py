@@ -132,14 +132,27 @@ class Poller:
             crew.do(work, then)
 
     def step(self, patience: float | None = 0.0) -> None:
-        """Call what is due; wait for something to become due no longer than ``patience`` (None: for ever)."""
+        """Call what is due; wait for something to become due no longer than ``patience`` (None: for ever).
+
+        A descriptor whose callback raises is forgotten, because it would raise again in each step; the others are
+        served all the same, and then the error is raised.
+        """
         if self._timers:
             left = max(0.0, self._timers[0][0] - time.monotonic())
             patience = left if patience is None else min(left, patience)
+        fault: Exception | None = None
         for descriptor, _ in self._epoll.poll(-1 if patience is None else patience, EVENTS_AT_ONCE):
             callback = self._callbacks.get(descriptor)
-            if callback is not None:
-                callback()
+            try:
+                if callback is not None:
+                    callback()
+            except Exception as error:
+                fault = fault or error
+                if descriptor != self._wake_out:
+                    with contextlib.suppress(OSError):  # its callback may have closed it
+                        self.forget(descriptor)
+        if fault is not None:
+            raise fault
         while self._timers and self._timers[0][0] <= time.monotonic():
             due = heapq.heappop(self._timers)[2].callback
             if due is not None:

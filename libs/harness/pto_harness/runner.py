@@ -273,6 +273,8 @@ class _Attempt:
         finally:
             self._cancel.unlisten(woken.set)
         for error in failures:
+            if isinstance(error, Failed):
+                raise error
             if isinstance(error, WorkFailed):
                 raise Failed(error.failure, str(error), error.hint)
             raise Failed("task", f"the work failed: {error!r}")

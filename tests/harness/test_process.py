@@ -1,0 +1,100 @@
+"""One command in the hands of a poller: what goes wrong with it is its own affair."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from pto_harness import Cancel
+from pto_harness.failure import Failed
+from pto_harness.poller import Poller
+from pto_harness.process import Command, Ended, Process
+from pto_harness.strays import find_strays
+
+ENV = {"PATH": os.environ["PATH"]}
+
+
+class Commands:
+    """Starts commands and keeps how they ended."""
+
+    def __init__(self, poller: Poller) -> None:
+        self.poller = poller
+        self.ended: dict[str, Any] = {}
+        self.written: dict[str, bytes] = {}
+
+    def start(self, name: str, command: str, cancel: Cancel | None = None, **fields: Any) -> Process:
+        marker = f"PTO_ATTEMPT_ID={os.getpid()}-{name}"
+        env = {**ENV, "PTO_ATTEMPT_ID": marker.partition("=")[2]}
+
+        def feed(_: str, data: bytes) -> None:
+            self.written[name] = self.written.get(name, b"") + data
+
+        def then(ended: Any, error: BaseException | None) -> None:
+            assert name not in self.ended, "told twice"
+            self.ended[name] = error or ended
+
+        wanted = Command(command, "/", env, marker=marker, **fields)
+        process = Process(wanted, self.poller, feed, cancel or Cancel(), then)
+        process.start()
+        return process
+
+    def wait(self, *names: str, seconds: float = 20) -> None:
+        until = time.monotonic() + seconds
+        is_over: Callable[[], bool] = lambda: all(name in self.ended for name in names) or time.monotonic() > until
+        while not is_over():
+            self.poller.step(0.05)
+        assert set(names) <= set(self.ended), f"only {sorted(self.ended)} have ended"
+
+    def left(self, name: str) -> list[int]:
+        return find_strays(f"PTO_ATTEMPT_ID={os.getpid()}-{name}")
+
+
+@pytest.fixture
+def commands() -> Iterator[Commands]:
+    poller = Poller(starters=2, workers=2)
+    yield Commands(poller)
+    poller.close()
+
+
+@pytest.mark.parametrize("callback", ["_watch", "_look", "_read"])
+def test_a_fault_in_the_watch_ends_this_command_and_no_other(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch, callback: str
+) -> None:
+    sound = getattr(Process, callback)
+
+    def faulty(self: Process, *arguments: Any) -> None:
+        if "faulty" in self._command.marker:
+            raise ChildProcessError("deliberate")
+        sound(self, *arguments)
+
+    monkeypatch.setattr(Process, callback, faulty)
+    commands.start("faulty", "echo x; sleep 0.1" if callback == "_look" else "echo x; sleep 60")
+    commands.start("sound", "sleep 0.2; echo x")
+    commands.wait("faulty", "sound")
+    assert commands.ended["sound"] == Ended(0, "exited")
+    error = commands.ended["faulty"]
+    assert isinstance(error, Failed)
+    assert (error.failure, "deliberate" in str(error)) == ("infra", True)
+    assert commands.left("faulty") == []
+
+
+def test_an_end_that_somebody_else_has_seen_is_told_as_unknown() -> None:
+    script = """
+        import os, signal, tempfile
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        from pto_harness import run_task
+        d = tempfile.mkdtemp()
+        task = {"workspace": d + "/e/w", "out": d + "/e/o", "log": d + "/e/l", "command": "echo x",
+                "env": {"PATH": os.environ["PATH"]}}
+        result = run_task(task)
+        print(result["outcome"], result["failure"], result["reason"])
+    """
+    shown = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=20, check=True
+    ).stdout
+    assert shown.startswith("failed infra nobody knows how the command ended")
