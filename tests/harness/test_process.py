@@ -4,8 +4,10 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,8 +47,7 @@ class Commands:
 
     def wait(self, *names: str, seconds: float = 20) -> None:
         until = time.monotonic() + seconds
-        is_over: Callable[[], bool] = lambda: all(name in self.ended for name in names) or time.monotonic() > until
-        while not is_over():
+        while time.monotonic() < until and not set(names) <= set(self.ended):
             self.poller.step(0.05)
         assert set(names) <= set(self.ended), f"only {sorted(self.ended)} have ended"
 
@@ -98,3 +99,18 @@ def test_an_end_that_somebody_else_has_seen_is_told_as_unknown() -> None:
         [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=20, check=True
     ).stdout
     assert shown.startswith("failed infra nobody knows how the command ended")
+
+
+def test_nothing_that_waits_for_its_start_runs_after_a_cancel(tmp_path: Path) -> None:
+    poller = Poller(starters=1)
+    commands, may_go, cancel = Commands(poller), threading.Event(), Cancel()
+    commands.start("first", f"echo x >> {tmp_path}/ran", cancel, before=lambda: bool(may_go.wait(20)) or None)
+    names = [f"waiting-{number}" for number in range(20)]
+    for name in names:
+        commands.start(name, f"echo x >> {tmp_path}/ran", cancel)
+    cancel.request("enough")
+    may_go.set()
+    commands.wait("first", *names)
+    poller.close()
+    assert {ended.why for ended in commands.ended.values()} == {"cancelled"}
+    assert not (tmp_path / "ran").exists()

@@ -237,6 +237,15 @@ def test_work_that_is_no_command_is_judged_the_same_way(bench: Bench) -> None:
     assert bench.run(work=fail)["reason"] == "the engine gave up"
 
 
+def test_work_does_not_begin_after_a_cancel(bench: Bench) -> None:
+    begun: list[Desk] = []
+    cancel = Cancel()
+    cancel.request("enough")
+    result = bench.run(work=begun.append, cancel=cancel, outputs=["a"])
+    assert (result["outcome"], result["failure"], result["reason"]) == ("cancelled", "cancelled", "enough")
+    assert begun == []
+
+
 def test_work_that_does_not_end_is_given_up_at_the_limit_or_a_cancel(bench: Bench) -> None:
     stuck = threading.Event()
     assert bench.run(work=lambda desk: stuck.wait(30), time_limit_s=0.2)["failure"] == "timeout"

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 POLL_S = 0.05
 """Where the kernel has no pidfd (before Python 3.9): how often the end of the process is looked for."""
+NEVER_RAN = 128 + signal.SIGTERM
+"""The exit code of what a cancel or the time limit ended before it ran: as if it had been ended at once."""
 _LIMITED = 'ulimit -v "$1" || exit 126; shift; exec "$@"'
 
 
@@ -145,14 +147,19 @@ class Process:
         else:
             self._poller.aside(partial(self._spawn, spawn), self._started, is_start=True)
 
-    def _spawn(self, spawn: Callable[[], int]) -> int:
-        """In another thread, if the Poller has some: blocks until the program is loaded."""
-        if self._command.before is not None:
+    def _spawn(self, spawn: Callable[[], int]) -> int | None:
+        """In another thread, if the Poller has some: blocks until the program is loaded. None: it shall not run."""
+        if self._command.before is not None and not self._shall_end():
             self._command.before()
+        if self._shall_end():
+            return None
         pid = spawn()
         if self._guard is not None:
             self._guard.add(pid)
         return pid
+
+    def _shall_end(self) -> bool:
+        return self._cancel.requested or self._why != "exited"
 
     def abandon(self) -> None:
         """End it at once, without calling ``then``."""
@@ -202,10 +209,13 @@ class Process:
             os.close(into)
         if pid is None:
             self._close()
-            self._tell(None, error)
+            self._tell(Ended(NEVER_RAN, self._why_never()) if error is None else None, error)
             return
         self._pid = pid
         self._safely(self._watch)()
+
+    def _why_never(self) -> str:
+        return "cancelled" if self._why == "exited" else self._why
 
     def _watch(self) -> None:
         self._pidfd = _open_pidfd(self._pid)
