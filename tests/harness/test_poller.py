@@ -88,6 +88,28 @@ def test_more_work_than_threads_waits_its_turn() -> None:
     assert max(at_once) == 2
 
 
+def test_stuck_starters_are_replaced_and_spare_ones_dismissed() -> None:
+    poller = Poller(starters=2)
+    may_end, done = threading.Event(), []
+
+    def threads() -> int:
+        return sum(thread.name == "start" for thread in threading.enumerate())
+
+    for _ in range(5):
+        poller.aside(lambda: may_end.wait(60), lambda *_: done.append("stuck"), is_start=True)
+    for _ in range(3):
+        poller.aside(lambda: None, lambda *_: done.append("sound"), is_start=True)
+    poller.run_until(lambda: done.count("sound") == 3)
+    assert done.count("stuck") == 0
+    may_end.set()
+    until = time.monotonic() + 20
+    while threads() > 2 and time.monotonic() < until:
+        poller.step(0.05)
+    assert threads() == 2
+    assert done.count("stuck") == 5
+    poller.close()
+
+
 def test_timers_come_in_the_order_of_their_times_unless_cancelled(poller: Poller) -> None:
     called: list[str] = []
     poller.later(0.04, lambda: called.append("late"))

@@ -6,16 +6,18 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import pto_harness.process
 from pto_harness import Cancel
 from pto_harness.failure import Failed
 from pto_harness.poller import Poller
 from pto_harness.process import Command, Ended, Process
+from pto_harness.spawn import prepare
 from pto_harness.strays import find_strays
 
 ENV = {"PATH": os.environ["PATH"]}
@@ -114,3 +116,80 @@ def test_nothing_that_waits_for_its_start_runs_after_a_cancel(tmp_path: Path) ->
     poller.close()
     assert {ended.why for ended in commands.ended.values()} == {"cancelled"}
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_start_that_hangs_can_be_ended_and_holds_up_no_other(tmp_path: Path) -> None:
+    poller = Poller(starters=2)
+    commands, may_go, cancel = Commands(poller), threading.Event(), Cancel()
+
+    def hang() -> None:
+        may_go.wait(60)
+
+    for number in range(3):
+        commands.start(f"limited-{number}", f"touch {tmp_path}/ran", before=hang, time_limit_s=0.1)
+        commands.start(f"cancelled-{number}", f"touch {tmp_path}/ran", cancel, before=hang)
+    commands.start("sound", "echo x")
+    cancel.request("enough")
+    commands.wait("sound", *(f"{kind}-{number}" for kind in ("limited", "cancelled") for number in range(3)))
+    assert not may_go.is_set()
+    assert {name: ended.why for name, ended in commands.ended.items()} == {
+        "sound": "exited",
+        **{f"limited-{number}": "timeout" for number in range(3)},
+        **{f"cancelled-{number}": "cancelled" for number in range(3)},
+    }
+    poller.close()  # waits for nobody
+    may_go.set()
+    _until(lambda: not [thread for thread in threading.enumerate() if thread.name == "start"])
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_a_process_that_comes_after_it_was_given_up_is_killed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_closed: bool
+) -> None:
+    loaded, may_go = threading.Event(), threading.Event()
+
+    def slow(*arguments: Any) -> Callable[[], int]:
+        start = prepare(*arguments)
+
+        def load() -> int:
+            loaded.set()
+            may_go.wait(60)
+            return start()
+
+        return load
+
+    monkeypatch.setattr(pto_harness.process, "prepare", slow)
+    poller = Poller(starters=1, workers=1)
+    commands = Commands(poller)
+    commands.start("late", "sleep 60 & sleep 60", time_limit_s=0.1)
+    commands.wait("late")
+    assert loaded.is_set()
+    assert commands.ended["late"].why == "timeout"
+    if is_closed:
+        poller.close()
+    may_go.set()
+    if is_closed:
+        _until(lambda: not [thread for thread in threading.enumerate() if thread.name == "start"])
+    else:
+        monkeypatch.undo()
+        commands.start("next", "true")
+        commands.wait("next")
+        poller.close()
+    _until(lambda: not commands.left("late"))
+    assert _no_child_is_left()
+
+
+def _until(is_so: Callable[[], bool]) -> None:
+    until = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def _no_child_is_left() -> bool:
+    """Whether all were waited for."""
+    try:
+        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:
+        return True

@@ -1,7 +1,8 @@
 """Runs commands as process groups of their own, with a time limit, captured output and a way to end them.
 
 Imports the standard library only. Invariants: when a command is said to have ended, no process of its group runs; after
-a time limit or a cancel also none that left the group, as long as it kept the environment it was started with. What
+a time limit or a cancel also none that left the group, as long as it kept the environment it was started with; a
+program whose loading hangs is the exception: it is given up, and killed as soon as the kernel has loaded it. What
 goes wrong while a command is looked after ends that command and disturbs no other.
 """
 
@@ -17,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pto_harness.failure import Failed
-from pto_harness.limits import DRAIN_S, GRACE_S, READ_BYTES
+from pto_harness.limits import DRAIN_S, GRACE_S, READ_BYTES, STUCK_S
 from pto_harness.poller import Poller
 from pto_harness.spawn import prepare
 from pto_harness.strays import kill_strays
@@ -145,6 +146,10 @@ class Process:
         except Exception as error:
             self._started(None, error)
         else:
+            # Before it runs, because loading a program may take for ever, as on a stale network file system.
+            if command.time_limit_s:
+                self._set_timer(command.time_limit_s, partial(self._stop, "timeout"))
+            self._cancel.listen(self._on_cancel)
             self._poller.aside(partial(self._spawn, spawn), self._started, is_start=True)
 
     def _spawn(self, spawn: Callable[[], int]) -> int | None:
@@ -156,6 +161,9 @@ class Process:
         pid = spawn()
         if self._guard is not None:
             self._guard.add(pid)
+        if self._is_told:  # at once, and even if nobody takes it any more
+            self._bury(pid)
+            return None
         return pid
 
     def _shall_end(self) -> bool:
@@ -190,7 +198,10 @@ class Process:
             self._close()
         failed = Failed("infra", f"the command was ended, because it could not be watched any more: {error}")
         failed.__cause__ = error
-        self._poller.aside(partial(self._bury, self._pid), lambda *_: self._tell(None, failed))
+        if self._pid:
+            self._poller.aside(partial(self._bury, self._pid), lambda *_: self._tell(None, failed))
+        else:
+            self._tell(None, failed)
 
     def _bury(self, pid: int) -> None:
         """Kill it and see it gone; in any thread."""
@@ -205,17 +216,19 @@ class Process:
                 time.sleep(POLL_S / 10)
 
     def _started(self, pid: int | None, error: BaseException | None) -> None:
+        # Not before: a start that hangs still needs them.
         for into in self._ends:
             os.close(into)
-        if pid is None:
+        if self._is_told:
+            if pid is not None:
+                self._poller.aside(partial(self._bury, pid), lambda *_: None)
+        elif pid is None:
             self._close()
-            self._tell(Ended(NEVER_RAN, self._why_never()) if error is None else None, error)
-            return
-        self._pid = pid
-        self._safely(self._watch)()
-
-    def _why_never(self) -> str:
-        return "cancelled" if self._why == "exited" else self._why
+            why = "cancelled" if self._why == "exited" else self._why
+            self._tell(Ended(NEVER_RAN, why) if error is None else None, error)
+        else:
+            self._pid = pid
+            self._safely(self._watch)()
 
     def _watch(self) -> None:
         self._pidfd = _open_pidfd(self._pid)
@@ -225,9 +238,8 @@ class Process:
             self._poller.watch(self._pidfd, self._safely(self._look))
         else:
             self._poller.later(POLL_S, self._safely(self._look))
-        if self._command.time_limit_s:
-            self._set_timer(self._command.time_limit_s, partial(self._stop, "timeout"))
-        self._cancel.listen(self._on_cancel)
+        if self._why != "exited":
+            self._ask_to_end()
 
     def _on_cancel(self) -> None:
         """In any thread."""
@@ -235,9 +247,20 @@ class Process:
 
     def _stop(self, why: str) -> None:
         """Ask all its processes to end, and end them after a while."""
-        if self._has_exited or self._why != "exited":
+        if self._is_told or self._has_exited or self._why != "exited":
             return
         self._why = why
+        if self._pid:
+            self._ask_to_end()
+        else:
+            self._set_timer(STUCK_S, self._give_up)
+
+    def _give_up(self) -> None:
+        """Its start hangs, and nothing can end that: the process is killed when it comes."""
+        self._close()
+        self._tell(Ended(NEVER_RAN, self._why), None)
+
+    def _ask_to_end(self) -> None:
         self._signal(signal.SIGTERM)
         self._set_timer(GRACE_S, partial(self._signal, signal.SIGKILL))
 
