@@ -96,7 +96,7 @@ def test_stuck_starters_are_replaced_and_spare_ones_dismissed() -> None:
         return sum(thread.name == "start" for thread in threading.enumerate())
 
     for _ in range(5):
-        poller.aside(lambda: may_end.wait(60), lambda *_: done.append("stuck"), is_start=True)
+        poller.aside(lambda: may_end.wait(10), lambda *_: done.append("stuck"), is_start=True)
     for _ in range(3):
         poller.aside(lambda: None, lambda *_: done.append("sound"), is_start=True)
     poller.run_until(lambda: done.count("sound") == 3)
