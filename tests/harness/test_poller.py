@@ -40,6 +40,26 @@ def test_a_call_that_fails_takes_no_other_one_along(poller: Poller) -> None:
     assert sorted(called) == ["a", "b", "c"]
 
 
+def test_a_descriptor_whose_callback_fails_holds_up_no_other_one(poller: Poller) -> None:
+    served: list[int] = []
+    pipes = [os.pipe() for _ in range(6)]
+    for number, (out, _) in enumerate(pipes):
+        poller.watch(out, lambda number=number, out=out: served.append(os.read(out, 10)[0] // (number - 2)))
+    for turn in (1, 2):
+        for _, into in pipes:
+            os.write(into, b"x")
+        if turn == 1:
+            with pytest.raises(ZeroDivisionError):
+                poller.step(1)
+        else:
+            poller.step(1)
+        assert len(served) == 5 * turn
+    for out, into in pipes:
+        poller.forget(out)
+        os.close(out)
+        os.close(into)
+
+
 def test_what_goes_aside_comes_back_with_its_outcome(poller: Poller) -> None:
     outcomes: list[object] = []
     poller.aside(lambda: 1 + 1, lambda result, error: outcomes.append((result, error)))
@@ -66,6 +86,28 @@ def test_more_work_than_threads_waits_its_turn() -> None:
     poller.run_until(lambda: len(done) == 8)
     poller.close()
     assert max(at_once) == 2
+
+
+def test_stuck_starters_are_replaced_and_spare_ones_dismissed() -> None:
+    poller = Poller(starters=2)
+    may_end, done = threading.Event(), []
+
+    def threads() -> int:
+        return sum(thread.name == "start" for thread in threading.enumerate())
+
+    for _ in range(5):
+        poller.aside(lambda: may_end.wait(10), lambda *_: done.append("stuck"), is_start=True)
+    for _ in range(3):
+        poller.aside(lambda: None, lambda *_: done.append("sound"), is_start=True)
+    poller.run_until(lambda: done.count("sound") == 3)
+    assert done.count("stuck") == 0
+    may_end.set()
+    until = time.monotonic() + 20
+    while threads() > 2 and time.monotonic() < until:
+        poller.step(0.05)
+    assert threads() == 2
+    assert done.count("stuck") == 5
+    poller.close()
 
 
 def test_timers_come_in_the_order_of_their_times_unless_cancelled(poller: Poller) -> None:

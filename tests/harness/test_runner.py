@@ -73,6 +73,14 @@ def test_a_missing_declared_output_is_a_failure(bench: Bench) -> None:
     assert result["hint"]
 
 
+@pytest.mark.parametrize("command", ['rm -rf "$PWD"', 'rm -rf "$PWD"; : > "$PWD"', "chmod 000 ."])
+def test_a_command_may_do_away_with_its_workspace(bench: Bench, command: str) -> None:
+    assert bench.run(command)["outcome"] == "succeeded"
+    result = bench.run(command, outputs=["a"], workspace=str(bench.folder / "again"))
+    assert (result["outcome"], result["failure"]) == ("failed", "task")
+    assert "'a'" in result["reason"]
+
+
 def test_an_exit_code_and_the_last_lines_are_told(bench: Bench) -> None:
     result = bench.run("echo first; echo oops >&2; exit 7")
     assert (result["failure"], result["exit_code"]) == ("task", 7)
@@ -227,6 +235,15 @@ def test_work_that_is_no_command_is_judged_the_same_way(bench: Bench) -> None:
     assert bench.run(work=write, outputs=["made"])["outcome"] == "succeeded"
     assert bench.run(work=write, outputs=["other"])["outcome"] == "failed"
     assert bench.run(work=fail)["reason"] == "the engine gave up"
+
+
+def test_work_does_not_begin_after_a_cancel(bench: Bench) -> None:
+    begun: list[Desk] = []
+    cancel = Cancel()
+    cancel.request("enough")
+    result = bench.run(work=begun.append, cancel=cancel, outputs=["a"])
+    assert (result["outcome"], result["failure"], result["reason"]) == ("cancelled", "cancelled", "enough")
+    assert begun == []
 
 
 def test_work_that_does_not_end_is_given_up_at_the_limit_or_a_cancel(bench: Bench) -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,30 @@ def test_an_empty_environment_and_empty_arguments_stay_empty(started: Started) -
     assert started.output(["/usr/bin/env"], {}) == ""
     assert started.output(["/bin/sh", "-c", 'echo "$#[$1]"', "sh", "", "b"]) == "2[]\n"
     assert started.output(["/bin/sh", "-c", "printenv A"], {"PATH": PATH, "A": ""}) == "\n"
+
+
+def test_what_is_never_started_holds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = pto_harness.spawn._library()
+    assert library is not None
+    held = [0]
+    made, freed = library._init, library._destroy
+
+    def counted(function: Callable[[object], int], change: int) -> Callable[[object], int]:
+        def call(actions: object) -> int:
+            held[0] += change
+            return function(actions)
+
+        return call
+
+    monkeypatch.setattr(library, "_init", counted(made, 1))
+    monkeypatch.setattr(library, "_destroy", counted(freed, -1))
+    never = prepare(["/bin/true"], str(tmp_path), {}, 5, 6)
+    assert held == [0]
+    del never
+    out, into = os.pipe()
+    os.waitpid(prepare(["/bin/true"], str(tmp_path), {}, into, into)(), 0)
+    with pytest.raises(FileNotFoundError):
+        prepare(["/no/such"], str(tmp_path), {}, into, into)()
+    os.close(out)
+    os.close(into)
+    assert held == [0]

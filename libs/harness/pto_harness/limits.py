@@ -41,6 +41,10 @@ JUNK_FOLDERS = frozenset(
 """By-products of tools, never outputs unless a declared output names the folder."""
 EVENTS_AT_ONCE = 64
 """Descriptors served per step of a poller, so that whoever drives it gets a turn."""
+STUCK_S = 1.0
+"""A start takes a fraction of a millisecond; one that takes longer hangs, as on a stale network file system."""
+MAX_SPARE_THREADS = 64
+"""Threads in the place of stuck ones; each costs little but memory, and more of them than that would get stuck too."""
 GUARDED_GROUPS = 32_768
 """Process groups one guard can keep in mind; descriptors run out long before."""
 SANDBOX_TMP_BYTES = 512 * 1024 * 1024

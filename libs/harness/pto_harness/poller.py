@@ -20,7 +20,7 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pto_harness.limits import EVENTS_AT_ONCE
+from pto_harness.limits import EVENTS_AT_ONCE, MAX_SPARE_THREADS, STUCK_S
 
 if TYPE_CHECKING:
     Then = Callable[[Any, "BaseException | None"], None]
@@ -48,25 +48,48 @@ class Crew:
     def __init__(self, name: str, size: int, soon: Callable[[Callable[[], None]], None]) -> None:
         self._name, self._size, self._soon = name, size, soon
         self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], Then] | None] = queue.SimpleQueue()
-        self._threads = self._under_way = 0
+        self._threads = self._under_way = self._spare = 0
+        self._numbers = count()
+        self._began: dict[int, float] = {}
+        """When each thread that is at work began it."""
 
     def do(self, work: Callable[[], Any], then: Then) -> None:
         """Have it done; call in the thread of the Poller, as ``then`` will be."""
         self._under_way += 1
-        if self._threads < min(self._under_way, self._size):
-            self._threads += 1
-            # Daemons, because nothing can end the work of an agent that hangs.
-            threading.Thread(target=self._work, name=self._name, daemon=True).start()
+        self._hire()
         self._jobs.put((work, then))
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether all is done."""
+        return not self._under_way
+
+    def relieve(self, patience: float) -> None:
+        """Put a spare thread in the place of each that has been at one piece of work for longer, so far as allowed."""
+        until = time.monotonic() - patience
+        self._spare = min(MAX_SPARE_THREADS, sum(began < until for began in self._began.copy().values()))
+        self._hire()
+        while self._threads > self._size + self._spare:
+            self._threads -= 1
+            self._jobs.put(None)
 
     def close(self) -> None:
         """Let the threads end when they have done what they have begun."""
         for _ in range(self._threads):
             self._jobs.put(None)
 
-    def _work(self) -> None:
+    def _hire(self) -> None:
+        while self._threads < min(self._under_way, self._size + self._spare):
+            self._threads += 1
+            # Daemons, because nothing can end the work of an agent that hangs.
+            threading.Thread(target=self._work, args=(next(self._numbers),), name=self._name, daemon=True).start()
+
+    def _work(self, number: int) -> None:
         for work, then in iter(self._jobs.get, None):
-            self._soon(partial(self._back, then, *_outcome(work)))
+            self._began[number] = time.monotonic()
+            outcome = _outcome(work)
+            del self._began[number]
+            self._soon(partial(self._back, then, *outcome))
 
     def _back(self, then: Then, result: Any, error: BaseException | None) -> None:
         self._under_way -= 1
@@ -76,8 +99,8 @@ class Crew:
 class Poller:
     """One thread's. Without threads of its own, what goes aside is done on the spot.
 
-    ``starters``: threads for starting processes, which takes a fraction of a millisecond each; ``workers``: threads for
-    what may take long.
+    ``starters``: threads for starting processes, which takes a fraction of a millisecond each (those that get stuck
+    hold up no other start); ``workers``: threads for what may take long.
     """
 
     def __init__(self, *, starters: int = 0, workers: int = 0) -> None:
@@ -94,6 +117,8 @@ class Poller:
         self.watch(self._wake_out, self._run_waiting)
         self._starters = Crew("start", starters, self.soon) if starters else None
         self._workers = Crew("work", workers, self.soon) if workers else None
+        self._relief: Timer | None = None
+        """While something is being started: the next look for starters that are stuck."""
 
     def fileno(self) -> int:
         """Readable when ``step`` has something to do."""
@@ -130,16 +155,38 @@ class Poller:
             then(*_outcome(work))
         else:
             crew.do(work, then)
+            if is_start and self._relief is None:
+                self._relief = self.later(STUCK_S / 2, self._relieve)
+
+    def _relieve(self) -> None:
+        self._relief = None
+        if self._starters is not None:
+            self._starters.relieve(STUCK_S)
+            if not self._starters.is_idle:
+                self._relief = self.later(STUCK_S / 2, self._relieve)
 
     def step(self, patience: float | None = 0.0) -> None:
-        """Call what is due; wait for something to become due no longer than ``patience`` (None: for ever)."""
+        """Call what is due; wait for something to become due no longer than ``patience`` (None: for ever).
+
+        A descriptor whose callback raises is forgotten, because it would raise again in each step; the others are
+        served all the same, and then the error is raised.
+        """
         if self._timers:
             left = max(0.0, self._timers[0][0] - time.monotonic())
             patience = left if patience is None else min(left, patience)
+        fault: Exception | None = None
         for descriptor, _ in self._epoll.poll(-1 if patience is None else patience, EVENTS_AT_ONCE):
             callback = self._callbacks.get(descriptor)
-            if callback is not None:
-                callback()
+            try:
+                if callback is not None:
+                    callback()
+            except Exception as error:
+                fault = fault or error
+                if descriptor != self._wake_out:
+                    with contextlib.suppress(OSError):  # its callback may have closed it
+                        self.forget(descriptor)
+        if fault is not None:
+            raise fault
         while self._timers and self._timers[0][0] <= time.monotonic():
             due = heapq.heappop(self._timers)[2].callback
             if due is not None:
@@ -151,7 +198,9 @@ class Poller:
             self.step(None)
 
     def close(self) -> None:
-        """Free everything; threads end when they have done what they have begun."""
+        """Free everything, without a wait; threads end when they have done what they have begun."""
+        if self._relief is not None:
+            self._relief.cancel()
         for crew in (self._starters, self._workers):
             if crew is not None:
                 crew.close()

@@ -1,7 +1,9 @@
 """Runs commands as process groups of their own, with a time limit, captured output and a way to end them.
 
-Imports the standard library only. Invariant: when a command is said to have ended, no process of its group runs; after
-a time limit or a cancel also none that left the group, as long as it kept the environment it was started with.
+Imports the standard library only. Invariants: when a command is said to have ended, no process of its group runs; after
+a time limit or a cancel also none that left the group, as long as it kept the environment it was started with; a
+program whose loading hangs is the exception: it is given up, and killed as soon as the kernel has loaded it. What
+goes wrong while a command is looked after ends that command and disturbs no other.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pto_harness.limits import DRAIN_S, GRACE_S, READ_BYTES
+from pto_harness.failure import Failed
+from pto_harness.limits import DRAIN_S, GRACE_S, READ_BYTES, STUCK_S
 from pto_harness.poller import Poller
 from pto_harness.spawn import prepare
 from pto_harness.strays import kill_strays
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 
 POLL_S = 0.05
 """Where the kernel has no pidfd (before Python 3.9): how often the end of the process is looked for."""
+NEVER_RAN = 128 + signal.SIGTERM
+"""The exit code of what a cancel or the time limit ended before it ran: as if it had been ended at once."""
 _LIMITED = 'ulimit -v "$1" || exit 126; shift; exec "$@"'
 
 
@@ -119,6 +124,10 @@ class Process:
         self._has_exited = False
         self._is_draining = False
         """Whether only the end of its output is waited for."""
+        self._is_lost = False
+        """Whether a fault ended the watch over it."""
+        self._is_told = False
+        """Whether ``then`` was called, or shall not be any more."""
         self._error: BaseException | None = None
 
     def start(self) -> None:
@@ -137,61 +146,121 @@ class Process:
         except Exception as error:
             self._started(None, error)
         else:
+            # Before it runs, because loading a program may take for ever, as on a stale network file system.
+            if command.time_limit_s:
+                self._set_timer(command.time_limit_s, partial(self._stop, "timeout"))
+            self._cancel.listen(self._on_cancel)
             self._poller.aside(partial(self._spawn, spawn), self._started, is_start=True)
 
-    def _spawn(self, spawn: Callable[[], int]) -> int:
-        """In another thread, if the Poller has some: blocks until the program is loaded."""
-        if self._command.before is not None:
+    def _spawn(self, spawn: Callable[[], int]) -> int | None:
+        """In another thread, if the Poller has some: blocks until the program is loaded. None: it shall not run."""
+        if self._command.before is not None and not self._shall_end():
             self._command.before()
+        if self._shall_end():
+            return None
         pid = spawn()
         if self._guard is not None:
             self._guard.add(pid)
+        if self._is_told:  # at once, and even if nobody takes it any more
+            self._bury(pid)
+            return None
         return pid
+
+    def _shall_end(self) -> bool:
+        return self._cancel.requested or self._why != "exited"
 
     def abandon(self) -> None:
         """End it at once, without calling ``then``."""
         self._cancel.unlisten(self._on_cancel)
+        self._is_told = True
+        self._close()
         if self._pid:
-            self._signal(signal.SIGKILL)
-            self._reap()
-            self._await_group()
+            self._bury(self._pid)
 
-    def _await_group(self) -> None:
-        """Killed is not gone yet: the others of the group end when the kernel comes to it."""
+    def _safely(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """The same for the Poller, which must not see it fail."""
+
+        def call() -> None:
+            try:
+                if not self._is_lost:
+                    callback()
+            except Exception as error:
+                if self._is_told:
+                    raise
+                self._lose(error)
+
+        return call
+
+    def _lose(self, error: BaseException) -> None:
+        """It cannot be looked after any more: end it at once, and tell why."""
+        self._is_lost = True
+        with contextlib.suppress(OSError):
+            self._close()
+        failed = Failed("infra", f"the command was ended, because it could not be watched any more: {error}")
+        failed.__cause__ = error
+        if self._pid:
+            self._poller.aside(partial(self._bury, self._pid), lambda *_: self._tell(None, failed))
+        else:
+            self._tell(None, failed)
+
+    def _bury(self, pid: int) -> None:
+        """Kill it and see it gone; in any thread."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+        self._reap(pid)
+        # Killed is not gone yet: the others of the group end when the kernel comes to it.
         until = time.monotonic() + DRAIN_S
         with contextlib.suppress(ProcessLookupError, PermissionError):
             while time.monotonic() < until:
-                os.killpg(self._pid, 0)
+                os.killpg(pid, 0)
                 time.sleep(POLL_S / 10)
 
     def _started(self, pid: int | None, error: BaseException | None) -> None:
+        # Not before: a start that hangs still needs them.
         for into in self._ends:
             os.close(into)
-        if pid is None:
+        if self._is_told:
+            if pid is not None:
+                self._poller.aside(partial(self._bury, pid), lambda *_: None)
+        elif pid is None:
             self._close()
-            self._then(None, error)
-            return
-        self._pid = pid
-        self._pidfd = _open_pidfd(pid)
-        for pipe in self._pipes:
-            self._poller.watch(pipe, partial(self._read, pipe))
-        if self._pidfd >= 0:
-            self._poller.watch(self._pidfd, self._look)
+            why = "cancelled" if self._why == "exited" else self._why
+            self._tell(Ended(NEVER_RAN, why) if error is None else None, error)
         else:
-            self._poller.later(POLL_S, self._look)
-        if self._command.time_limit_s:
-            self._timer = self._poller.later(self._command.time_limit_s, partial(self._stop, "timeout"))
-        self._cancel.listen(self._on_cancel)
+            self._pid = pid
+            self._safely(self._watch)()
+
+    def _watch(self) -> None:
+        self._pidfd = _open_pidfd(self._pid)
+        for pipe in self._pipes:
+            self._poller.watch(pipe, self._safely(partial(self._read, pipe)))
+        if self._pidfd >= 0:
+            self._poller.watch(self._pidfd, self._safely(self._look))
+        else:
+            self._poller.later(POLL_S, self._safely(self._look))
+        if self._why != "exited":
+            self._ask_to_end()
 
     def _on_cancel(self) -> None:
         """In any thread."""
-        self._poller.soon(partial(self._stop, "cancelled"))
+        self._poller.soon(self._safely(partial(self._stop, "cancelled")))
 
     def _stop(self, why: str) -> None:
         """Ask all its processes to end, and end them after a while."""
-        if self._has_exited or self._why != "exited":
+        if self._is_told or self._has_exited or self._why != "exited":
             return
         self._why = why
+        if self._pid:
+            self._ask_to_end()
+        else:
+            self._set_timer(STUCK_S, self._give_up)
+
+    def _give_up(self) -> None:
+        """Its start hangs, and nothing can end that: the process is killed when it comes."""
+        self._close()
+        self._tell(Ended(NEVER_RAN, self._why), None)
+
+    def _ask_to_end(self) -> None:
         self._signal(signal.SIGTERM)
         self._set_timer(GRACE_S, partial(self._signal, signal.SIGKILL))
 
@@ -200,7 +269,7 @@ class Process:
             return
         if not _has_ended(self._pid):
             if self._pidfd < 0:
-                self._poller.later(POLL_S, self._look)
+                self._poller.later(POLL_S, self._safely(self._look))
             return
         self._has_exited = True
         self._set_timer(0.0, None)
@@ -213,7 +282,7 @@ class Process:
 
     def _sweep(self, then: Callable[[], None]) -> None:
         """End what left the group; looking through the process table takes long."""
-        self._poller.aside(partial(kill_strays, self._command.marker), lambda *_: then())
+        self._poller.aside(partial(kill_strays, self._command.marker), lambda *_: self._safely(then)())
 
     def _drain(self) -> None:
         """Read what is still in the pipes; a process that escaped may hold them open, so only for a while."""
@@ -251,21 +320,31 @@ class Process:
                 self._finish()
 
     def _finish(self) -> None:
+        self._close()
+        status = self._reap(self._pid)
+        if self._error is not None:
+            self._tell(None, self._error)
+        elif status is not None:
+            code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+            self._tell(Ended(code, self._why), None)
+        else:
+            reason = "nobody knows how the command ended: its exit status went elsewhere (is SIGCHLD ignored here?)"
+            self._tell(None, Failed("infra", reason))
+
+    def _tell(self, ended: Ended | None, error: BaseException | None) -> None:
         self._cancel.unlisten(self._on_cancel)
         self._set_timer(0.0, None)
-        status = self._reap()
-        code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-        if self._error is not None:
-            self._then(None, self._error)
-        else:
-            self._then(Ended(code, self._why), None)
+        self._is_told = True
+        self._then(ended, error)
 
-    def _reap(self) -> int:
+    def _reap(self, pid: int) -> int | None:
+        """Its status, if that can be had."""
         if self._guard is not None:
-            self._guard.remove(self._pid)
-        _, status = os.waitpid(self._pid, 0)
-        self._close()
-        return status
+            self._guard.remove(pid)
+        try:
+            return os.waitpid(pid, 0)[1]
+        except ChildProcessError:
+            return None
 
     def _close(self) -> None:
         for descriptor in (*self._pipes, self._pidfd):
@@ -278,7 +357,7 @@ class Process:
     def _set_timer(self, seconds: float, callback: Callable[[], None] | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None if callback is None else self._poller.later(seconds, callback)
+        self._timer = None if callback is None else self._poller.later(seconds, self._safely(callback))
 
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -287,7 +366,10 @@ class Process:
 
 def _has_ended(pid: int) -> bool:
     """Whether the process has ended; it is not reaped, so that its number still means its group and nobody else's."""
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:  # somebody else has reaped it
+        return True
 
 
 def _holding(data: bytes) -> int:

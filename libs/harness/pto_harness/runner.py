@@ -215,9 +215,12 @@ class _Attempt:
             ended = yield from self._command(workspace, command, before)
             self._judge(ended, "the command")
             return ended.exit_code
+        self._go_on()
+        return None
+
+    def _go_on(self) -> None:
         if self._cancel.requested:
             raise Failed("cancelled", self._cancel.reason or "cancelled")
-        return None
 
     def _at_desk(self, workspace: Workspace, work: Work) -> Steps[dict[str, Any]]:
         """An agent's work: what it says of it counts for nothing, what the desk's judge finds does."""
@@ -236,10 +239,10 @@ class _Attempt:
         try:
             if earlier:
                 yield partial(workspace.carry, earlier[0], lambda path: not desk.refusal(path))
+            self._go_on()
             desk.begin()
             yield partial(self._call, work, desk)
-            if self._cancel.requested:
-                raise Failed("cancelled", self._cancel.reason or "cancelled")
+            self._go_on()
             verdict: Verdict = yield desk.verdict
             if verdict.failure is not None:
                 raise verdict.failure
@@ -253,6 +256,7 @@ class _Attempt:
 
     def _call(self, work: Work, desk: Desk) -> None:
         """Do the work in a thread, which is left alone at a cancel or the time limit: nothing can end a thread."""
+        self._go_on()  # there may have been a wait for this thread
         failures: list[BaseException] = []
         woken, done = threading.Event(), threading.Event()
 
@@ -273,6 +277,8 @@ class _Attempt:
         finally:
             self._cancel.unlisten(woken.set)
         for error in failures:
+            if isinstance(error, Failed):
+                raise error
             if isinstance(error, WorkFailed):
                 raise Failed(error.failure, str(error), error.hint)
             raise Failed("task", f"the work failed: {error!r}")

@@ -71,14 +71,17 @@ class _Library:
     ) -> Callable[[], int]:
         arguments, variables = _strings(argv), _strings(_variables(env))
         program, folder = _program(argv[0], cwd, env), _bytes(cwd)
-        actions, pid = ctypes.create_string_buffer(OPAQUE_BYTES), ctypes.c_int()
-        failed = self._init(actions)
-        for target, stream in enumerate(streams):
-            failed = failed or self._dup2(actions, stream, target)
-        failed = failed or self._chdir(actions, folder) or self._closefrom(actions, FIRST_OTHER)
 
         def start() -> int:
-            error = failed or self._spawn(ctypes.byref(pid), program, actions, self._attributes, arguments, variables)
+            # All of it here, so that what is never started has nothing to free.
+            actions, pid = ctypes.create_string_buffer(OPAQUE_BYTES), ctypes.c_int()
+            error = self._init(actions)
+            if error:
+                raise OSError(error, os.strerror(error), argv[0])
+            for target, stream in enumerate(streams):
+                error = error or self._dup2(actions, stream, target)
+            error = error or self._chdir(actions, folder) or self._closefrom(actions, FIRST_OTHER)
+            error = error or self._spawn(ctypes.byref(pid), program, actions, self._attributes, arguments, variables)
             self._destroy(actions)
             if error:
                 raise OSError(error, os.strerror(error), argv[0])

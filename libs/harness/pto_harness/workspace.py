@@ -65,9 +65,12 @@ class Workspace:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing in it at all; cheap."""
-        with os.scandir(self.folder) as entries:
-            return next(entries, None) is None
+        """Whether there is nothing in it at all, or nothing left of it that could be searched; cheap."""
+        try:
+            with os.scandir(self.folder) as entries:
+                return next(entries, None) is None
+        except (FileNotFoundError, NotADirectoryError, PermissionError):  # its own command did that
+            return True
 
     def fill(self, files: Iterable[dict[str, Any]]) -> None:
         """Make the folder and write each ``{"path", "mode", "bundle", "member"}`` or ``{"path", "mode", "source"}``.

@@ -154,6 +154,9 @@ class LocalBackend:
 
     async def _fetch_and_begin(self, order: Order, cancel: Cancel) -> None:
         seen = await self._materials.seen_by(order.ready)
+        if cancel.requested:
+            self._end(order, self._cancelled(order, cancel))
+            return
         if order.ready.spec.noop:
             self._say(order, ev.TaskStarted(**self._identity(order)))
             tree = await self._blobs.put(msgspec.json.encode(Tree(files=seen)))
@@ -164,6 +167,9 @@ class LocalBackend:
     def _begin(self, order: Order, cancel: Cancel, seen: tuple[TreeFile, ...], files: list[dict[str, Any]]) -> None:
         ready = order.ready
         engine = self._engines.get(ready.engine)
+        if cancel.requested:
+            self._end(order, self._cancelled(order, cancel))
+            return
         if ready.spec.agent and engine is None:
             self._end(order, self._failed(order, "config", f"this dispatcher has no engine {ready.engine!r}"))
             return
@@ -314,6 +320,11 @@ class LocalBackend:
         return ev.TaskFinished(
             **self._identity(order), outcome="failed", failure=failure, reason=reason, hint=hint, tail=(reason,)
         )
+
+    def _cancelled(self, order: Order, cancel: Cancel) -> ev.TaskFinished:
+        """Before anything was started."""
+        reason = cancel.reason or "cancelled"
+        return ev.TaskFinished(**self._identity(order), outcome="cancelled", failure="cancelled", reason=reason)
 
     def _identity(self, order: Order) -> _Identity:
         ready = order.ready

@@ -182,6 +182,28 @@ async def test_big_and_small_outputs_end_up_alike(local: Local) -> None:
     assert not list((local.folder / "run-one").rglob(".*.out"))
 
 
+@pytest.mark.parametrize("kind", [{"command": "true"}, {"agent": "x", "engine": "counted"}, {"noop": True}])
+async def test_an_attempt_stopped_while_its_inputs_are_fetched_does_not_begin(
+    tmp_path: Path, kind: dict[str, Any]
+) -> None:
+    called: list[object] = []
+
+    class Counted:
+        def execute(self, task: object, bench: object) -> None:
+            called.append(task)
+
+    local = await Local(tmp_path, {"counted": Counted()}).open()
+    a, b = await local.run("a", command="echo 1 > x"), await local.run("b", command="echo 2 > y")
+    local.reported.clear()
+    order = local.order("c", trees=(a.tree, b.tree), **kind)
+    await local.backend.start(order)
+    assert await local.backend.stop(order, "enough")
+    finished = await local.finished("c")
+    assert (finished.outcome, finished.reason) == ("cancelled", "enough")
+    assert (called, local.reported) == ([], [finished])
+    await local.backend.close()
+
+
 async def test_an_attempt_stopped_at_once_is_cancelled(local: Local) -> None:
     order = local.order("a", command="sleep 100")
     await local.backend.start(order)
