@@ -220,6 +220,14 @@ def cancel(state: State, run: Run) -> None:
         drop(run, task, TaskTrigger.CANCELLED)
 
 
+def _is_superfluous(run: Run, task: Task) -> bool:
+    """Whether the plan is there that this task is to make: it may come from an attempt that was given up meanwhile."""
+    made_by = run.plan.task if run.plan is not None else None
+    if task.spec.id == PLAN_TASK:
+        return made_by is not None
+    return task.spec.id == EDIT_TASK and (made_by == EDIT_TASK or run.settled)
+
+
 def fail(
     state: State, run: Run, task: Task, failure: FailureClass, reason: str, ended: TaskFinished | None = None
 ) -> None:
@@ -232,8 +240,7 @@ def fail(
         state.lane(run.lane_of(task)).rest(run.model_of(task)).note(reason, ended.retry_after_s if ended else 0.0)
     task.failure = failure
     task.reason = reason
-    # A plan may come from an attempt that was given up meanwhile: once it is settled, nobody plans again.
-    is_unwanted |= task.spec.id in (PLAN_TASK, EDIT_TASK) and run.settled
+    is_unwanted |= _is_superfluous(run, task)
     if run.phase is RunPhase.CANCELLING or failure == "cancelled" or is_unwanted:
         move(run, task, TaskTrigger.CANCELLED)
         give_up(run, task)

@@ -7,9 +7,9 @@ person asked for it.
 
 import msgspec
 
-from pto_core.movements import IllegalEvent, enter
+from pto_core.movements import IllegalEvent, drop, enter
 from pto_core.state import PlanParts, Run, State, Task
-from pto_core.transitions import RunPhase
+from pto_core.transitions import RunPhase, TaskTrigger
 from pto_proto.events import PlanEditAccepted, PlanFinished, TaskPlanned
 from pto_proto.ids import EDIT_TASK, Digest
 from pto_proto.plans import TaskSpec
@@ -56,3 +56,5 @@ def _take_if_complete(state: State, run: Run, digest: Digest) -> None:
             enter(state, run, RunPhase.AWAITING_APPROVAL)
     elif plan.task == EDIT_TASK and run.plan.task != EDIT_TASK:
         run.plan = plan
+    if run.plan is plan and (made := run.system.get(plan.task)) is not None:
+        drop(run, made, TaskTrigger.CANCELLED)  # nobody makes it again

@@ -146,7 +146,7 @@ class LocalBackend:
             try:
                 await work
             except Exception as error:
-                self._end(order, _with_costs(self._failed_by(order, error), task))
+                self._end(order, _with_costs(order, self._failed_by(order, error), task))
 
         waiting = asyncio.create_task(judged())
         self._tasks.add(waiting)
@@ -208,8 +208,10 @@ class LocalBackend:
             )
             try:
                 bench.total = engine.execute(wanted, bench).spent
+                bench.is_final = True
             except EngineError as error:
                 bench.total, bench.retry_after_s = error.spent, error.retry_after_s
+                bench.is_final = True
                 raise WorkFailed(str(error), error.failure, error.hint) from error
 
         return work
@@ -224,7 +226,7 @@ class LocalBackend:
     ) -> None:
         """The harness is done with it; what is left is to store what it made."""
         if result is None:
-            self._end(order, _with_costs(self._failed_by(order, error), task))
+            self._end(order, _with_costs(order, self._failed_by(order, error), task))
             return
         for refused in result.get("refused", ()):
             self._logger.warning("a file was not taken over", run=order.run, task=order.ready.task, file=refused)
@@ -249,7 +251,7 @@ class LocalBackend:
             if "bundle" in result or order.ready.spec.agent:
                 await asyncio.to_thread(shutil.rmtree, task["out"], ignore_errors=True)
         finished = self._finished(order, result, log=log_digest, manifest=manifest, tree=tree)
-        self._end(order, _with_costs(finished, task))
+        self._end(order, _with_costs(order, finished, task))
 
     async def _store(
         self, ready: ev.TaskReady, result: dict[str, Any], seen: tuple[TreeFile, ...]
@@ -344,13 +346,17 @@ class LocalBackend:
                 report(order, *entries)
 
 
-def _with_costs(finished: ev.TaskFinished, task: Mapping[str, Any]) -> ev.TaskFinished:
-    """With what its agent has cost, if it had one, and when it should be tried again."""
+def _with_costs(order: Order, finished: ev.TaskFinished, task: Mapping[str, Any]) -> ev.TaskFinished:
+    """With what its agent has cost, if it had one, and when it should be tried again.
+
+    An engine that was left before it had ended may still be charged for what it asked: nobody knows how much.
+    """
     bench: LocalBench | None = task.get("bench")
     if bench is None:
         return finished
     spent, wait = bench.total, bench.retry_after_s
-    return msgspec.structs.replace(finished, usage=spent.usage, cost_usd=spent.cost_usd, retry_after_s=wait)
+    cost = spent.cost_usd if bench.is_final or not order.ready.reserved_usd else None
+    return msgspec.structs.replace(finished, usage=spent.usage, cost_usd=cost, retry_after_s=wait)
 
 
 def _name(order: Order) -> Name:

@@ -18,6 +18,8 @@ class LocalBench:
         self.cancel = desk.cancel
         self.total = Spent()
         """What the engine said last about its costs."""
+        self.is_final = False
+        """Whether the engine has ended and said what it has cost in all."""
         self.retry_after_s = 0.0
         """When the engine said that another try makes sense."""
         self._desk = desk

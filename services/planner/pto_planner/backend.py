@@ -163,20 +163,26 @@ class PlannerBackend:
         ready = order.ready
         began = self._clock.monotonic_s()
         self._say(order, ev.TaskStarted(**self._identity(order), instance=self._instance))
+        bill: list[Spent] = []
         try:
             request = await self._request(order)
             draft, is_brought = await self._draft(order, request)
+            bill.append(Spent(usage=draft.usage, cost_usd=draft.cost_usd))
             seen = await self._seen(request, draft.plan)
         except PlanFailed as failed:
+            failed.spent = bill[0] if bill else failed.spent
             self._end(order, began, outcome="cancelled" if failed.failure == "cancelled" else "failed", failed=failed)
             return
         except (LogUnavailable, OSError) as error:
-            away = PlanFailed("infra", f"the log or a blob is away: {error}")
+            away = PlanFailed("infra", f"the log or a blob is away: {error}", spent=bill[0] if bill else NOTHING)
             self._end(order, began, outcome="failed", failed=away)
             return
         except Exception as error:
             self._logger.exception("planning failed", run=order.run)
-            self._end(order, began, outcome="failed", failed=PlanFailed("task", f"a fault of the planner: {error!r}"))
+            # An engine that was asked and did not say is charged for all the same; nobody knows how much.
+            unknown = Spent(cost_usd=None) if ready.reserved_usd else NOTHING
+            fault = PlanFailed("task", f"a fault of the planner: {error!r}", spent=bill[0] if bill else unknown)
+            self._end(order, began, outcome="failed", failed=fault)
             return
         parts = split(draft.plan)
         digest = digest_of(msgspec.json.encode(draft.plan))
