@@ -247,3 +247,23 @@ def test_nobody_writes_an_edited_plan_down_again_once_it_is_settled() -> None:
     review.drain()
     assert review.run.phase is RunPhase.SUCCEEDED
     assert review.order.count("_edit") == 1
+
+
+def test_nobody_plans_again_while_a_person_looks_at_the_plan() -> None:
+    driver = Driver(PLAN)
+    driver.behaviours["_plan"] = [lambda ready, now: None]
+    driver.start(approve=True)
+    driver.tick()
+    identity = {"at": driver.now, "task": TaskId("_plan"), "attempt": 1}
+    driver.write(
+        LANE_PLANNER, RUN, ev.TaskPlanned(at=driver.now, plan_digest=Digest("d"), part=0, parts=1, tasks=PLAN.tasks)
+    )
+    driver.write(
+        LANE_PLANNER, RUN, ev.PlanFinished(**identity, plan_digest=Digest("d"), name="p", parts=1, task_count=2)
+    )
+    driver.write(LANE_PLANNER, RUN, ev.AttemptLost(**identity, instance="planner-1"))
+    driver.now += 10**6
+    driver.out.clear()
+    driver.drain()
+    assert driver.state.runs[RUN].phase is RunPhase.AWAITING_APPROVAL
+    assert driver.order.count("_plan") == 1

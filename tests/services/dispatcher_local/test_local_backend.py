@@ -56,7 +56,16 @@ class Local:
     def order(self, name: str, **fields: Any) -> Order:
         ready = {
             name: fields.pop(name)
-            for name in ("trees", "on_conflict", "inputs_digest", "engine", "sandbox", "slot", "requirement")
+            for name in (
+                "trees",
+                "on_conflict",
+                "inputs_digest",
+                "engine",
+                "sandbox",
+                "slot",
+                "requirement",
+                "reserved_usd",
+            )  # fmt: skip
             if name in fields
         }
         attempt = fields.pop("attempt", 1)

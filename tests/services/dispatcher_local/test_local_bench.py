@@ -1,6 +1,7 @@
 """Agents at the local dispatcher's workbench: scope, environment, and how an engine's failure is reported."""
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,18 @@ async def test_failure_of_an_engine_keeps_its_class_and_hint(tmp_path: Path) -> 
         "no such model",
         "choose another",
     )
+
+
+@pytest.mark.parametrize(("reserved", "cost"), [(0.5, None), (0.0, 0.0)])
+async def test_an_engine_that_is_left_at_its_limit_costs_an_unknown_amount(
+    tmp_path: Path, reserved: float, cost: float | None
+) -> None:
+    def deed(task: AgentTask, bench: Workbench) -> None:
+        time.sleep(3)
+
+    fields = {"resources": Resources(time="1"), "reserved_usd": reserved}
+    _, finished = await at_bench(tmp_path, deed, **fields)
+    assert (finished.outcome, finished.failure, finished.cost_usd) == ("failed", "timeout", cost)
 
 
 @pytest.mark.parametrize("is_lying", [False, True])
