@@ -65,7 +65,7 @@ class Local:
                 "slot",
                 "requirement",
                 "reserved_usd",
-            )  # fmt: skip
+            )
             if name in fields
         }
         attempt = fields.pop("attempt", 1)
