@@ -305,9 +305,10 @@ class Dispatcher:
 
     async def _linger(self) -> None:
         """Right after a write, wait for what others that run will have to say, so that a message carries more."""
-        ends = sum(isinstance(entry, ev.TaskFinished) for _, _, entry in self._outbox[:MANY_REPORTS])
         left = self._wrote_at + LINGER_S - self._clock.monotonic_s()
-        if left > 0 and len(self._outbox) < MANY_REPORTS and len(self._orders.open) > ends:
+        if left <= 0 or len(self._outbox) >= MANY_REPORTS:
+            return
+        if len(self._orders.open) > sum(isinstance(entry, ev.TaskFinished) for _, _, entry in self._outbox):
             await self._clock.sleep(left)
 
     def _render(self, decisions: list[Decision]) -> list[Message]:
