@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from pto_proto.ids import NO_DIGEST, Digest, InstanceId, TaskId
-from pto_proto.plans import Plan, Problem, TaskSpec
+from pto_proto.plans import DockerOptions, Plan, Problem, TaskSpec
 from pto_proto.requests import OnConflict, RunRequested, Sandbox
 from pto_proto.results import CheckResult, Conflict, Usage
 
@@ -108,6 +108,8 @@ class TaskReady(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
     key: Digest = NO_DIGEST
     """Content key: what the result depends on."""
     spec: TaskSpec
+    """The task, with the run's own values where its plan says nothing about resources and SLURM."""
+    docker: DockerOptions = DockerOptions()
     trees: tuple[Digest, ...] = ()
     """Tree digests of the direct dependencies, without empty ones and repeats, in the order of ``depends_on``."""
     inputs_digest: Digest = NO_DIGEST

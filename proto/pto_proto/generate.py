@@ -22,7 +22,7 @@ from pto_proto.envelope import MAX_ENTRIES, type_name
 from pto_proto.events import WRITERS, Entry
 from pto_proto.manifests import Manifest, ManifestFile, Tree, TreeFile
 from pto_proto.notes import field_notes
-from pto_proto.plans import InputFile, Plan, Problem, Resources, SlurmOptions, TaskSpec
+from pto_proto.plans import DockerOptions, InputFile, Plan, Problem, Resources, SlurmOptions, TaskSpec
 from pto_proto.requests import REQUESTS, Request
 from pto_proto.results import CheckResult, Conflict, Usage
 from pto_proto.reuse import Reusable
@@ -39,7 +39,7 @@ BLOBS: dict[str, Any] = {
 }
 """Name -> type of what blobs hold."""
 VALUES: tuple[type[msgspec.Struct], ...] = (
-    Plan, TaskSpec, Resources, SlurmOptions, Problem, InputFile, Manifest, ManifestFile, Tree, TreeFile, Usage,
+    Plan, TaskSpec, Resources, SlurmOptions, DockerOptions, Problem, InputFile, Manifest, ManifestFile, Tree, TreeFile, Usage,
     CheckResult, Conflict, Reusable,
 )  # fmt: skip
 """What stands inside events, requests and blobs, for the reference page."""

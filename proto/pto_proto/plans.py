@@ -31,6 +31,13 @@ class SlurmOptions(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_def
     constraint: str = ""
 
 
+class DockerOptions(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """What a run's containers are made of. Empty means "the dispatcher's default"."""
+
+    image: str = ""
+    network: str = ""
+
+
 class TaskSpec(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One task of a plan: exactly one of ``agent``, ``command`` and ``noop`` says what it does."""
 

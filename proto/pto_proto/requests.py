@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from pto_proto.ids import NO_DIGEST, Digest, RunId
-from pto_proto.plans import Plan
+from pto_proto.plans import DockerOptions, Plan, Resources, SlurmOptions
 
 OnFailure = Literal["continue", "stop"]
 OnConflict = Literal["fail", "latest", "keep-both"]
@@ -39,6 +39,15 @@ class RunRequested(Request, frozen=True, kw_only=True, omit_defaults=True):
     max_executors: int = 5
     max_retries: int = 3
     backend: str = "local"
+    planner_backend: str = ""
+    """Lane that plans instead of the planner's own: ``docker``, or empty."""
+    resources: Resources = Resources()
+    """Of tasks on the run's backend, where their plan says nothing."""
+    slurm: SlurmOptions = SlurmOptions()
+    """The same for where SLURM places them."""
+    gpu_partition: str = ""
+    """Partition of tasks that ask for GPUs and name none."""
+    docker: DockerOptions = DockerOptions()
     engine: Engine = "simulated"
     model: str = ""
     """The model that the engine is to use; empty: its default."""
