@@ -89,7 +89,8 @@ class Daemon:
         self._short = aiodocker.Docker(url=url)
         connector = aiohttp.UnixConnector(self.socket, limit=0)
         session = aiohttp.ClientSession(connector=connector, timeout=_FOREVER)
-        self._long = aiodocker.Docker(url=url, connector=connector, session=session)
+        # With a connector of its own, the address only begins the URLs.
+        self._long = aiodocker.Docker(url="unix://localhost", connector=connector, session=session)
 
     async def close(self) -> None:
         """Close all connections."""
