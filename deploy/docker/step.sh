@@ -21,7 +21,11 @@ packages() {
     # shellcheck disable=SC2086
     apt-get ${apt_trust:-} install -qq -y --no-install-recommends "$@" </dev/null >/dev/null
     apt-get clean
-    rm -rf /var/lib/apt/lists/* /var/log/apt /var/log/*.log /var/cache/ldconfig/aux-cache /var/cache/debconf/*-old /var/lib/dpkg/*-old
+    rm -rf /var/lib/apt/lists/*_*
+    # Emptied, not removed: the mark of a removal in a layer bears the time of day.
+    for file in /var/log/apt/* /var/log/*.log /var/cache/ldconfig/aux-cache /var/cache/debconf/*-old /var/lib/dpkg/*-old; do
+        [ ! -f "$file" ] || : >"$file"
+    done
 }
 
 # compiled FOLDER [OPTION...]: bytecode that names the source by its hash, so that no date matters, in one process: the same bytes each time
