@@ -110,8 +110,8 @@ class StateMetrics(Collector):
         yield runs
         yield _one("pto_runs_paused", "Open runs that wait for a person or a time", paused)
         waiting = GaugeMetricFamily("pto_tasks_ready", "Tasks that wait for a free place", labels=["lane"])
-        slots = GaugeMetricFamily("pto_slots", "Places of an instance", labels=["lane", "instance"])
-        used = GaugeMetricFamily("pto_slots_used", "Attempts that are out", labels=["lane", "instance"])
+        slots = GaugeMetricFamily("pto_slots", "Places of an instance", labels=["lane", "dispatcher"])
+        used = GaugeMetricFamily("pto_slots_used", "Attempts that are out", labels=["lane", "dispatcher"])
         rests = GaugeMetricFamily("pto_lane_resting", "Whether the lane takes nothing for now", labels=["lane"])
         for name, known in state.lanes.items():
             waiting.add_metric([name], ready.pop(name, 0))

@@ -71,7 +71,7 @@ class Scheduler:
         incarnation: str,
         observer: Observer = UNOBSERVED,
     ) -> None:
-        self._log = observer.watch_log(log)
+        self._log = log = observer.watch_log(log)
         self._observer = observer
         self._intake = intake
         self._clock = clock
