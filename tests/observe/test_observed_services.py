@@ -14,9 +14,9 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from prometheus_client.parser import text_string_to_metric_families
+from tests.observe.observed_site import SERVICES, ObservedSite
 
 from pto_proto.ids import RunId, TaskId, span_id, trace_id
-from tests.observe.site import SERVICES, ObservedSite
 
 pytestmark = pytest.mark.slow
 ASKER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

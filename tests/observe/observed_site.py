@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
-
-from pto_proto.plans import Plan
 from tests.chaos.asking import Requester
 from tests.chaos.sites import SERVICES as CHAOS_SERVICES
 from tests.chaos.sites import Service, Site
+
+from pto_proto.plans import Plan
 
 SERVICES = tuple(service.name for service in CHAOS_SERVICES)
 OBSERVE = Path(__file__).resolve().parents[2] / "deploy/observe"
