@@ -8,6 +8,7 @@
 #
 # An engine that answers is used as it is. PTO_IMAGE_BASE names a base image to use instead of making one. Steps are told on standard
 # error; standard output of `up` has the ids of the images as lines of NAME=VALUE: names move when another tree is built, ids do not.
+# Exit code 3: something is missing that may not be installed here.
 set -euo pipefail
 
 IMAGES=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)/docker/build.sh
@@ -22,18 +23,20 @@ LOCK_WAIT_S=600
 say() { printf 'docker: [%3d s] %s\n' "$SECONDS" "$*" >&2; }
 fail() {
     printf 'docker: %s\n' "$*" >&2
-    exit 1
+    exit "${CODE:-1}"
 }
 engine_answers() { docker version >/dev/null 2>&1; }
 engine_version() { docker version --format '{{.Server.Version}}'; }
 plugins_work() { docker buildx version >/dev/null 2>&1 && docker compose version >/dev/null 2>&1; }
 is_image() { docker image inspect "$1" >/dev/null 2>&1; }
 
-# Whatever is missing must be installed or made, and that is known for Debian only.
+# Whatever is missing must be installed or made, and how is known for Debian only.
 may_prepare() {
-    [ "${ID:-}" = debian ] && [ "${VERSION_ID:-0}" -ge 12 ] || fail "$1, and this is ${PRETTY_NAME:-no known system}, not Debian 12 or newer: \
+    if [ "${ID:-}" != debian ] || [ "${VERSION_ID:-0}" -lt 12 ]; then
+        CODE=3 fail "$1, and this is ${PRETTY_NAME:-no known system}, not Debian 12 or newer: \
 prepare an engine, buildx and compose by its own means, and name a base image in PTO_IMAGE_BASE"
-    [ "$(id -u)" = 0 ] || fail "$1; as root: ${BASH_SOURCE[0]} up"
+    fi
+    [ "$(id -u)" = 0 ] || CODE=3 fail "$1; as root: ${BASH_SOURCE[0]} up"
 }
 
 install_packages() {
@@ -44,7 +47,8 @@ install_packages() {
     [ ${#missing[@]} -gt 0 ] || return 0
     say "installing ${missing[*]}"
     export DEBIAN_FRONTEND=noninteractive
-    { apt-get update -qq && apt-get install -qq -y --no-install-recommends "${missing[@]}" ca-certificates; } >"$STATE/apt.log" 2>&1 ||
+    { apt-get update -qq && apt-get install -qq -y --no-install-recommends -o "DPkg::Lock::Timeout=$LOCK_WAIT_S" \
+        "${missing[@]}" ca-certificates; } >"$STATE/apt.log" 2>&1 ||
         fail "apt-get could not install ${missing[*]}: $(tail -n 3 "$STATE/apt.log")"
 }
 
@@ -146,7 +150,10 @@ up() {
     # shellcheck source=/dev/null
     . /etc/os-release 2>/dev/null || true
     local jobs=() job pair base=${PTO_IMAGE_BASE:-parallel-orchestrator-base:${VERSION_CODENAME:-none}}
-    mkdir -p "$STATE" 2>/dev/null && [ -w "$STATE" ] || { STATE=${TMPDIR:-/tmp}/pto-testbed-$(id -u) && mkdir -p "$STATE"; }
+    if ! { mkdir -p "$STATE" && [ -w "$STATE" ]; } 2>/dev/null; then
+        STATE=${TMPDIR:-/tmp}/pto-testbed-$(id -u)
+        mkdir -p "$STATE"
+    fi
     exec 9>"$STATE/lock"
     flock -n 9 || { say "waiting for another one that is at work" && flock -w "$LOCK_WAIT_S" 9; } ||
         fail "another one has held $STATE/lock for $LOCK_WAIT_S s: look what it does"
@@ -154,8 +161,9 @@ up() {
         say "engine $(engine_version) answers and is used as it is"
     else
         may_prepare "no Docker engine answers"
-        # Debian 12 has the command in the engine's package, later ones apart.
-        install_packages dockerd:docker.io mmdebstrap:mmdebstrap $([ "$VERSION_ID" = 12 ] || echo docker:docker-cli)
+        local packages=(dockerd:docker.io mmdebstrap:mmdebstrap)
+        [ "$VERSION_ID" = 12 ] || packages+=(docker:docker-cli) # Debian 12 has it in the engine's package
+        install_packages "${packages[@]}"
         start_engine
     fi
     if ! plugins_work; then
@@ -172,7 +180,7 @@ up() {
     say "building our images from $base, the log is $STATE/build.log"
     PTO_IMAGE_TAG='' "$IMAGES" --target all --base "$base" >"$STATE/build.log" 2>&1 9>&- || fail "$(tail -n 20 "$STATE/build.log")"
     grep '^build:' "$STATE/build.log" >&2
-    for pair in FULL=parallel-orchestrator:latest SLIM=parallel-orchestrator:slim NATS=parallel-orchestrator-nats:dev; do
+    for pair in BASE="$base" FULL=parallel-orchestrator:latest SLIM=parallel-orchestrator:slim NATS=parallel-orchestrator-nats:dev; do
         echo "PTO_TEST_IMAGE_${pair%%=*}=$(docker image inspect --format '{{.Id}}' "${pair#*=}")"
     done
     say "ready"
