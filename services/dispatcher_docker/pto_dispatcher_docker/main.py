@@ -58,7 +58,7 @@ async def serve(
     with tempfile.TemporaryDirectory(prefix="pto-cache-") as cache:
         backend = _backend(settings, session, clock, stop, Path(cache), live, leaves_running=leaves_running)
         dispatcher = Dispatcher(
-            log=session.log,
+            log=settings.observer.watch_log(session.log),
             backend=backend,
             clock=clock,
             live=live,
@@ -118,7 +118,7 @@ def _backend(
         )
 
     planner = PlannerBackend(
-        log=session.log,
+        log=settings.observer.watch_log(session.log),
         blobs=blobs,
         clock=clock,
         instance=instance,
