@@ -67,6 +67,8 @@ async def serve(
             instance=instance,
             incarnation=new_incarnation(),
             capacity=settings.capacity,
+            # What goes on without this process needs no waiting for.
+            drain_s=0.0 if leaves_running else settings.drain_s,
         )
         try:
             await dispatcher.run(stop, on_up=on_up)
