@@ -60,6 +60,10 @@ class DockerSite:
         subprocess.run([sys.executable, "-c", script, self.broker.url], check=True)
 
     @property
+    def image(self) -> str:
+        return self.environment["PTO_DOCKER_IMAGE"]
+
+    @property
     def owner(self) -> str:
         return owner_label("dispatcher-docker", self.work_dir)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from systems import DockerSite, wait_for
 
 PLAN: dict[str, dict[str, Any]] = {
@@ -26,9 +27,7 @@ PLAN: dict[str, dict[str, Any]] = {
     "program": {"command": ["no-such-program"]},
     "exit": {"command": "echo last words; exit 3"},
 }  # fmt: skip
-CLASSES = {"time": "timeout", "outside": None} | {
-    name: "task" for name in PLAN if name not in ("time", "outside")
-}
+CLASSES = {"time": "timeout", "outside": None} | {name: "task" for name in PLAN if name not in ("time", "outside")}
 
 
 @pytest.mark.slow
@@ -39,7 +38,9 @@ def test_each_is_contained_and_told_by_its_class(make_site: Any) -> None:
     summary = site.run({"name": "hostile", "tasks": tasks}, code=1)
     ends = {task["id"]: task["attempts"][-1] for task in summary["tasks"]}
     assert {name: end["failure"] for name, end in ends.items()} == CLASSES, ends
-    assert {name: len(task["attempts"]) for name, task in zip(ends, summary["tasks"], strict=True)} == dict.fromkeys(PLAN, 1)
+    assert {name: len(task["attempts"]) for name, task in zip(ends, summary["tasks"], strict=True)} == dict.fromkeys(
+        PLAN, 1
+    )
     said = {name: end["reason"] for name, end in ends.items()}
     assert "memory of 64 MiB" in said["memory"]
     assert "went on" in said["memory-of-a-child"]
@@ -57,7 +58,10 @@ def test_each_is_contained_and_told_by_its_class(make_site: Any) -> None:
 
 @pytest.mark.slow
 def test_what_runs_on_after_a_cancel_is_killed(site: DockerSite) -> None:
-    deaf = {"id": "deaf", "command": "trap '' TERM INT HUP; setsid sh -c 'while :; do sleep 1; done' & while :; do sleep 1; done"}
+    deaf = {
+        "id": "deaf",
+        "command": "trap '' TERM INT HUP; setsid sh -c 'while :; do sleep 1; done' & while :; do sleep 1; done",
+    }
     run = site.begin({"name": "cancel", "tasks": [deaf]})
     (container,) = wait_for("the container", lambda: site.containers(running=True))
     pid = int(site.docker("inspect", "--format", "{{.State.Pid}}", container))
