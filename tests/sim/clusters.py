@@ -5,7 +5,7 @@ Invariant: as of every executor, how an attempt ends depends on its task's behav
 
 from typing import TYPE_CHECKING, Any
 
-from pto_planner.backend import PlannerBackend
+from pto_planning.backend import PlannerBackend
 from pto_ports.backend import LiveLine, Order, Report
 from pto_proto import events as ev
 from pto_proto.ids import PLAN_TASK
