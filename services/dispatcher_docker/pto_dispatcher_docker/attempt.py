@@ -15,7 +15,7 @@ from pto_attempts.assignment import describe
 from pto_attempts.materials import Materials
 from pto_attempts.outcome import NO_BILL, Outcomes, with_bill
 from pto_attempts.polling import LoopPoller
-from pto_dispatcher_docker.agent import ARGV, Places, hand_over, prepare, read_end, unknown_bill
+from pto_dispatcher_docker.agent import ARGV, Places, Resolve, hand_over, prepare, read_end, resolved, unknown_bill
 from pto_dispatcher_docker.body import (
     PRIVATE,
     WORK,
@@ -28,7 +28,6 @@ from pto_dispatcher_docker.body import (
     render_variables,
 )
 from pto_dispatcher_docker.command import ContainerCommand
-from pto_dispatcher_docker.credentials import Credentials
 from pto_dispatcher_docker.daemon import Seen
 from pto_dispatcher_docker.limits import AGENT_GRACE_S, AGENT_SPARE_S
 from pto_dispatcher_docker.site import Site, Wanted
@@ -51,7 +50,7 @@ class Means(NamedTuple):
     site: Site
     materials: Materials
     outcomes: Outcomes
-    credentials: Credentials
+    resolve: Resolve
     poller: LoopPoller
     work_folder: Callable[[str], Path]
     host_environment: Mapping[str, str]
@@ -190,7 +189,7 @@ class Attempt:
     async def _agent(self, seen: tuple[TreeFile, ...], files: list[dict[str, Any]]) -> ev.TaskFinished:
         means, order, live = self._means, self.order, self._live
         site = means.site
-        variables = await asyncio.to_thread(means.credentials.resolve, order.ready.engine, order.ready.model)
+        variables = await asyncio.to_thread(resolved, means.resolve, order.ready.engine, order.ready.model)
         places = self.places
         mounts: tuple[Mount, ...] = places.mounts
         environment = container_environment(order)
