@@ -353,7 +353,7 @@ class TaskFinished(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
     node: str = ""
     """Where it ran, if that may be to blame for a failure of the infrastructure."""
     sandbox: str = ""
-    """What confined its programs: ``bubblewrap``, ``landlock``, ``container`` (or with ``+landlock``), ``none``; or empty."""
+    """What confined its programs: ``bubblewrap``, ``landlock``, ``container`` (``+landlock``), ``none``; or empty."""
 
 
 # --- consolidator ----------------------------------------------------------------------------------------------------

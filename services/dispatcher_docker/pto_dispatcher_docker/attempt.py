@@ -72,6 +72,8 @@ class Attempt:
         self._run: TaskRun | None = None
         self._ending: asyncio.Future[tuple[dict[str, Any] | None, BaseException | None]] | None = None
         self._parts = 0
+        self._started_at: float | None = None
+        """When its container was, by the monotonic clock."""
         folder = means.work_folder(order.run).absolute()
         self.task: dict[str, Any] = describe(order, folder, {}, "")
         self._room_bytes = means.site.rooms.limit(folder if folder.exists() else folder.parent)
@@ -87,9 +89,17 @@ class Attempt:
     def adopt(self, found: Seen) -> None:
         """An earlier incarnation made this container for it: go on with that."""
         self._found = found
+        if found.started_ms:
+            self._started_at = self._means.site.clock.monotonic_s() - self._began_ago_s()
 
     async def run(self) -> ev.TaskFinished:
         """Do it, or go on with it; what its end is. Never raises for what may happen to an attempt."""
+        finished = await self._run_to_its_end()
+        # Not when this is cancelled: then its container goes on.
+        self._means.site.private.drop(name_of(self.order))
+        return finished
+
+    async def _run_to_its_end(self) -> ev.TaskFinished:
         means, order = self._means, self.order
         bill = NO_BILL
         try:
@@ -107,8 +117,6 @@ class Attempt:
             return with_bill(order, self._failed(failed), bill)
         except Exception as error:
             return with_bill(order, means.outcomes.failed_by(order, error), bill)
-        finally:
-            means.site.private.drop(name_of(order))
 
     def abandon(self) -> None:
         """Leave its containers alone; its end is for somebody else to tell."""
@@ -175,7 +183,7 @@ class Attempt:
             folders=(Path(command.cwd),),
             room_bytes=self._room_bytes,
             allowed=self._allowed,
-            limit_s=command.time_limit_s,
+            limit_s=self._left_s(),
             whole_limit_s=self.task["time_limit_s"],
         )
         if not is_work:
@@ -246,7 +254,15 @@ class Attempt:
 
     # --- both ---
 
+    def _left_s(self) -> float:
+        """Of its time, which counts from the start of its container and not from its order; 0: there is no limit."""
+        limit_s = self.task["time_limit_s"]
+        if not limit_s or self._started_at is None:
+            return float(limit_s)
+        return max(0.001, limit_s - (self._means.site.clock.monotonic_s() - self._started_at))
+
     def _started(self) -> None:
+        self._started_at = self._means.site.clock.monotonic_s()
         self._report(self.order, self._means.outcomes.started(self.order, name_of(self.order)))
 
     def _say_state(self, state: str, detail: str) -> None:
