@@ -256,9 +256,9 @@ class Attempt:
 
     def _left_s(self) -> float:
         """Of its time, which counts from the start of its container and not from its order; 0: there is no limit."""
-        limit_s = self.task["time_limit_s"]
+        limit_s = float(self.task["time_limit_s"])
         if not limit_s or self._started_at is None:
-            return float(limit_s)
+            return limit_s
         return max(0.001, limit_s - (self._means.site.clock.monotonic_s() - self._started_at))
 
     def _started(self) -> None:
