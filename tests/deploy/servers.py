@@ -14,8 +14,9 @@ from pto_bus.accounts import credentials_file, make_accounts, read_accounts
 from pto_bus.bootstrap import bootstrap
 from pto_bus.broker import find_server
 from pto_bus.connect import Connection, TlsFiles, connect
-from pto_bus.topology import Account, Sizes, usual_accounts
+from pto_bus.topology import Account, Sizes, consumers, usual_accounts
 from pto_proto.ids import LANE_LOCAL, Lane
+from pto_proto.subjects import LOG_STREAM
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "deploy" / "nats"
@@ -55,7 +56,7 @@ class Server:
         self.port, self.monitor = free_port(), free_port()
         self.url = f"tls://127.0.0.1:{self.port}"
         self._command = [find_server(), "-c", config]
-        self._variables = {
+        self.variables = {
             "NATS_NAME": name, "NATS_LISTEN": f"127.0.0.1:{self.port}", "NATS_STORE": str(folder / "store"),
             "NATS_MONITOR": f"127.0.0.1:{self.monitor}", **variables,
         }  # fmt: skip
@@ -73,7 +74,7 @@ class Server:
     def start(self) -> "Server":
         with (self.folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
-                self._command, cwd=self.folder, env={**os.environ, **self._variables}, stdout=log, stderr=log
+                self._command, cwd=self.folder, env={**os.environ, **self.variables}, stdout=log, stderr=log
             )
         deadline = time.monotonic() + READY_S
         while time.monotonic() < deadline and self._process.poll() is None:
@@ -105,12 +106,20 @@ class Keyed:
     def __init__(self, server: Server, accounts: Path) -> None:
         self.server = server
         self.folder = accounts
-        self.url = server.url
         self.tls = TlsFiles(ca=server.tls / "ca.pem")
+
+    @property
+    def url(self) -> str:
+        return self.server.url
 
     @property
     def accounts(self) -> list[Account]:
         return read_accounts(self.folder)
+
+    @property
+    def consumers(self) -> list[str]:
+        """Names of the consumers of the log."""
+        return [config["name"] for stream, config in consumers(self.accounts) if stream == LOG_STREAM]
 
     def options(self, user: str) -> dict[str, Any]:
         """For ``nats.connect``."""

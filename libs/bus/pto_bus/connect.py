@@ -6,6 +6,7 @@ it ends every wait on this connection with NotAllowed instead of letting it time
 """
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -208,7 +209,10 @@ async def connect(
     name: str = "",
     first_s: float = limits.FIRST_CONNECT_S,
 ) -> Connection:
-    """Connect as ``user`` with a password or a credentials file. Raises CannotConnect, AccessRefused."""
+    """Connect as ``user`` with a password or a credentials file. Raises CannotConnect, AccessRefused.
+
+    ``url``: an address, or those of a cluster's servers with commas between them.
+    """
     connection = Connection(url, user)
     options: dict[str, Any] = {}
     if tls is not None:
@@ -220,7 +224,7 @@ async def connect(
         options.update(user=user, password=password)
     first = asyncio.ensure_future(
         connection.client.connect(
-            servers=url,
+            servers=[server.strip() for server in url.split(",")],
             name=name or user,
             error_cb=connection.on_error,
             reconnected_cb=connection.on_reconnected,
@@ -253,7 +257,13 @@ async def connect(
             connection.refused.cancel()
 
 
+def _is_worth_a_line(record: logging.LogRecord) -> bool:
+    """asyncio warns of every TLS connection that is closed while asyncio's own streams are used, as nats-py does."""
+    return "eof_received() has no effect" not in record.msg
+
+
 def _tls_context(tls: TlsFiles) -> ssl.SSLContext:
+    logging.getLogger("asyncio").addFilter(_is_worth_a_line)  # the same one again is not added
     try:
         return tls.context()
     except (OSError, ssl.SSLError) as error:

@@ -91,6 +91,8 @@ HEARTBEAT_S = 0.5
 """The broker's sign of life on a waiting pull."""
 SILENCE_S = 1.5
 """A waiting reader starts its consumer anew after this long without message or heartbeat (three missed ones)."""
+OLD_PULL_S = 2.5
+"""A broker with leaf nodes serves a pull for 2 s although nobody listens to its answers any more."""
 RESTART_PAUSE_S = 0.1
 """Between two attempts to start a consumer anew."""
 GAP_TRIES = 2

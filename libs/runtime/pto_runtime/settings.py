@@ -69,11 +69,11 @@ def _path(text: str) -> Path | None:
 
 
 SETTINGS: dict[str, Setting] = {
-    "url": Setting(name="NATS_URL", default="nats://127.0.0.1:4222", meaning="Where the broker listens."),
+    "url": Setting(name="NATS_URL", default="nats://127.0.0.1:4222", meaning="Where the broker listens; the servers of a cluster with commas between them."),
     "user": Setting(name="PTO_USER", default="", meaning="Account at the broker; default: the instance's name."),
     "password": Setting(name="PTO_PASSWORD", default="", meaning="Password of the account.", is_secret=True),
     "credentials": Setting(
-        name="PTO_CREDS", default="", meaning="Credentials file, instead of a password.", parse=_path
+        name="PTO_CREDS", default="", meaning="Credentials file (an nkey's seed, or a JWT), instead of a password.", parse=_path
     ),
     "ca": Setting(name="PTO_CA", default="", meaning="CA certificate of the broker; turns on TLS.", parse=_path),
     "cert": Setting(name="PTO_CERT", default="", meaning="Client certificate, for mutual TLS.", parse=_path),
