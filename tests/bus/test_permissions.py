@@ -70,9 +70,7 @@ async def refusals(broker: Keyed, user: str, publish: list[str], subscribe: list
     async def on_error(error: Exception) -> None:
         refused.add(str(error).split('"')[1] if '"' in str(error) else str(error))
 
-    client = await nats.connect(
-        broker.url, error_cb=on_error, inbox_prefix=f"_INBOX_{user}", **broker.options(user)
-    )
+    client = await nats.connect(broker.url, error_cb=on_error, inbox_prefix=f"_INBOX_{user}", **broker.options(user))
     for subject in publish:
         await client.publish(subject, b"{}")
     for subject in subscribe:
@@ -165,7 +163,7 @@ async def test_dispatcher_sends_live_lines_of_its_own_lane_only(broker: Keyed) -
 @pytest.mark.parametrize("user", [*SERVICES, *OUTSIDERS])
 async def test_outsiders_ask_for_states_and_schedulers_alone_show_them(broker: Keyed, user: str) -> None:
     ask, show = "pto-live.audit._._", "pto-live.state._._"
-    allowed = {"scheduler": {show}, **dict.fromkeys(OUTSIDERS, {ask})}.get(user, set())
+    allowed = {"scheduler": {show}, **{outsider: {ask} for outsider in OUTSIDERS}}.get(user, set())
     listen = [ask, show] if user in ("scheduler", *OUTSIDERS) else []
     assert await refusals(broker, user, [ask, show], []) == {ask, show} - allowed
     assert await refusals(broker, user, [], listen) == set()

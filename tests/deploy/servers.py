@@ -1,11 +1,13 @@
 """Real ``nats-server`` processes that run the shipped configurations, with TLS and the accounts' own keys."""
 
+import asyncio
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,13 @@ from pto_proto.subjects import LOG_STREAM
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "deploy" / "nats"
 READY_S = 20.0
+
+
+async def until(holds: Callable[[], bool], timeout_s: float = 20) -> None:
+    """Until this holds."""
+    async with asyncio.timeout(timeout_s):
+        while not holds():  # noqa: ASYNC110 - what is waited for is in other processes
+            await asyncio.sleep(0.02)
 
 
 def free_port() -> int:
@@ -45,7 +54,9 @@ def accounts_in(folder: Path, *lanes: Lane, more: tuple[Account, ...] = ()) -> P
 class Server:
     """One server in a folder of its own, which holds a shipped configuration, ``users.conf`` and ``tls/``."""
 
-    def __init__(self, folder: Path, config: str, *, tls: Path, users: Path, name: str = "n1", **variables: str) -> None:
+    def __init__(
+        self, folder: Path, config: str, *, tls: Path, users: Path, name: str = "n1", **variables: str
+    ) -> None:
         self.folder = folder
         folder.mkdir(parents=True)
         for shipped in SHIPPED.glob("*.conf"):

@@ -63,7 +63,9 @@ async def test_a_dispatcher_behind_a_leaf_node_does_what_it_may_and_no_more(hub:
     digest = await session.blobs.put(b"z" * 700_000)
     assert await session.blobs.get(digest) == b"z" * 700_000
     heard: list[bytes] = []
-    viewer = await open_session(hub.url, user="viewer", credentials=credentials_file(hub.folder, "viewer"), ca=hub.tls.ca)
+    viewer = await open_session(
+        hub.url, user="viewer", credentials=credentials_file(hub.folder, "viewer"), ca=hub.tls.ca
+    )
     await viewer.live.listen("pto-live.>", lambda subject, data: heard.append(data))
     await viewer.connection.client.flush()
     async with asyncio.timeout(5):
@@ -111,7 +113,7 @@ async def test_a_stolen_relay_key_manages_nothing_and_decides_nothing(hub: Keyed
     await client.close()
     leaf.server.end()
     users = leaf.server.folder / "users.conf"
-    users.write_text('users: [{user: thief, password: thief}]')  # a leaf node that lets everything pass
+    users.write_text("users: [{user: thief, password: thief}]")  # a leaf node that lets everything pass
     leaf.server.start()
     leaf.server.wait_log("Leafnode connection created", 2)
     thief = await nats.connect(leaf.url, user="thief", password="thief")

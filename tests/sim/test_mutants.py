@@ -11,6 +11,7 @@ from .mutants import MUTANTS
 from .test_simulation import sim
 
 QUICK = {
+    "anybody-changes-a-run": 10,
     "capacity-is-not-looked-at": 10,
     "dependents-are-released-too-early": 10,
     "edited-plan-is-not-read": 20,

@@ -59,4 +59,4 @@ class TopologyDrift(BusError):
 
 
 class BadAccounts(BusError):
-    """A folder of accounts cannot be read, or what is asked of it does not fit what it holds. The caller's to change."""
+    """A folder of accounts cannot be read, or what is asked of it does not fit it. The caller's to change."""

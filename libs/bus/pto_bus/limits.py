@@ -78,6 +78,8 @@ BLOB_WINDOW = 8
 """Pieces of one blob under way at once: 4 MiB of memory."""
 BLOB_TRIES = 3
 """Storing a piece again is harmless, so it is tried this often."""
+BLOB_RETRY_S = 0.1
+"""Pause before that; a server of a cluster takes a few milliseconds to show what was agreed on."""
 
 # --- reading ----------------------------------------------------------------------------------------------------------
 

@@ -147,6 +147,8 @@ class Run:
         self.accepted_seq = seq
         self.accepted_at = at
         self.content_digest = content_digest
+        self.requester = ""
+        """Who may change it, besides operators; empty: anybody."""
         self.phase = RunPhase.PLANNING
         self.max_executors = request.max_executors
         self.money = Money(micro(request.max_cost_usd))
@@ -299,6 +301,12 @@ class State:
         self.epoch_seq = 0
         self.request_seq = 0
         """The last sequence of PTO_REQ that was answered."""
+        self.minute = 0
+        """The minute (since 1970) of the last answer, for which the next two count."""
+        self.asked: dict[str, int] = {}
+        """Requester -> requests that were answered in this minute."""
+        self.asked_bytes: dict[str, int] = {}
+        """The same in bytes."""
         self.runs: dict[RunId, Run] = {}
         self.active: dict[RunId, Run] = {}
         """Runs that have not ended."""

@@ -25,7 +25,9 @@ def main(words: list[str]) -> int:
         "--listen", metavar="HOST:PORT", default="127.0.0.1:4222", help="with --write-config: its address"
     )
     parser.add_argument("--accounts", metavar="FOLDER", help="whom to set up for; default: the usual accounts")
-    parser.add_argument("--replicas", metavar="N", type=int, choices=(1, 3, 5), default=1, help="servers with each stream")
+    parser.add_argument(
+        "--replicas", metavar="N", type=int, choices=(1, 3, 5), default=1, help="servers of each stream"
+    )
     typed = parse(parser, words)
     if typed is None:
         return EXIT_OK
