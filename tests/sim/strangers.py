@@ -45,15 +45,15 @@ class Strangers:
                 world.loop.call_at(moment, world.ask, request, STRANGER, context=world.outside)
 
     def judge(self, seq: int, event: Event) -> None:
-        """Promise 18: the log says truly who asked, and nobody else changes a run."""
+        """Promise 19: the log says truly who asked, and nobody else changes a run."""
         for entry in event.entries:
             if not isinstance(entry, ev.AnswerEntry) or not entry.request_seq:
                 continue
             who = requester_of(self._world.asked[entry.request_seq - 1].subject)
             what = f"{event.kind.__name__} of {event.run} at {seq}"
             if entry.requester != who:
-                self._world.complain(f"promise 18: {what} says that {entry.requester!r} asked, not {who!r}")
+                self._world.complain(f"promise 19: {what} says that {entry.requester!r} asked, not {who!r}")
             if isinstance(entry, ev.RunAccepted):
                 self._owners.setdefault(str(event.run), who)
             elif not isinstance(entry, ev.RequestRefused) and self._owners.get(str(event.run)) != who:
-                self._world.complain(f"promise 18: {what} is what {who!r} asked")
+                self._world.complain(f"promise 19: {what} is what {who!r} asked")

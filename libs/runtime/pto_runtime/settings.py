@@ -1,6 +1,6 @@
 """A service's settings from its environment: one table, read and checked whole.
 
-Imports proto and the limits of the core. Invariants: all that is wrong is said at once, before anything starts; a
+Imports the core's limits, ports and proto. Invariants: all that is wrong is said at once, before anything starts; a
 secret is never shown.
 """
 
@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from pto_core.limits import MAX_TASKS, REQUEST_BYTES_PER_MINUTE, REQUESTS_PER_MINUTE
+from pto_ports.observer import UNOBSERVED, Observer
 from pto_proto.ids import is_instance_id
 
 ENGINES = ("simulated", "api", "claude-code")
+MAX_PORT = 65_535
+MAX_DRAIN_S = 7 * 86_400
 DEFAULT_CAPACITY = 16
 """Attempts one instance takes at once, unless told otherwise: threads that mostly wait for processes."""
 
@@ -41,6 +44,12 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
     return parse
 
 
+def _seconds(text: str) -> float:
+    if not text.isdigit() or int(text) > MAX_DRAIN_S:
+        raise ValueError(f"must be a number of seconds up to {MAX_DRAIN_S}")
+    return float(text)
+
+
 def _instance(text: str) -> str:
     if text and not is_instance_id(text):
         raise ValueError("must be 1-64 characters of a-z, 0-9 and -")
@@ -67,6 +76,15 @@ def _blobs(text: str) -> str:
     if text != "nats" and not (text.startswith("dir:") and len(text) > len("dir:")):
         raise ValueError("must be nats or dir:FOLDER")
     return text
+
+
+def _address(text: str) -> tuple[str, int] | None:
+    host, colon, port = text.rpartition(":")
+    if not text:
+        return None
+    if not colon or not port.isdecimal() or int(port) > MAX_PORT:
+        raise ValueError("must be HOST:PORT such as 127.0.0.1:9464")
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - asked for by leaving the host out
 
 
 def _path(text: str) -> Path | None:
@@ -101,6 +119,12 @@ SETTINGS: dict[str, Setting] = {
         default=str(DEFAULT_CAPACITY),
         meaning="Attempts that a dispatcher takes at once.",
         parse=_whole(1, 10_000),
+    ),
+    "drain_s": Setting(
+        name="PTO_DRAIN_S",
+        default="0",
+        meaning="Seconds that a dispatcher's attempts may go on after SIGTERM, while it takes nothing new.",
+        parse=_seconds,
     ),
     "work_dir": Setting(
         name="PTO_WORK_DIR",
@@ -152,6 +176,12 @@ SETTINGS: dict[str, Setting] = {
         meaning="Scheduler: tasks of a plan that a requester brings.",
         parse=_whole(1, MAX_TASKS),
     ),
+    "http": Setting(
+        name="PTO_HTTP",
+        default="",
+        meaning="HOST:PORT of /healthz, /readyz and /metrics; empty: none.",
+        parse=_address,
+    ),
     "log_format": Setting(
         name="PTO_LOG_FORMAT", default="json", meaning="json or plain.", parse=_one_of("json", "plain")
     ),
@@ -178,6 +208,7 @@ class Settings:
     key: Path | None = None
     instance: str
     capacity: int = DEFAULT_CAPACITY
+    drain_s: float = 0.0
     work_dir: Path = Path("work/{run}")
     blobs: str = "nats"
     snapshots: Path = Path("snapshots")
@@ -189,8 +220,11 @@ class Settings:
     quota_requests: int = REQUESTS_PER_MINUTE
     quota_bytes: int = REQUEST_BYTES_PER_MINUTE
     quota_tasks: int = MAX_TASKS
+    http: tuple[str, int] | None = None
     log_format: str = "json"
     log_level: str = "info"
+    observer: Observer = UNOBSERVED
+    """Who watches the service; no variable's business."""
 
     def access(self) -> "Access":
         """What opening a session at the broker takes, besides its address."""
