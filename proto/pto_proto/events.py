@@ -40,6 +40,10 @@ class AnswerEntry(Entry, frozen=True, kw_only=True, omit_defaults=True):
 
     request_id: str = ""
     request_seq: int = 0
+    requester: str = ""
+    """Who asked, by the name under which the broker lets them ask; empty in logs of before it was recorded."""
+    request_bytes: int = 0
+    """Size of the request, for the requester's quota."""
 
 
 # --- scheduler -------------------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from pto_core.movements import (
     unready,
 )
 from pto_core.planning import add_end, add_part, begin_edit
+from pto_core.quotas import note_answer
 from pto_core.reopening import fail, reopen, spread
 from pto_core.state import Attempt, Instance, Run, State, Task
 from pto_core.transitions import RunPhase, TaskState, TaskTrigger
@@ -111,8 +112,7 @@ def _on_epoch(at: _Context, entry: ev.SchedulerEpochStarted) -> None:
 
 
 def _answered(at: _Context, entry: ev.AnswerEntry) -> None:
-    at.state.request_seq = max(at.state.request_seq, entry.request_seq)
-    at.state.now = max(at.state.now, entry.at)
+    note_answer(at.state, entry)
 
 
 def _on_accepted(at: _Context, entry: ev.RunAccepted) -> None:
@@ -121,6 +121,7 @@ def _on_accepted(at: _Context, entry: ev.RunAccepted) -> None:
     if run_id is None or run_id in at.state.runs:
         return
     run = Run(run_id, entry.request, seq=at.seq, at=entry.at, content_digest=entry.content_digest)
+    run.requester = entry.requester
     # The plan's tasks come again as TaskPlanned; keeping them twice would cost a quarter of the memory.
     run.request = msgspec.structs.replace(entry.request, plan=None)
     at.state.runs[run_id] = run

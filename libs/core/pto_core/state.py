@@ -150,6 +150,8 @@ class Run:
         self.request = request
         self.accepted_seq, self.accepted_at = seq, at
         self.content_digest = content_digest
+        self.requester = ""
+        """Who may change it, besides operators; empty: anybody."""
         self.phase = RunPhase.PLANNING
         self.max_executors = request.max_executors
         self.money = Money(micro(request.max_cost_usd))
@@ -307,6 +309,12 @@ class State:
         self.epoch_seq = 0
         self.request_seq = 0
         """The last sequence of PTO_REQ that was answered."""
+        self.minute = 0
+        """The minute (since 1970) of the last answer, for which the next two count."""
+        self.asked: dict[str, int] = {}
+        """Requester -> requests that were answered in this minute."""
+        self.asked_bytes: dict[str, int] = {}
+        """The same in bytes."""
         self.runs: dict[RunId, Run] = {}
         self.active: dict[RunId, Run] = {}
         """Runs that have not ended."""
