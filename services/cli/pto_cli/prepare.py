@@ -52,6 +52,12 @@ class Prepared:
             requirement=options.requirement,
             max_executors=options.max_executors,
             max_retries=options.max_retries,
+            backend=options.backend.lane,
+            planner_backend=options.backend.planner_backend,
+            resources=options.backend.resources,
+            slurm=options.backend.slurm,
+            gpu_partition=options.backend.gpu_partition,
+            docker=options.backend.docker,
             model=options.models.model,
             max_cost_usd=options.max_cost_usd,
             engine=options.models.engine,  # type: ignore[arg-type]  # read_options has checked the words
