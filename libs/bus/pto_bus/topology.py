@@ -5,6 +5,7 @@ consumers; services only bind to the consumers that carry their own name, so nob
 Viewers never touch the log: they make short-lived consumers on its mirror, which takes away nothing from anybody.
 """
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -38,6 +39,8 @@ API = "$JS.API"
 _SERVICES = ("scheduler", "planner", "dispatcher", "consolidator", "archiver")
 _LANE_ROLES = ("planner", "dispatcher", "consolidator")
 _NS = 1_000_000_000
+MAX_USER_CHARS = 64
+"""Of an account's name, which is an instance's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,10 +237,19 @@ _ROLE_RULES = {
 }
 
 
+def dispatcher_user(lane: Lane) -> str:
+    """``dispatcher-<lane>``; of a lane with a long name its beginning and a hash of the whole."""
+    user = f"dispatcher-{lane}"
+    if is_instance_id(user):
+        return user
+    mark = hashlib.sha256(lane.encode()).hexdigest()[:8]
+    return f"{user[:MAX_USER_CHARS - len(mark) - 1]}-{mark}"
+
+
 def single_host_accounts(password: str, lanes: tuple[Lane, ...]) -> list[Account]:
     """One account per role for a broker of one host: the services, a dispatcher per lane, a requester and a viewer.
 
-    Users are named by their role; a dispatcher is named ``dispatcher-<lane>``, a standby scheduler ``scheduler-2``.
+    Users are named by their role, dispatchers by their lane (``dispatcher_user``), a standby scheduler ``scheduler-2``.
     """
     fixed: list[tuple[str, Role, Lane | None]] = [
         ("bootstrap", "bootstrap", None),
@@ -249,5 +261,5 @@ def single_host_accounts(password: str, lanes: tuple[Lane, ...]) -> list[Account
         ("requester", "requester", None),
         ("viewer", "viewer", None),
     ]
-    fixed += [(f"dispatcher-{lane}", "dispatcher", lane) for lane in lanes]
+    fixed += [(dispatcher_user(lane), "dispatcher", lane) for lane in lanes]
     return [Account(user=user, password=password, role=role, lane=lane) for user, role, lane in fixed]

@@ -15,6 +15,7 @@ from pto_cli.output_dir import check_output_dir
 from pto_cli.problems import WrongUse
 
 if TYPE_CHECKING:
+    from pto_cli.registry import Dispatchers
     from pto_client.plan_file import LoadedPlan
     from pto_proto.plans import Plan
     from pto_proto.requests import RunRequested
@@ -35,6 +36,17 @@ class Prepared:
     def sources(self) -> "tuple[Plan | None, tuple[tuple[str, Path], ...]]":
         """Plan and input files that must be stored before the request is sent."""
         return (self.loaded.plan, self.loaded.inputs) if self.loaded is not None else (self.plan, ())
+
+    def dispatchers(self) -> "Dispatchers":
+        """Those that it needs when it is hosted on this machine."""
+        from pto_cli.dispatchers import needed
+
+        return needed(self.options.backend, self.expanded)
+
+    @property
+    def expanded(self) -> "Plan | None":
+        """The plan that is there already, with its matrices written out."""
+        return self.loaded.expanded if self.loaded is not None else self.plan
 
     def request(self) -> "RunRequested":
         """The request, under a new run id, without what must be stored first."""
