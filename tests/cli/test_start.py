@@ -42,7 +42,7 @@ def test_a_run_without_a_terminal_reads_neither_rich_nor_the_catalogue() -> None
 
 def test_a_local_run_reads_nothing_of_other_backends() -> None:
     read = read_by("from pto_cli.host import _load; from pto_cli.registry import LOCAL_ONLY; _load(LOCAL_ONLY)")
-    assert not {name.partition(".")[0] for name in read} & {"aiodocker", "aiohttp", "boto3", "botocore"}
+    assert not {name.partition(".")[0] for name in read} & {"aiodocker", "boto3", "botocore"}
     assert {name for name in read if name.startswith("pto_dispatcher")} >= {"pto_dispatcher_local.main"}
     assert not [name for name in read if name.startswith("pto_dispatcher") and "local" not in name]
 

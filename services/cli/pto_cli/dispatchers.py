@@ -11,7 +11,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pto_bus.topology import dispatcher_user
-from pto_cli.problems import Unavailable
 from pto_cli.registry import Dispatchers
 from pto_core.lanes import backend_of, lane_named
 from pto_proto.ids import LANE_LOCAL, Lane
@@ -29,8 +28,6 @@ _MODULES = {
     "parallelcluster": "pto_dispatcher_parallelcluster.main",
 }
 """Backend of a lane -> where its dispatcher's ``serve`` is."""
-_EXTRAS = {"docker": "docker", "parallelcluster": "aws"}
-"""Backend -> extra of this distribution that its dispatcher needs."""
 _PREFIXES = ("PTO_DOCKER_", "PTO_SLURM_", "PTO_AWS_")
 """Of variables that are a backend's own."""
 
@@ -49,19 +46,10 @@ def lanes_of(plan: "Plan", backend: str) -> set[Lane]:
 
 
 def serving(dispatchers: Dispatchers) -> "list[tuple[str, Lane, Serve]]":
-    """(account, lane, service) of each. Raises Unavailable where what one needs is not installed."""
-    return [(dispatcher_user(lane), lane, _serve_of(lane)) for lane in dispatchers.lanes]
-
-
-def _serve_of(lane: Lane) -> "Serve":
-    backend = backend_of(lane)
-    try:
-        serve: Serve = import_module(_MODULES[backend]).serve
-    except ModuleNotFoundError as error:
-        extra = f"[{_EXTRAS[backend]}]" if backend in _EXTRAS else ""
-        what = f"backend {backend} needs the Python package {error.name}"
-        raise Unavailable(f"{what}: pip install 'parallel-task-orchestrator{extra}'") from error
-    return serve
+    """(account, lane, service) of each."""
+    return [
+        (dispatcher_user(lane), lane, import_module(_MODULES[backend_of(lane)]).serve) for lane in dispatchers.lanes
+    ]
 
 
 def told_settings(
