@@ -5,13 +5,9 @@ from pathlib import Path
 import pytest
 
 from pto_bus.topology import dispatcher_user, single_host_accounts
-from pto_cli.dispatchers import needed, serving, told_settings
-from pto_cli.engines import service_settings
-from pto_cli.model_flags import SIMULATED
 from pto_cli.prepare import prepare
 from pto_cli.registry import Dispatchers, RunFolder, RunNote
 from pto_proto.ids import Lane
-from pto_runtime.settings import BadSettings
 
 PLAN = """
 tasks:

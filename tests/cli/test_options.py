@@ -91,7 +91,9 @@ def test_each_mistake_is_one_sentence(words: list[str], expected: str) -> None:
 def test_everything_is_said_at_once(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("tasks: []")
     (tmp_path / "file").write_text("")
-    found = mistakes("-m", "0", "--max-retries", "x", "--frob", "--docker", "--slurm", "--plan", "bad.yaml", "-o", "file")
+    found = mistakes(
+        "-m", "0", "--max-retries", "x", "--frob", "--docker", "--slurm", "--plan", "bad.yaml", "-o", "file"
+    )
     assert found == [
         "--frob: there is no such flag; did you mean --force?",
         "--docker and --slurm: choose one backend",

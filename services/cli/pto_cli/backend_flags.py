@@ -1,7 +1,7 @@
 """The flags that say where tasks run and what they may use there: read and checked together.
 
-Imports flags, core and proto. Invariants: a backend's flag counts only with that backend; what stays empty in the choice
-is left to the dispatcher; no engine, cluster or bucket is looked at here.
+Imports flags, core and proto. Invariants: a backend's flag counts only with that backend; what stays empty is left to the
+dispatcher; no engine, cluster or bucket is looked at here.
 """
 
 import re
@@ -40,9 +40,9 @@ class BackendChoice:
 
     lane: Lane = LANE_LOCAL
     planner_backend: str = ""
-    docker: DockerOptions = DockerOptions()
-    resources: Resources = Resources()
-    slurm: SlurmOptions = SlurmOptions()
+    docker: DockerOptions = field(default_factory=DockerOptions)
+    resources: Resources = field(default_factory=Resources)
+    slurm: SlurmOptions = field(default_factory=SlurmOptions)
     gpu_partition: str = ""
     told: Mapping[str, str] = field(default_factory=dict)
     """Variables that dispatchers of this machine are told beside their environment."""

@@ -52,9 +52,7 @@ def serving(dispatchers: Dispatchers) -> "list[tuple[str, Lane, Serve]]":
     ]
 
 
-def told_settings(
-    base: "Settings", lane: Lane, dispatchers: Dispatchers, environment: Mapping[str, str]
-) -> "Settings":
+def told_settings(base: "Settings", lane: Lane, dispatchers: Dispatchers, environment: Mapping[str, str]) -> "Settings":
     """``base`` with what the dispatcher of this lane is told about its backend. Raises BadSettings."""
     if lane == LANE_LOCAL:
         return base
