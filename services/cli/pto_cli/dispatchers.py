@@ -1,6 +1,6 @@
 """Dispatchers in this process: which module serves a lane, what it is told, and which lanes a run needs.
 
-Part of the command line's wiring. Imports core, bus and registry; a dispatcher only when a run needs it, because some
+Part of the command line's wiring. Imports core and registry; a dispatcher only when a run needs it, because some
 bring a large library along. Invariant: what a dispatcher is told beside its environment is in the run's note, so that
 whoever hosts the run again tells it the same.
 """
@@ -10,7 +10,6 @@ from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pto_bus.topology import dispatcher_user
 from pto_cli.registry import Dispatchers
 from pto_core.lanes import backend_of, lane_named
 from pto_proto.ids import LANE_LOCAL, Lane
@@ -45,11 +44,9 @@ def lanes_of(plan: "Plan", backend: str) -> set[Lane]:
     return {lane_named(spec.backend or backend) for spec in plan.tasks}
 
 
-def serving(dispatchers: Dispatchers) -> "list[tuple[str, Lane, Serve]]":
-    """(account, lane, service) of each."""
-    return [
-        (dispatcher_user(lane), lane, import_module(_MODULES[backend_of(lane)]).serve) for lane in dispatchers.lanes
-    ]
+def serving(dispatchers: Dispatchers) -> "list[tuple[Lane, Serve]]":
+    """(lane, service) of each."""
+    return [(lane, import_module(_MODULES[backend_of(lane)]).serve) for lane in dispatchers.lanes]
 
 
 def told_settings(base: "Settings", lane: Lane, dispatchers: Dispatchers, environment: Mapping[str, str]) -> "Settings":

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pto_bus.broker import Broker
-from pto_bus.topology import single_host_accounts
+from pto_bus.topology import dispatcher_user, single_host_accounts
 from pto_cli.dispatchers import serving, told_settings
 from pto_cli.engines import service_settings
 from pto_cli.model_flags import SIMULATED, ModelChoice
@@ -156,9 +156,9 @@ class Host:
             snapshots=self._store.parent / "snapshots",
         )
         found = [(user, base, serve) for user, serve in _serving()]
-        for user, lane, serve in serving(self._dispatchers):
+        for lane, serve in serving(self._dispatchers):
             told = told_settings(base, lane, self._dispatchers, os.environ)
-            found.append((user, replace(told, capacity=self._capacity), serve))
+            found.append((dispatcher_user(lane), replace(told, capacity=self._capacity), serve))
         for user, settings, serve in found:
             named = replace(settings, user=user, instance=user)
             self._services.append(asyncio.create_task(serve(named, self._stop, lambda: None), name=user))
