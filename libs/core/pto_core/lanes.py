@@ -4,10 +4,9 @@ Imports pto_proto only. Invariants: a run's own values reach the tasks of its pl
 replace what the plan says; a task for which there is nothing to fill in stays the same object.
 """
 
-from typing import TypeVar
-
 import hashlib
 import re
+from typing import TypeVar
 
 import msgspec
 

@@ -183,7 +183,8 @@ def job_text(attempt: AttemptView) -> str:
     if not attempt.is_out or not attempt.job_state:
         return ""
     name = f"job {clean(attempt.job, 40)} " if attempt.job else ""
-    return f"{name}{clean(attempt.job_state, 40)}" + (f" ({clean(attempt.job_detail, 80)})" if attempt.job_detail else "")
+    detail = f" ({clean(attempt.job_detail, 80)})" if attempt.job_detail else ""
+    return f"{name}{clean(attempt.job_state, 40)}{detail}"
 
 
 def waiting_lines(view: RunView, now: int) -> list[str]:
