@@ -1,4 +1,4 @@
-"""Fixtures shared by all tests: a real broker per test, set up, and connections to it by account.
+"""Fixtures shared by all tests: a real broker per test, set up, and connections to it by account; a Docker engine.
 
 A start with bootstrap takes about 100 ms, so every test has a store of its own.
 """
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fakes.containers import docker_engine  # noqa: F401  (a fixture, for tests of any folder)
 from pto_bus.bootstrap import bootstrap
 from pto_bus.broker import Broker
 from pto_bus.connect import Connection, connect

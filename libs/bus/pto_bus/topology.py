@@ -248,7 +248,7 @@ def dispatcher_user(lane: Lane) -> str:
     if is_instance_id(user):
         return user
     mark = hashlib.sha256(lane.encode()).hexdigest()[:8]
-    return f"{user[:MAX_USER_CHARS - len(mark) - 1]}-{mark}"
+    return f"{user[: MAX_USER_CHARS - len(mark) - 1]}-{mark}"
 
 
 def single_host_accounts(password: str, lanes: tuple[Lane, ...]) -> list[Account]:

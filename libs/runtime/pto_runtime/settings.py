@@ -1,6 +1,7 @@
 """A service's settings from its environment: one table, read and checked whole.
 
-Imports core and proto. Invariants: all that is wrong is said at once, before anything starts; a secret is never shown.
+Imports core, ports and proto. Invariants: all that is wrong is said at once, before anything starts; a secret is never
+shown.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,9 +10,11 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from pto_core.units import parse_memory_bytes
+from pto_ports.observer import UNOBSERVED, Observer
 from pto_proto.ids import is_instance_id
 
 ENGINES = ("simulated", "api", "claude-code")
+MAX_PORT = 65_535
 DEFAULT_CAPACITY = 16
 """Attempts one instance takes at once, unless told otherwise: threads that mostly wait for processes."""
 
@@ -93,6 +96,15 @@ def _socket(text: str) -> str:
     if not path.startswith("/"):
         raise ValueError("must be a socket of this host, such as /var/run/docker.sock")
     return path
+
+
+def _address(text: str) -> tuple[str, int] | None:
+    host, colon, port = text.rpartition(":")
+    if not text:
+        return None
+    if not colon or not port.isdecimal() or int(port) > MAX_PORT:
+        raise ValueError("must be HOST:PORT such as 127.0.0.1:9464")
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - asked for by leaving the host out
 
 
 def _path(text: str) -> Path | None:
@@ -187,6 +199,12 @@ SETTINGS: dict[str, Setting] = {
         meaning="What a container's workspace may take on the disk, but never more than half of what is free.",
         parse=_size,
     ),
+    "http": Setting(
+        name="PTO_HTTP",
+        default="",
+        meaning="HOST:PORT of /healthz, /readyz and /metrics; empty: none.",
+        parse=_address,
+    ),
     "log_format": Setting(
         name="PTO_LOG_FORMAT", default="json", meaning="json or plain.", parse=_one_of("json", "plain")
     ),
@@ -228,8 +246,11 @@ class Settings:
     docker_cpus: float = 2.0
     docker_pids: int = 512
     docker_workspace: int = 10 * 1024**3
+    http: tuple[str, int] | None = None
     log_format: str = "json"
     log_level: str = "info"
+    observer: Observer = UNOBSERVED
+    """Who watches the service; no variable's business."""
 
     def access(self) -> "Access":
         """What opening a session at the broker takes, besides its address."""

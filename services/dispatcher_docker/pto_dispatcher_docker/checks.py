@@ -98,7 +98,7 @@ async def _asked(daemon: Daemon, image: str, network: str) -> AsyncIterator[Foun
         yield (
             "FAIL",
             "network",
-            f"there is no network {network}: make it (docker network create {network}), or use {there}",
+            f"there is no network {network}; there are {there}. `docker network create {network}` makes it",
         )
 
 
