@@ -39,8 +39,8 @@ BLOBS: dict[str, Any] = {
 }
 """Name -> type of what blobs hold."""
 VALUES: tuple[type[msgspec.Struct], ...] = (
-    Plan, TaskSpec, Resources, SlurmOptions, DockerOptions, Problem, InputFile, Manifest, ManifestFile, Tree, TreeFile, Usage,
-    CheckResult, Conflict, Reusable,
+    Plan, TaskSpec, Resources, SlurmOptions, DockerOptions, Problem, InputFile, Manifest, ManifestFile, Tree, TreeFile,
+    Usage, CheckResult, Conflict, Reusable,
 )  # fmt: skip
 """What stands inside events, requests and blobs, for the reference page."""
 ENVELOPE: dict[str, Any] = {
