@@ -5,9 +5,7 @@ only while somebody has a job; however eager its users are, two looks begin at l
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-
-import msgspec
+from collections.abc import Callable, Iterable, Sequence
 
 from pto_ports.clock import Clock
 from pto_runtime.logs import get_logger
@@ -22,16 +20,21 @@ SLOW_S = 1.0
 SACCT_EACH_S = 60.0
 
 
-class Look(msgspec.Struct, frozen=True):
+class Look:
     """What one squeue that worked has shown."""
 
-    number: int
-    began_s: float
-    jobs: dict[str, JobRow]
+    def __init__(self, number: int, began_s: float, jobs: Iterable[JobRow]) -> None:
+        self.number = number
+        self.began_s = began_s
+        self.jobs = {row.job: row for row in jobs}
+        self.states = {row.job: (row.state, row.reason) for row in self.jobs.values()}
+        self._by_name: dict[str, list[JobRow]] = {}
+        for row in self.jobs.values():
+            self._by_name.setdefault(row.name, []).append(row)
 
     def named(self, name: str, comment: str) -> list[JobRow]:
         """The jobs of this name that are truly ours; the oldest first."""
-        rows = [row for row in self.jobs.values() if row.name == name and row.comment == comment]
+        rows = [row for row in self._by_name.get(name, ()) if row.comment == comment]
         return sorted(rows, key=lambda row: int(row.job))
 
 
@@ -56,8 +59,10 @@ class Watch:
         self._on_look = on_look
         self._wake = asyncio.Event()
         self._numbers = 0
-        self._last_began_s = -MAX_PAUSE_S
-        self._last_sacct_s = -SACCT_EACH_S
+        self._pause_s = interval_s
+        self._due_s = clock.monotonic_s()
+        self._last_began_s = self._due_s - MAX_PAUSE_S
+        self._last_sacct_s = self._due_s - SACCT_EACH_S
         self.look: Look | None = None
         """The last one that worked."""
         self.away_since_s: float | None = None
@@ -67,24 +72,29 @@ class Watch:
 
     def hurry(self) -> None:
         """Somebody waits for what the next look will show."""
-        self._wake.set()
+        self._look_at(self._last_began_s + self._floor_s)
+
+    def renew(self) -> None:
+        """Something has changed that a look will show: no longer pauses for now."""
+        self._pause_s = self._interval_s
+        self._look_at(self._clock.monotonic_s() + self._interval_s)
 
     async def run(self) -> None:
         """Look until cancelled."""
-        pause_s = self._interval_s
         while True:
-            await self._rest(pause_s)
-            if not self._is_needed():
-                self._wake.clear()
-                await self._wake.wait()
-                pause_s = self._interval_s
+            while not self._is_needed():
+                await self._wait(None)
+            left_s = max(self._due_s, self._last_began_s + self._floor_s) - self._clock.monotonic_s()
+            if left_s > 0:
+                await self._wait(left_s)
                 continue
             before = self.look
             await self._look()
             took_s = self._clock.monotonic_s() - self._last_began_s
-            is_quiet = self.away_since_s is not None or (before is not None and _states(before) == _states(self.look))
+            is_quiet = self.away_since_s is not None or (before is not None and before.states == self._states())
             longer = is_quiet or took_s > SLOW_S
-            pause_s = min(MAX_PAUSE_S, pause_s * QUIET) if longer else self._interval_s
+            self._pause_s = min(MAX_PAUSE_S, self._pause_s * QUIET) if longer else self._interval_s
+            self._due_s = self._last_began_s + self._pause_s
 
     async def past(self, jobs: Sequence[str]) -> dict[str, JobRow]:
         """What accounting says of jobs that squeue has forgotten; asked once a minute at most."""
@@ -98,17 +108,22 @@ class Watch:
             self._logger.info("accounting does not answer; it is not needed", reason=str(failed))
             return {}
 
-    async def _rest(self, pause_s: float) -> None:
-        """Until it is time, or somebody hurries; never less than the floor."""
-        until_floor = self._last_began_s + self._floor_s - self._clock.monotonic_s()
-        if until_floor > 0:
-            await self._clock.sleep(until_floor)
-        stop_timer = self._clock.call_later(max(0.0, pause_s - self._floor_s), self._wake.set)
+    def _look_at(self, due_s: float) -> None:
+        self._due_s = min(self._due_s, due_s)
+        self._wake.set()
+
+    async def _wait(self, seconds: float | None) -> None:
+        """So long, or until somebody wants something."""
+        stop_timer = self._clock.call_later(seconds, self._wake.set) if seconds is not None else None
         try:
             await self._wake.wait()
         finally:
-            stop_timer()
+            if stop_timer is not None:
+                stop_timer()
         self._wake.clear()
+
+    def _states(self) -> dict[str, tuple[str, str]]:
+        return {} if self.look is None else self.look.states
 
     async def _look(self) -> None:
         began = self._last_began_s = self._clock.monotonic_s()
@@ -124,9 +139,6 @@ class Watch:
             self._logger.info("SLURM answers again", away_s=round(began - self.away_since_s))
         self.away_since_s, self.away_why = None, ""
         self._numbers += 1
-        self.look = Look(self._numbers, began, {row.job: row for row in jobs})
+        self.look = Look(self._numbers, began, jobs)
         self._on_look()
 
-
-def _states(look: Look | None) -> dict[str, tuple[str, str]]:
-    return {} if look is None else {job: (row.state, row.reason) for job, row in look.jobs.items()}
