@@ -1,6 +1,6 @@
 """A service's settings from its environment: one table, read and checked whole.
 
-Imports proto only. Invariants: all that is wrong is said at once, before anything starts; a secret is never shown.
+Imports ports and proto. Invariants: all that is wrong is said at once, before anything starts; a secret is never shown.
 """
 
 from collections.abc import Callable, Mapping
@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
+from pto_ports.observer import UNOBSERVED, Observer
 from pto_proto.ids import is_instance_id
 
 ENGINES = ("simulated", "api", "claude-code")
+MAX_PORT = 65_535
 DEFAULT_CAPACITY = 16
 """Attempts one instance takes at once, unless told otherwise: threads that mostly wait for processes."""
 
@@ -62,6 +64,15 @@ def _blobs(text: str) -> str:
     if text != "nats" and not (text.startswith("dir:") and len(text) > len("dir:")):
         raise ValueError("must be nats or dir:FOLDER")
     return text
+
+
+def _address(text: str) -> tuple[str, int] | None:
+    host, colon, port = text.rpartition(":")
+    if not text:
+        return None
+    if not colon or not port.isdecimal() or int(port) > MAX_PORT:
+        raise ValueError("must be HOST:PORT such as 127.0.0.1:9464")
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - asked for by leaving the host out
 
 
 def _path(text: str) -> Path | None:
@@ -122,6 +133,12 @@ SETTINGS: dict[str, Setting] = {
         name="PTO_CLAUDE_CODE", default="", meaning="Program of Claude Code; default: the one on the PATH."
     ),
     "prices": Setting(name="PTO_PRICES", default="", meaning="File that replaces list prices.", parse=_path),
+    "http": Setting(
+        name="PTO_HTTP",
+        default="",
+        meaning="HOST:PORT of /healthz, /readyz and /metrics; empty: none.",
+        parse=_address,
+    ),
     "log_format": Setting(
         name="PTO_LOG_FORMAT", default="json", meaning="json or plain.", parse=_one_of("json", "plain")
     ),
@@ -156,8 +173,11 @@ class Settings:
     model: str = ""
     claude_code: str = ""
     prices: Path | None = None
+    http: tuple[str, int] | None = None
     log_format: str = "json"
     log_level: str = "info"
+    observer: Observer = UNOBSERVED
+    """Who watches the service; no variable's business."""
 
     def access(self) -> "Access":
         """What opening a session at the broker takes, besides its address."""

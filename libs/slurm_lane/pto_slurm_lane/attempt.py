@@ -12,14 +12,17 @@ import msgspec
 
 from pto_ports.event_log import LogUnavailable
 from pto_proto import events as ev
+from pto_proto.plans import Resources
 from pto_runtime.logs import get_logger
 from pto_slurm.identity import attempt_of
 from pto_slurm.pending import what_it_needs
+from pto_slurm.preflight import preflight
 from pto_slurm.shape import Unplaceable, more_memory, more_time, shape_of
 from pto_slurm.verdicts import JobFacts, Verdict, judge
 from pto_slurm_lane.assignment import Assignment
+from pto_slurm_lane.clients import ClientFailed
 from pto_slurm_lane.lane import Lane
-from pto_slurm_lane.ledger import Record, Wish
+from pto_slurm_lane.ledger import Record
 from pto_slurm_lane.news import News
 from pto_slurm_lane.sighting import Sighting
 from pto_slurm_lane.submitter import Submitter
@@ -55,6 +58,9 @@ class JobAttempt:
         self._doom: Verdict | None = None
         """The end of an attempt whose job must go first."""
         self.is_over = False
+        """Whether there is nothing more to wait for."""
+        self.is_forgotten = False
+        """Whether its end is in the log."""
         self._logger = get_logger().bind(run=record.run, task=record.ready.task, attempt=record.ready.attempt)
 
     @property
@@ -150,8 +156,7 @@ class JobAttempt:
             if record.stop_reason is not None:
                 return lane.outcomes.cancelled(record.order, record.stop_reason)
             try:
-                wish, avoided = lane.ledger.wish_of(self._attempt), lane.offenders.avoided()
-                record.shape = shape_of(record.ready.spec, lane.settings.site, again=wish.resources(), exclude=avoided)
+                record.shape = shape_of(record.ready.spec, lane.settings.site, exclude=record.ready.avoid)
                 await self._assignment.prepare(record.shape)
             except Unplaceable as wrong:
                 return lane.outcomes.failed(record.order, "config", str(wrong))
@@ -254,7 +259,6 @@ class JobAttempt:
         now = self._lane.clock.monotonic_s()
         if not self._asked_at_s or now - self._asked_at_s >= ASK_AGAIN_S:
             self._asked_at_s = now
-            self._assignment.ask_for_its_end()
             self._lane.canceller.cancel(self.record.job)
 
     async def _result(self, sighting: Sighting, verdict: Verdict) -> ev.TaskFinished:
@@ -265,34 +269,43 @@ class JobAttempt:
             raise
         except Exception as error:
             end = self._lane.outcomes.failed_by(self.record.order, error)
-        return self._wishing(end, verdict)
+        return await self._wishing(end, verdict)
 
     async def _ended(self, sighting: Sighting, verdict: Verdict) -> ev.TaskFinished:
         """What the table says; with the last words of the job's log."""
         record, lane = self.record, self._lane
-        if verdict.exclude:
-            lane.offenders.note(sighting.node)
         if verdict.failure == "cancelled" and record.stop_reason is not None:
             return await self._assignment.with_log(lane.outcomes.cancelled(record.order, record.stop_reason))
         reason = f"{verdict.word}: {verdict.reason}"
         end = lane.outcomes.failed(record.order, verdict.failure or "infra", reason, verdict.hint)
         if verdict.failure == "cancelled":
             end = msgspec.structs.replace(end, outcome="cancelled")
+        if verdict.exclude:
+            end = msgspec.structs.replace(end, node=sighting.node)
         end = await self._assignment.with_log(end)
-        return self._wishing(with_bill(record.order, end, self._assignment.bill(None)), verdict)
+        return await self._wishing(with_bill(record.order, end, self._assignment.bill(None)), verdict)
 
-    def _wishing(self, end: ev.TaskFinished, verdict: Verdict) -> ev.TaskFinished:
-        """Note what the next attempt needs more of, and say so."""
+    async def _wishing(self, end: ev.TaskFinished, verdict: Verdict) -> ev.TaskFinished:
+        """With what the next attempt needs more of, where any node can give it."""
         record, lane = self.record, self._lane
         if not verdict.more or end.outcome != "failed" or record.shape is None:
             return end
-        more = (more_memory if verdict.more == "memory" else more_time)(record.shape, record.ready.spec, lane.settings.site)
-        if more is None:
+        is_memory = verdict.more == "memory"
+        more = (more_memory if is_memory else more_time)(record.shape, record.ready.spec, lane.settings.site)
+        if more is None or not await self._can_be_had(more):
             return end
-        known = lane.ledger.wish_of(self._attempt)
-        wish = Wish(memory=more.memory or known.memory, time=more.time or known.time)
-        lane.ledger.keep_wish(self._attempt, wish)
-        return msgspec.structs.replace(end, hint=f"{end.hint} The next attempt asks for {more.memory or more.time}.".strip())
+        hint = f"{end.hint} The next attempt asks for {more.memory or more.time}.".strip()
+        return msgspec.structs.replace(end, again=more, hint=hint)
+
+    async def _can_be_had(self, more: Resources) -> bool:
+        lane, spec = self._lane, self.record.ready.spec
+        bigger = msgspec.structs.replace(spec.resources, memory=more.memory or spec.resources.memory)
+        bigger = msgspec.structs.replace(bigger, time=more.time or spec.resources.time)
+        shape = shape_of(msgspec.structs.replace(spec, resources=bigger), lane.settings.site)
+        try:
+            return not preflight({spec.id: shape}, await lane.clients.node_groups()).problems
+        except ClientFailed:
+            return False
 
     # --- its end ---
 

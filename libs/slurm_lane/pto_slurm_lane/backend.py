@@ -25,7 +25,6 @@ from pto_slurm_lane.gate import Gate
 from pto_slurm_lane.house import House
 from pto_slurm_lane.lane import Lane, LaneSettings
 from pto_slurm_lane.ledger import Ledger, Record
-from pto_slurm_lane.offenders import Offenders
 from pto_slurm_lane.places import Places
 from pto_slurm_lane.projection import Projections
 from pto_slurm_lane.remote_blobs import RemoteBlobs
@@ -105,12 +104,11 @@ class SlurmBackend:
             gate=Gate(clock, TokenBucket(clock, rate=settings.rate, burst=settings.burst), watch),
             places=Places(self._capacity),
             canceller=Canceller(clients, clock, watch),
-            offenders=Offenders(settings.spool / "offenders.json", clock),
             projections=Projections(clock, self._work_folder),
             host_environment=self._host_environment,
             report=report,
             live=live,
-            executor=self._house.install(settings.python),
+            script=self._house.install(settings.python),
         )
         tails = Tails(clock, live, interval_s=1.0, logs=self._running_logs)
         for work in (watch.run, lane.board.run, lane.canceller.run, lane.projections.run, tails.run, self._look_round):
@@ -160,7 +158,6 @@ class SlurmBackend:
                 lane.canceller.cancel(record.job)
             self._clean_up(record)
         await asyncio.to_thread(self._house.sweep, frozenset(self._attempts))
-        await asyncio.to_thread(lane.ledger.prune, self._house.keep_s, self._clock.now_ms() / 1000)
 
     def forget(self, order: Order) -> None:
         """Its end is in the log."""

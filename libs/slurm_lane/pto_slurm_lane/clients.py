@@ -15,10 +15,13 @@ from pto_slurm.answers import Answer, answer_of
 from pto_slurm.queue import (
     SACCT_FIELDS,
     SACCT_FIELDS_OLD,
+    SINFO_FORMAT,
     SQUEUE_FORMAT,
     TIME_FORMAT,
     JobRow,
+    NodeGroup,
     read_sacct,
+    read_sinfo,
     read_squeue,
 )
 
@@ -82,6 +85,10 @@ class SlurmClients:
                 return await self.past_jobs(jobs)
             raise
         return read_sacct(ended.stdout, self._sacct_fields).jobs
+
+    async def node_groups(self) -> tuple[NodeGroup, ...]:
+        """The nodes of all partitions. Raises ClientFailed."""
+        return read_sinfo((await self._checked(("sinfo", "-h", "-e", "-o", SINFO_FORMAT))).stdout)
 
     async def cancel(self, jobs: Sequence[str]) -> None:
         """Ask for the end of these jobs; whether they end, the next look tells. Raises ClientFailed."""

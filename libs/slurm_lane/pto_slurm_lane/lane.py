@@ -3,7 +3,7 @@
 Imports attempts, ports and siblings. Invariant: it holds things together and decides nothing.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -18,7 +18,6 @@ from pto_slurm_lane.canceller import Canceller
 from pto_slurm_lane.clients import SlurmClients
 from pto_slurm_lane.gate import Gate
 from pto_slurm_lane.ledger import Ledger
-from pto_slurm_lane.offenders import Offenders
 from pto_slurm_lane.places import Places
 from pto_slurm_lane.projection import Projections
 from pto_slurm_lane.watch import Watch
@@ -65,10 +64,9 @@ class Lane(msgspec.Struct, kw_only=True):
     gate: Gate
     places: Places
     canceller: Canceller
-    offenders: Offenders
     projections: Projections
     host_environment: Mapping[str, str]
     report: Report
     live: LiveLine
-    wrapper: Callable[[], str]
-    """Path of the job script on the shared file system."""
+    script: str
+    """The job script, on the shared file system."""

@@ -13,9 +13,7 @@ import msgspec
 from pto_ports.backend import Order
 from pto_proto.events import TaskFinished, TaskReady
 from pto_proto.ids import RunId
-from pto_proto.plans import Resources
 from pto_runtime.logs import get_logger
-from pto_slurm.identity import Attempt
 from pto_slurm.shape import JobShape
 
 RECORD = ".json"
@@ -48,25 +46,13 @@ class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
         return Order(self.run, self.seq, self.ready)
 
 
-class Wish(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """What earlier attempts of a task showed that it needs."""
-
-    memory: str = ""
-    time: str = ""
-
-    def resources(self) -> Resources:
-        """As a shape takes it."""
-        return Resources(memory=self.memory, time=self.time)
-
-
 class Ledger:
     """A folder of records, one file each, by the attempt's name."""
 
     def __init__(self, folder: Path) -> None:
         self._attempts = folder / "attempts"
-        self._wishes = folder / "wishes"
         self._broken = folder / "broken"
-        for place in (self._attempts, self._wishes, self._broken):
+        for place in (self._attempts, self._broken):
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._logger = get_logger()
 
@@ -90,27 +76,6 @@ class Ledger:
     def drop(self, name: str) -> None:
         """Forget it."""
         (self._attempts / f"{name}{RECORD}").unlink(missing_ok=True)
-
-    def wish_of(self, attempt: Attempt) -> Wish:
-        """What is known to be needed by the attempt's task."""
-        try:
-            return msgspec.json.decode(self._wish_path(attempt).read_bytes(), type=Wish)
-        except (OSError, msgspec.MsgspecError):
-            return Wish()
-
-    def keep_wish(self, attempt: Attempt, wish: Wish) -> None:
-        """For the attempts after this one."""
-        write_durably(self._wish_path(attempt), msgspec.json.encode(wish))
-
-    def prune(self, older_than_s: float, now_s: float) -> None:
-        """Drop wishes that nobody has touched for so long."""
-        for path in self._wishes.glob(f"*{RECORD}"):
-            if now_s - path.stat().st_mtime > older_than_s:
-                path.unlink(missing_ok=True)
-
-    def _wish_path(self, attempt: Attempt) -> Path:
-        whole_task = Attempt(attempt.run, attempt.task, 0, attempt.round)
-        return self._wishes / f"{whole_task.name}{RECORD}"
 
     def _read(self, path: Path) -> Record | None:
         try:

@@ -14,7 +14,6 @@ from pto_proto import events as ev
 from pto_runtime.logs import get_logger
 from pto_slurm.answers import Ambiguous, Refused, Submitted, Throttled
 from pto_slurm.identity import Attempt
-from pto_slurm.submission import sbatch_argv
 from pto_slurm_lane.assignment import Assignment
 from pto_slurm_lane.lane import Lane
 from pto_slurm_lane.ledger import Record
@@ -73,7 +72,7 @@ class Submitter:
     def _argv(self) -> tuple[str, ...]:
         if self._record.shape is None:
             raise RuntimeError("an attempt is submitted before it was prepared")
-        return sbatch_argv(self._assignment.job(self._record.shape))
+        return self._assignment.argv(self._record.shape)
 
     async def _or_stopped(self, waiting: Coroutine[Any, Any, None]) -> None:
         """Wait for it, or until the attempt is to end."""
