@@ -32,8 +32,8 @@ TAIL_LINES = 20
 _MB = 2**20
 ENGINE_VARIABLES = MODEL_KEYS | frozenset(
     (
-        "ALL_PROXY", "ANTHROPIC_BASE_URL", "ANTHROPIC_BEDROCK_BASE_URL", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_REGION",
-        "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "PTO_CLAUDE_CODE", "PTO_MODEL", "PTO_MODEL_PROVIDER", "PTO_PRICES",
+        "ALL_PROXY", "ANTHROPIC_BASE_URL", "ANTHROPIC_BEDROCK_BASE_URL", "AWS_DEFAULT_REGION", "AWS_PROFILE",
+        "AWS_REGION", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "PTO_CLAUDE_CODE", "PTO_MODEL", "PTO_MODEL_PROVIDER", "PTO_PRICES",
     )
 )  # fmt: skip
 """What an engine on a node is told of this process's environment."""
@@ -78,12 +78,13 @@ class Assignment:
 
     def job(self, shape: JobShape) -> Job:
         """What is submitted."""
+        lane = self._lane
         return Job(
             name=self._attempt.job_name,
             comment=self._attempt.comment,
             shape=shape,
-            script=self._lane.script,
-            arguments=("run", str(self.folder)),
+            script=lane.installed.script,
+            arguments=lane.installed.arguments("run", self.folder, lane.settings.python),
             folder=str(self._run_folder),
             stdout=str(self.log("out")),
             stderr=str(self.log("err")),

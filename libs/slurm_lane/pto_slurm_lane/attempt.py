@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from pto_attempts.outcome import with_bill
 from pto_ports.event_log import LogUnavailable
 from pto_proto import events as ev
 from pto_proto.plans import Resources
@@ -141,8 +142,8 @@ class JobAttempt:
                 return await step()
             except LogUnavailable:
                 pass  # what has to be stored can be stored later
-            except Exception as fault:
-                self._logger.error("a fault of the dispatcher; trying again", exc_info=fault)
+            except Exception:
+                self._logger.exception("a fault of the dispatcher; trying again")
                 await self._lane.clock.sleep(FAULT_S)
 
     async def _keep(self) -> ev.TaskFinished:

@@ -74,7 +74,7 @@ class SlurmBackend:
 
     async def open(self, report: Report, live: LiveLine) -> None:
         """Prepare the shared folder and begin to look. Raises HouseTaken, OSError."""
-        self._house.open()
+        installed = self._house.open()
         clock, settings = self._clock, self._settings
         clients = SlurmClients(self._host_environment)
         watch = Watch(
@@ -108,7 +108,7 @@ class SlurmBackend:
             host_environment=self._host_environment,
             report=report,
             live=live,
-            script=self._house.install(settings.python),
+            installed=installed,
         )
         tails = Tails(clock, live, interval_s=1.0, logs=self._running_logs)
         for work in (watch.run, lane.board.run, lane.canceller.run, lane.projections.run, tails.run, self._look_round):
@@ -261,5 +261,3 @@ class SlurmBackend:
 def _name(order: Order) -> str:
     ready = order.ready
     return external_name(order.run, ready.task, ready.attempt, ready.round)
-
-

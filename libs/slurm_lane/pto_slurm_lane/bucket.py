@@ -1,6 +1,7 @@
 """How fast jobs may be submitted: sites count calls, and hold back who makes too many.
 
-Imports the clock port only. Invariant: in any stretch of time no more pass than ``burst`` plus ``rate`` for each second.
+Imports the clock port only. Invariant: in any stretch of time no more pass than ``burst`` plus ``rate``
+for each second.
 """
 
 from pto_ports.clock import Clock

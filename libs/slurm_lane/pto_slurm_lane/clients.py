@@ -1,7 +1,7 @@
 """Calls the clients of SLURM: by argument vector, in an environment of our own, with a time limit.
 
-Imports pto_slurm and runtime. Invariants: no shell; nothing of our environment but an allow-list reaches a client, since
-``SBATCH_*`` and ``SLURM_*`` change what it does; a call that fails raises and says nothing about any job.
+Imports pto_slurm and runtime. Invariants: no shell; nothing of our environment but an allow-list reaches a client,
+since ``SBATCH_*`` and ``SLURM_*`` change what it does; a call that fails raises and says nothing about any job.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ class SlurmClients:
         kept = {name: environment[name] for name in ALLOWED if name in environment}
         self._environment = {**kept, "LC_ALL": "C", "SLURM_TIME_FORMAT": TIME_FORMAT}
         self._limit_s = limit_s
-        self._sacct_fields = SACCT_FIELDS
+        self._sacct_fields: tuple[str, ...] = SACCT_FIELDS
         self._has_sacct = True
 
     async def submit(self, argv: Sequence[str]) -> Answer:

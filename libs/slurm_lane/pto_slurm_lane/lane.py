@@ -12,6 +12,7 @@ from pto_attempts.materials import Materials
 from pto_attempts.outcome import Outcomes
 from pto_ports.backend import LiveLine, Report
 from pto_ports.clock import Clock
+from pto_slurm.package import Installed
 from pto_slurm.shape import Site
 from pto_slurm_lane.board import Board
 from pto_slurm_lane.canceller import Canceller
@@ -68,5 +69,5 @@ class Lane(msgspec.Struct, kw_only=True):
     host_environment: Mapping[str, str]
     report: Report
     live: LiveLine
-    script: str
-    """The job script, on the shared file system."""
+    installed: Installed
+    """The executor, on the shared file system."""

@@ -82,8 +82,8 @@ class Ledger:
             return msgspec.json.decode(path.read_bytes(), type=Record)
         except FileNotFoundError:
             return None
-        except msgspec.MsgspecError as error:
-            self._logger.error("a record cannot be read and is put aside", file=str(path), reason=str(error))
+        except msgspec.MsgspecError:
+            self._logger.exception("a record cannot be read and is put aside", file=str(path))
             path.replace(self._broken / path.name)
             return None
 
@@ -92,7 +92,7 @@ def write_durably(path: Path, data: bytes) -> None:
     """Replace the file; when this returns, a crash of the machine does not undo it."""
     part = path.with_name(f".{path.name}.part")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "wb") as file:
+    with open(descriptor, "wb") as file:  # noqa: PTH123
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

@@ -85,7 +85,9 @@ class Projections:
             try:
                 await asyncio.to_thread(_write, state.folder, files, logs)
             except OSError as error:
-                get_logger().warning("the state of the jobs cannot be written", folder=str(state.folder), reason=str(error))
+                get_logger().warning(
+                    "the state of the jobs cannot be written", folder=str(state.folder), reason=str(error)
+                )
 
     def _state(self, run: str) -> "_State":
         if run not in self._states:

@@ -107,7 +107,6 @@ class Sighting:
             reason=row.reason if row else "",
             exit_code=row.exit_code if row else None,
             signal=row.signal if row else 0,
-            restarts=row.restarts if row else 0,
             node=self.node,
             by=row.by if row else "",
             ran_s=self._ran_s(),

@@ -6,7 +6,7 @@ submitted again.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
@@ -30,7 +30,9 @@ Say = Callable[[str, str], None]
 class Submitter:
     """Of one attempt. ``said`` are the jobs whose executors left word for it."""
 
-    def __init__(self, record: Record, attempt: Attempt, assignment: Assignment, lane: Lane, news: News, say: Say) -> None:
+    def __init__(
+        self, record: Record, attempt: Attempt, assignment: Assignment, lane: Lane, news: News, say: Say
+    ) -> None:
         self._record = record
         self._attempt = attempt
         self._assignment = assignment

@@ -141,4 +141,3 @@ class Watch:
         self._numbers += 1
         self.look = Look(self._numbers, began, jobs)
         self._on_look()
-
