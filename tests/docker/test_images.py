@@ -49,7 +49,9 @@ def test_images_are_built_from_the_pins_that_are_tested() -> None:
     assert pinned("requirements.txt").items() <= image.items(), "make lock"
     extras = {name: wanted for name, wanted in PROJECT["project"]["optional-dependencies"].items() if name != "dev"}
     for name, wanted in extras.items():
-        assert {re.split(r"[^\w-]", package)[0] for package in wanted} <= set(image), f"the extra {name} is not in the image"
+        assert {re.split(r"[^\w-]", package)[0] for package in wanted} <= set(image), (
+            f"the extra {name} is not in the image"
+        )
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -99,7 +101,9 @@ def test_harness_runs_a_task_on_a_read_only_root_as_the_user_it_is_given(
     (tmp_path / "task.json").write_text(json.dumps(task))
     tmp_path.chmod(0o777)
     options = (f"--user={uid}:{gid}", f"--mount=type=bind,source={tmp_path},target=/mnt")
-    docker_engine.run(getattr(docker_engine, target), "pto-harness", "/mnt/task.json", "/mnt/result.json", options=options)
+    docker_engine.run(
+        getattr(docker_engine, target), "pto-harness", "/mnt/task.json", "/mnt/result.json", options=options
+    )
     result = json.loads((tmp_path / "result.json").read_text())
     assert (result["outcome"], result["files"]) == ("succeeded", 2), result
     assert (tmp_path / "w" / "who").read_text() == f"{uid}\n"
@@ -125,18 +129,24 @@ def rebuild(engine: DockerEngine, bundle: Path) -> str:
 
 
 @pytest.mark.slow
-def test_the_same_tree_gives_the_same_layers_and_no_secret_gets_into_any(docker_engine: DockerEngine, tmp_path: Path) -> None:
+def test_the_same_tree_gives_the_same_layers_and_no_secret_gets_into_any(
+    docker_engine: DockerEngine, tmp_path: Path
+) -> None:
     canary = f"canary-{os.urandom(12).hex()}"
     bundle, saved = tmp_path / "ca.crt", tmp_path / "image.tar"
     bundle.write_text(f"# {canary}\n{CERTIFICATES.read_text()}")
     packages = ("dpkg-query", "--show")
     once, again = docker_engine.full, rebuild(docker_engine, bundle)
-    if docker_engine.run(once, *packages) != docker_engine.run(again, *packages):  # Debian moved on since the first one was built
+    if docker_engine.run(once, *packages) != docker_engine.run(
+        again, *packages
+    ):  # Debian moved on since the first one was built
         once, again = again, rebuild(docker_engine, bundle)
     assert inspect(docker_engine, once)["RootFS"]["Layers"] == inspect(docker_engine, again)["RootFS"]["Layers"]
 
     docker_engine.docker("save", "--output", str(saved), again)
     with saved.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as everything:
-        assert everything.find(b"Run the task named on the command line") >= 0, "the layers are stored in a way that cannot be searched"
+        assert everything.find(b"Run the task named on the command line") >= 0, (
+            "the layers are stored in a way that cannot be searched"
+        )
         assert everything.find(canary.encode()) < 0
         assert everything.find(bundle.name.encode()) < 0

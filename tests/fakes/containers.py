@@ -77,7 +77,9 @@ def _session(pid: int) -> str:
 
 def _sweep(engine: DockerEngine, *, ended: bool) -> None:
     """Remove containers of sessions that are gone, and this one's own when it has ``ended``."""
-    listing = engine.docker("ps", "--all", f"--filter=label={SESSION}", f'--format={{{{.ID}}}} {{{{.Label "{SESSION}"}}}}')
+    listing = engine.docker(
+        "ps", "--all", f"--filter=label={SESSION}", f'--format={{{{.ID}}}} {{{{.Label "{SESSION}"}}}}'
+    )
     for container, session in (line.split() for line in listing.splitlines()):
         pid = int(session.partition(".")[0])
         if session != _session(pid) or (ended and pid == os.getpid()):
