@@ -6,9 +6,10 @@ is in the log.
 
 1. Read the lane from the start to the head and fold it: which orders are open for this instance. 2. Announce
 ``DispatcherUp``. 3. Orders from before: the backend adopts what still runs; what provably does not run is reported as
-an infra failure. 4. From then on, side by side: orders are started and stopped as they are read; reports are written as
-they come; signs of life are sent. Whoever slept reads to the head again before it starts anything: its orders may have
-been given up meanwhile.
+an infra failure; what is left of others is swept away.
+4. From then on, side by side: orders are started and stopped as they are read; reports are written as they come; signs
+of life are sent. Whoever slept reads to the head again before it starts anything: its orders may have been given up
+meanwhile.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from pto_core.decide import Decision
 from pto_core.failures import HINTS
 from pto_core.own_events import OwnEvents
 from pto_dispatch.heartbeat import HeartbeatSender
-from pto_dispatch.orders import News, OpenOrders
+from pto_dispatch.orders import News, OpenOrders, no_news
 from pto_dispatch.worker import OrderWorker
 from pto_ports.backend import Backend, LiveLine, Order
 from pto_ports.clock import Clock
@@ -42,6 +43,8 @@ CONFIRM_S = 0.25
 """How long to look for an unsettled message in the log before it is sent again."""
 RETRY_S = 0.05
 """Pause before a message is sent again while the log is away."""
+DRAIN_LOOK_S = 0.1
+"""How often a draining dispatcher looks whether all has ended."""
 SHOWN_LINES = 5
 """Last lines of a failed attempt's output in the service's own log; all that is kept is in the event."""
 MAX_REPORTS = 400
@@ -73,7 +76,9 @@ class Dispatcher:
         incarnation: str,
         capacity: int,
         version: str = "",
+        drain_s: float = 0.0,
     ) -> None:
+        """``drain_s``: how long attempts may go on once ``run`` is asked to stop, while nothing new is taken."""
         self._log = log
         self._backend = backend
         self._clock = clock
@@ -84,6 +89,7 @@ class Dispatcher:
         self._incarnation = incarnation
         self._capacity = capacity
         self._version = version
+        self._drain_s = drain_s
         self._source = f"dispatcher/{lane}/{instance}"
         self._orders = OpenOrders(instance)
         self._worker = OrderWorker(
@@ -112,7 +118,7 @@ class Dispatcher:
         self._logger = get_logger().bind(lane=lane, instance=instance)
 
     async def run(self, stop: asyncio.Event, *, on_up: Callable[[], None] = lambda: None) -> None:
-        """Work until ``stop`` is set; raises what makes going on pointless.
+        """Work until ``stop`` is set, and then for as long as the draining lasts; raises what makes going on pointless.
 
         That is LogCorrupt, UnknownVersion, and CannotServe when another process took this instance's place.
         """
@@ -132,8 +138,11 @@ class Dispatcher:
             writer = asyncio.create_task(self._write_reports())
             for order in before.values():
                 await self._worker.adopt(order)
+            await self._backend.sweep()
             # Orders that came while ``DispatcherUp`` was being written are for this incarnation.
-            self._worker.take(News([order for name, order in self._orders.open.items() if name not in before], [], []))
+            news = no_news()
+            news.start.extend(order for name, order in self._orders.open.items() if name not in before)
+            self._worker.take(news)
             await self._follow(reader, writer, stop)
         finally:
             if beating is not None:
@@ -217,10 +226,30 @@ class Dispatcher:
             done, _ = await asyncio.wait({stopped, reading, acting, writer}, return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stopped}:
                 task.result()
+            if stop.is_set() and self._drain_s:
+                await self._drain({reading, acting, writer})
         finally:
             for task in (stopped, reading, acting):
                 task.cancel()
             await asyncio.gather(reading, acting, return_exceptions=True)
+
+    async def _drain(self, working: set[asyncio.Task[None]]) -> None:
+        """Let what is open end; orders that were on their way are carried out too."""
+        self._logger.info("draining", attempts=len(self._orders.open), at_most_s=self._drain_s)
+        self._queue([self._leaving()])
+        until = self._clock.monotonic_s() + self._drain_s
+        while self._outbox or self._unsettled or self._orders.open:
+            left = until - self._clock.monotonic_s()
+            if left <= 0:
+                self._logger.warning("drained for long enough", attempts=len(self._orders.open))
+                return
+            done, _ = await asyncio.wait(working, timeout=min(left, DRAIN_LOOK_S), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+
+    def _leaving(self) -> Decision:
+        entry = ev.DispatcherDraining(at=self._clock.now_ms(), instance=self._instance, incarnation=self._incarnation)
+        return Decision(self._lane, None, entry)
 
     async def _read(self, reader: LogReader) -> None:
         while True:
@@ -228,6 +257,8 @@ class Dispatcher:
             self._was_cut |= reader.interruptions != self._interruptions
             self._interruptions = reader.interruptions
             self._worker.take(news)
+            for order in news.ended:
+                self._backend.forget(order)
             self._has_read.set()
 
     async def _be_current(self) -> None:
@@ -258,7 +289,7 @@ class Dispatcher:
         )
 
     def _fold_all(self, records: list[Recorded]) -> News:
-        news = News([], [], [])
+        news = no_news()
         for recorded in records:
             for more, found in zip(news, self._fold(recorded), strict=True):
                 more += found
@@ -272,7 +303,7 @@ class Dispatcher:
             raise
         except ProtocolError as error:
             self._logger.warning("unreadable event", sequence=recorded.seq, error=str(error))
-            return News([], [], [])
+            return no_news()
         if event.source == self._source:
             self._unsettled.discard(event.id)
         if event.kind is ev.DispatcherUp:
@@ -358,10 +389,7 @@ class Dispatcher:
             await asyncio.gather(writer, return_exceptions=True)
         await asyncio.sleep(0)
         if is_leaving:
-            leaving = ev.DispatcherDraining(
-                at=self._clock.now_ms(), instance=self._instance, incarnation=self._incarnation
-            )
-            self._outbox.append(Decision(self._lane, None, leaving))
+            self._outbox.append(self._leaving())
         if self._outbox:
             messages = self._render(self._outbox)
             outgoing = [Outgoing(message.subject, message.data, message.wire_id) for message in messages]

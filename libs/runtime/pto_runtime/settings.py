@@ -1,6 +1,6 @@
 """A service's settings from its environment: one table, read and checked whole.
 
-Imports proto only. Invariants: all that is wrong is said at once, before anything starts; a secret is never shown.
+Imports ports and proto. Invariants: all that is wrong is said at once, before anything starts; a secret is never shown.
 """
 
 from collections.abc import Callable, Mapping
@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
+from pto_ports.observer import UNOBSERVED, Observer
 from pto_proto.ids import is_instance_id
 
 ENGINES = ("simulated", "api", "claude-code")
+MAX_PORT = 65_535
+MAX_DRAIN_S = 7 * 86_400
 DEFAULT_CAPACITY = 16
 """Attempts one instance takes at once, unless told otherwise: threads that mostly wait for processes."""
 
@@ -34,6 +37,12 @@ def _capacity(text: str) -> int:
     if not text.isdigit() or not 1 <= int(text) <= 10_000:
         raise ValueError("must be a number from 1 to 10000")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    if not text.isdigit() or int(text) > MAX_DRAIN_S:
+        raise ValueError(f"must be a number of seconds up to {MAX_DRAIN_S}")
+    return float(text)
 
 
 def _instance(text: str) -> str:
@@ -64,6 +73,15 @@ def _blobs(text: str) -> str:
     return text
 
 
+def _address(text: str) -> tuple[str, int] | None:
+    host, colon, port = text.rpartition(":")
+    if not text:
+        return None
+    if not colon or not port.isdecimal() or int(port) > MAX_PORT:
+        raise ValueError("must be HOST:PORT such as 127.0.0.1:9464")
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - asked for by leaving the host out
+
+
 def _path(text: str) -> Path | None:
     return Path(text) if text else None
 
@@ -89,6 +107,12 @@ SETTINGS: dict[str, Setting] = {
         default=str(DEFAULT_CAPACITY),
         meaning="Attempts that a dispatcher takes at once.",
         parse=_capacity,
+    ),
+    "drain_s": Setting(
+        name="PTO_DRAIN_S",
+        default="0",
+        meaning="Seconds that a dispatcher's attempts may go on after SIGTERM, while it takes nothing new.",
+        parse=_seconds,
     ),
     "work_dir": Setting(
         name="PTO_WORK_DIR",
@@ -122,6 +146,12 @@ SETTINGS: dict[str, Setting] = {
         name="PTO_CLAUDE_CODE", default="", meaning="Program of Claude Code; default: the one on the PATH."
     ),
     "prices": Setting(name="PTO_PRICES", default="", meaning="File that replaces list prices.", parse=_path),
+    "http": Setting(
+        name="PTO_HTTP",
+        default="",
+        meaning="HOST:PORT of /healthz, /readyz and /metrics; empty: none.",
+        parse=_address,
+    ),
     "log_format": Setting(
         name="PTO_LOG_FORMAT", default="json", meaning="json or plain.", parse=_one_of("json", "plain")
     ),
@@ -148,6 +178,7 @@ class Settings:
     key: Path | None = None
     instance: str
     capacity: int = DEFAULT_CAPACITY
+    drain_s: float = 0.0
     work_dir: Path = Path("work/{run}")
     blobs: str = "nats"
     snapshots: Path = Path("snapshots")
@@ -156,8 +187,11 @@ class Settings:
     model: str = ""
     claude_code: str = ""
     prices: Path | None = None
+    http: tuple[str, int] | None = None
     log_format: str = "json"
     log_level: str = "info"
+    observer: Observer = UNOBSERVED
+    """Who watches the service; no variable's business."""
 
     def access(self) -> "Access":
         """What opening a session at the broker takes, besides its address."""

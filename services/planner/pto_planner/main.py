@@ -10,7 +10,7 @@ from pto_bus.session import open_session
 from pto_dispatch.dispatcher import Dispatcher
 from pto_dispatch.live import LiveLines
 from pto_engines.offer import Offer
-from pto_planner.backend import PlannerBackend
+from pto_planning.backend import PlannerBackend
 from pto_proto.ids import LANE_PLANNER, InstanceId
 from pto_runtime.clock import SystemClock
 from pto_runtime.logs import get_logger
@@ -35,7 +35,7 @@ async def serve(settings: Settings, stop: asyncio.Event, on_up: Callable[[], Non
         missing=offer.missing,
     )
     dispatcher = Dispatcher(
-        log=session.log,
+        log=settings.observer.watch_log(session.log),
         backend=backend,
         clock=clock,
         live=LiveLines(LANE_PLANNER, session.live.send),
@@ -44,6 +44,7 @@ async def serve(settings: Settings, stop: asyncio.Event, on_up: Callable[[], Non
         instance=instance,
         incarnation=new_incarnation(),
         capacity=settings.capacity,
+        drain_s=settings.drain_s,
     )
     try:
         await dispatcher.run(stop, on_up=on_up)
