@@ -11,12 +11,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from fakes.sandboxes import sandbox
 from slurm.pythons import node_pythons, old_and_new
 
 import pto_harness
 import pto_slurm_node
+from pto_attempts.job import AgentJob, read_answer
+from pto_ports.engine import AgentTask
+from pto_proto.plans import TaskSpec
 from pto_slurm.package import OLDEST, executor, install
 from pto_slurm_node.spool import Fence, Spool, events_in, read_json, take_claim, write_json, write_secrets
 
@@ -356,3 +360,17 @@ def test_an_agent_that_is_told_to_end(attempt, tmp_path):
         process.terminate()
         assert process.wait(30) == 0
     assert (attempt.result()["outcome"], attempt.result()["reason"]) == ("cancelled", "signal SIGTERM")
+
+
+def test_a_real_agent_in_a_real_environment(attempt):
+    spec = TaskSpec(id="docs", agent="Write README.md.", outputs=("README.md",), writes=("README.md",))
+    job = AgentJob(task={}, agent=AgentTask(requirement="Build a calculator", spec=spec), engine="simulated")
+    fields = {name: value for name, value in msgspec.to_builtins(job).items() if name not in ("kind", "task")}
+    attempt.order(
+        agent=fields, agent_python=sys.executable, outputs=["README.md"], writes=["README.md"], sandbox="wanted",
+        unfinished=f"{attempt.work}/.unfinished", checks=["grep -q SIMULATED README.md"],
+    )  # fmt: skip
+    assert attempt.run()[0] == 0
+    result = attempt.result()
+    assert (result["outcome"], result["files"]) == ("succeeded", 1), result
+    assert read_answer(msgspec.json.encode(result["bill"])).is_final

@@ -64,7 +64,7 @@ def why_not(route: Route) -> str:
 
 
 def _base_url(environment: Mapping[str, str]) -> str:
-    if environment.get("PTO_PROVIDER") == "bedrock":
+    if environment.get("PTO_MODEL_PROVIDER") == "bedrock":
         region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or "us-east-1"
         return environment.get("ANTHROPIC_BEDROCK_BASE_URL") or f"https://bedrock-runtime.{region}.amazonaws.com"
     return environment.get("ANTHROPIC_BASE_URL") or ANTHROPIC
