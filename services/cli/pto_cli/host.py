@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 STOP_S = 10.0
 """How long the services get to end in order."""
+SPARE_CAPACITY = 64
+"""Attempts at once that a dispatcher takes at least, so that `orchestrator budget` can raise what a run may have."""
 OTHER_CAPACITY = 4
 """Plans and merges at once: one run needs one of each."""
 
@@ -158,7 +160,7 @@ class Host:
         found = [(user, base, serve) for user, serve in _serving()]
         for lane, serve in serving(self._dispatchers):
             told = told_settings(base, lane, self._dispatchers, os.environ)
-            found.append((dispatcher_user(lane), replace(told, capacity=self._capacity), serve))
+            found.append((dispatcher_user(lane), replace(told, capacity=max(self._capacity, SPARE_CAPACITY)), serve))
         for user, settings, serve in found:
             named = replace(settings, user=user, instance=user)
             self._services.append(asyncio.create_task(serve(named, self._stop, lambda: None), name=user))
