@@ -23,6 +23,7 @@ MERGE_TASK = TaskId("_merge")
 LANE_PLANNER = Lane("planner")
 LANE_CONSOLIDATOR = Lane("consolidator")
 LANE_LOCAL = Lane("local")
+LANE_DOCKER = Lane("docker")
 
 RUN_ID = re.compile(r"[a-z0-9][a-z0-9-]{5,39}\Z")
 TASK_ID = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}\Z", re.IGNORECASE | re.ASCII)

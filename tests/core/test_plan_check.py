@@ -8,7 +8,7 @@ from pto_core.graph import build_graph
 from pto_core.limits import MAX_TASKS
 from pto_core.plan_check import check_plan, check_request, count_tasks
 from pto_proto.ids import Digest, RunId, TaskId
-from pto_proto.plans import Plan, Resources, SlurmOptions, TaskSpec
+from pto_proto.plans import DockerOptions, Plan, Resources, SlurmOptions, TaskSpec
 from pto_proto.requests import RunRequested
 
 
@@ -86,8 +86,13 @@ def test_a_good_plan_has_no_problems_and_can_be_folded() -> None:
         (task("t", retries=-1), "tasks[0].retries: must be 0 to 100, not -1"),
         (task("t", estimate_s=-0.5), "tasks[0].estimate_s: must be"),
         (task("t", estimate_s=float("nan")), "tasks[0].estimate_s: must be"),
-        (task("t", backend="slurm"), "tasks[0].backend: backend 'slurm' is not available yet"),
+        (task("t", backend="aws"), "tasks[0].backend: 'aws' does not say which cluster; write parallelcluster-<cluster>"),
+        (task("t", backend="parallelcluster"), "tasks[0].backend: 'parallelcluster' does not say which cluster"),
+        (task("t", backend="slurm-HPC"), "tasks[0].backend: 'slurm-HPC' names no lane; write slurm- and a name of a-z"),
+        (task("t", backend="slurm-"), "tasks[0].backend: 'slurm-' names no lane"),
+        (task("t", backend="docker-two"), "tasks[0].backend: there is no backend 'docker-two'; tasks run on local, docker"),
         (task("t", backend="moon"), "tasks[0].backend: there is no backend 'moon'"),
+        (task("t", backend="planner"), "tasks[0].backend: there is no backend 'planner'"),
         (task("t", env=("A=1",)), "tasks[0].env[0]: 'A=1' is not the name of an environment variable; only names"),
         (task("t", slurm=SlurmOptions(partition="a b")), "tasks[0].slurm.partition:"),
         (task("t", title="a\nb"), "tasks[0].title: holds a line break"),
@@ -188,7 +193,16 @@ def test_a_hundred_thousand_tasks_in_one_circle_are_checked() -> None:
         ({"max_executors": 0}, "max_executors: must be 1 to 10000, not 0"),
         ({"max_executors": 10_001}, "max_executors: must be"),
         ({"max_retries": -1}, "max_retries: must be 0 to 100, not -1"),
-        ({"backend": "docker"}, "backend: backend 'docker' is not available yet"),
+        ({"backend": "aws"}, "backend: 'aws' does not say which cluster; write parallelcluster-<cluster>"),
+        ({"planner_backend": "slurm"}, "planner_backend: 'slurm' cannot plan; write docker, or leave it out"),
+        ({"resources": Resources(memory="lots")}, "resources.memory: 'lots' is not a memory size"),
+        ({"resources": Resources(gpus=-1)}, "resources.gpus: must be 0 to"),
+        ({"slurm": SlurmOptions(qos="a b")}, "slurm.qos: 'a b' is nothing that SLURM takes here"),
+        ({"gpu_partition": "-p"}, "gpu_partition: '-p' is nothing that SLURM takes here"),
+        ({"docker": DockerOptions(image="My Image")}, "docker.image: 'My Image' names no image; write for example"),
+        ({"docker": DockerOptions(image="--privileged")}, "docker.image: '--privileged' names no image"),
+        ({"docker": DockerOptions(image="a/" * 128 + "a")}, "docker.image: "),
+        ({"docker": DockerOptions(network="container:db")}, "docker.network: 'container:db' names no network"),
         ({"engine": "gpt"}, "engine: there is no engine 'gpt'; this version has simulated, api, claude-code"),
         ({"resumes": "Other run"}, "resumes: 'Other run' is not the id of an earlier run"),
         ({"inputs_digest": Digest("abc")}, "inputs_digest:"),
@@ -204,3 +218,28 @@ def test_good_requests_are_taken() -> None:
     assert check_request(request()) == []
     assert check_request(request(requirement="", plan=Plan(tasks=(task("t"),)))) == []
     assert check_request(request(requirement="", plan_digest=Digest("a" * 64))) == []
+
+
+@pytest.mark.parametrize("backend", ["local", "docker", "slurm", "slurm-hpc1", "parallelcluster-my-cluster"])
+def test_tasks_and_runs_may_name_every_lane_that_runs_tasks(backend: str) -> None:
+    assert problems(task("t", backend=backend)) == []
+    assert check_request(request(backend=backend, planner_backend="docker", gpu_partition="gpu")) == []
+
+
+@pytest.mark.parametrize(
+    "image",
+    ["parallel-orchestrator:latest", "localhost:5000/a/b_c", "registry.example.org/team/tools@sha256:" + "0" * 64],
+)
+def test_names_of_images_are_taken_as_docker_takes_them(image: str) -> None:
+    assert check_request(request(docker=DockerOptions(image=image, network="none"))) == []
+
+
+def test_every_mistake_about_where_a_run_runs_is_said_at_once() -> None:
+    wrong = request(
+        backend="moon", planner_backend="moon", resources=Resources(cpus=-1, time="soon"),
+        slurm=SlurmOptions(account="a b"), gpu_partition="a b", docker=DockerOptions(image="A", network="-"),
+    )  # fmt: skip
+    assert [problem.where for problem in check_request(wrong)] == [
+        "backend", "planner_backend", "resources.cpus", "resources.time", "slurm.account", "gpu_partition",
+        "docker.image", "docker.network",
+    ]  # fmt: skip

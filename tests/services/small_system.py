@@ -15,7 +15,7 @@ from pto_memory import (
     MemorySnapshotStore,
     VirtualClock,
 )
-from pto_planner.backend import PlannerBackend
+from pto_planning.backend import PlannerBackend
 from pto_ports.backend import LiveLine, Order, Report
 from pto_ports.clock import Clock
 from pto_ports.event_log import Fence, NotSettled, Outgoing
@@ -68,6 +68,12 @@ class FakeBackend:
         self.stopped.append(order.ready.task)
         self.finish(order, outcome="cancelled", failure="cancelled", reason=reason)
         return True
+
+    async def sweep(self) -> None:
+        pass
+
+    def forget(self, order: Order) -> None:
+        pass
 
     async def adopt(self, order: Order) -> bool:
         return False

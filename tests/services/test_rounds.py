@@ -76,6 +76,12 @@ class Agents:
     async def stop(self, order: Order, reason: str) -> bool:
         return False
 
+    async def sweep(self) -> None:
+        pass
+
+    def forget(self, order: Order) -> None:
+        pass
+
     async def adopt(self, order: Order) -> bool:
         return False
 

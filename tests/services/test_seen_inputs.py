@@ -1,6 +1,6 @@
 """What a plan says about the input files of its tasks."""
 
-from pto_planner.seen_inputs import seen_inputs
+from pto_planning.seen_inputs import seen_inputs
 from pto_proto.ids import TaskId
 from pto_proto.plans import InputFile, Plan, TaskSpec
 

@@ -118,6 +118,12 @@ class FakeBackend:
         work.timer = self._world.loop.call_later(took, self._end, work, True, context=context)
         return True
 
+    async def sweep(self) -> None:
+        pass
+
+    def forget(self, order: Order) -> None:
+        pass
+
     async def adopt(self, order: Order) -> bool:
         name = name_of(order)
         if name in self._host.ended:

@@ -16,7 +16,7 @@ from pto_core import (
 from pto_core.state import Task
 from pto_core.transitions import TaskState
 from pto_dispatch import dispatcher, heartbeat, orders, worker
-from pto_dispatch.orders import News, identity_of
+from pto_dispatch.orders import News, identity_of, no_news
 from pto_ports.backend import Order
 from pto_proto import events as ev
 from pto_scheduler import intake, leadership, scheduler
@@ -239,7 +239,7 @@ def order_that_comes_again_starts_again() -> None:
         def apply(self, seq: int, event: Any) -> News:
             if event.kind is not ev.TaskReady:
                 return super().apply(seq, event)
-            news = News([], [], [])
+            news = no_news()
             for entry in event.entries:
                 if entry.instance == self._instance:
                     order = Order(event.run, seq, entry)

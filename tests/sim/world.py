@@ -16,7 +16,7 @@ import structlog
 from pto_core.snapshot import dump
 from pto_dispatch.dispatcher import Dispatcher
 from pto_memory import MemoryBlobStore, MemoryLeases, MemoryLiveChannel, MemorySnapshotStore
-from pto_planner.backend import PlannerBackend
+from pto_planning.backend import PlannerBackend
 from pto_ports.backend import Order
 from pto_ports.engine import PlanDraft
 from pto_ports.event_log import Outgoing, Recorded

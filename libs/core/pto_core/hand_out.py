@@ -11,6 +11,7 @@ from itertools import islice
 
 from pto_core.allowance import Allowance
 from pto_core.keys import task_key
+from pto_core.lanes import containers, placed
 from pto_core.limits import MAX_HAND_OUT, MAX_PASSED_OVER
 from pto_core.money import FIRST_ESTIMATES, Estimates, dollars
 from pto_core.state import LaneState, Run, State, Task
@@ -119,7 +120,7 @@ def _serve(
             continue
         room.take(instance)
         slot, reserved = allowance.take(task, asks_model=bool(model))
-        yield run, _ready(run, task, instance, slot, reserved, now)
+        yield run, _ready(run, lane, task, instance, slot, reserved, now)
         waiting.out += 1
         if len(runs) > 1:
             heapreplace(runs, waiting)
@@ -163,7 +164,7 @@ def _urgent_first(run: Run, lane: Lane, now: int) -> Iterator[Task]:
             yield run.tasks[by_rank[rank]]
 
 
-def _ready(run: Run, task: Task, instance: InstanceId, slot: int, reserved: int, now: int) -> TaskReady:
+def _ready(run: Run, lane: Lane, task: Task, instance: InstanceId, slot: int, reserved: int, now: int) -> TaskReady:
     spec = task.spec
     seen = (run.tasks[run.index[name]].tree for name in spec.depends_on) if task.index >= 0 else ()
     trees = tuple(dict.fromkeys(tree for tree in seen if tree))
@@ -179,7 +180,8 @@ def _ready(run: Run, task: Task, instance: InstanceId, slot: int, reserved: int,
         instance=instance,
         slot=slot,
         key=task_key(run, task),
-        spec=spec,
+        spec=placed(run.request, spec),
+        docker=containers(run.request, lane),
         trees=trees,
         inputs_digest=run.request.inputs_digest if spec.inputs or inputs else NO_DIGEST,
         inputs=inputs,

@@ -10,6 +10,7 @@ from functools import lru_cache
 
 import msgspec
 
+from pto_core.lanes import containers, lane_named, placed_resources
 from pto_core.state import Run, Task
 from pto_proto.ids import NO_DIGEST, Digest, TaskId
 from pto_proto.plans import TaskSpec
@@ -45,12 +46,14 @@ def key_parts(
 ) -> dict[str, Digest]:
     """What the result depends on, by name: ``outputs`` are the dependencies' trees, ``inputs`` the files it sees."""
     request = run.request
-    resources = (spec.resources.cpus, spec.resources.gpus)
-    backend = spec.backend or request.backend
+    placed = placed_resources(request, spec)
+    resources = (placed.cpus, placed.gpus)
+    lane = lane_named(spec.backend or request.backend)
+    image = containers(request, lane).image
     agent = (
         (spec.agent, spec.title, spec.writes, request.engine, request.model, request.requirement) if spec.agent else ()
     )
-    parts = dict(_common(backend, spec.command, spec.outputs, spec.checks, spec.env, resources, round_, agent))
+    parts = dict(_common(lane, image, spec.command, spec.outputs, spec.checks, spec.env, resources, round_, agent))
     parts["id"] = _digest(spec.id)
     if len(outputs) > 1 and len({tree for tree in outputs.values() if tree}) > 1:
         # Where they disagree, the rule decides what the task sees, and the last one may win.
@@ -66,6 +69,7 @@ def key_parts(
 @lru_cache(MAX_CACHED)
 def _common(
     backend: str,
+    image: str,
     command: str | tuple[str, ...],
     outputs: tuple[str, ...],
     checks: tuple[str, ...],
@@ -78,6 +82,7 @@ def _common(
     found: dict[str, Hashable] = {
         "harness version": KEY_VERSION,
         "backend": backend,
+        "image": image,
         "command": command,
         "outputs": outputs,
         "checks": checks,

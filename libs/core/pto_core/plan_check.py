@@ -5,6 +5,7 @@ be folded (``build_graph`` takes it) and every entry about it fits one event. Co
 small text cannot cost much memory.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -25,15 +26,18 @@ from pto_core.matrix import Expansion, count_of, expand
 from pto_core.money import bad_limit
 from pto_core.task_check import (
     bad_backend,
+    bad_slurm_word,
     check_commands,
     check_globs,
     check_line,
     check_matrix,
+    check_resources,
+    check_slurm,
     check_task,
     check_text,
     suggest,
 )
-from pto_proto.ids import TaskId, is_digest, is_run_id
+from pto_proto.ids import LANE_DOCKER, TaskId, is_digest, is_run_id
 from pto_proto.plans import Plan, Problem, TaskSpec
 from pto_proto.requests import PlanApproved, RunRequested
 
@@ -43,12 +47,18 @@ MAX_CYCLES = 10
 """Circles named in one answer; each costs a walk over the plan."""
 MAX_SUGGESTIONS_WORK = 200_000
 """Words compared to find the nearest task id, over all problems of a plan: about a second."""
-
-
 MAX_CIRCLE_SHOWN = 12
 """Task ids shown of one circle; a longer one is shortened in the middle."""
 MAX_TRACEPARENT_CHARS = 128
 """A W3C trace context has 55 characters today; later versions may have more."""
+MAX_IMAGE_CHARS = 255
+"""Of the name of an image; registries take no longer ones."""
+_IMAGE = re.compile(
+    r"(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]{1,5})?/)?"  # registry
+    r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@sha256:[0-9a-f]{64})?\Z"  # tag, digest
+)
+_NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")
 
 
 class CheckedPlan(NamedTuple):
@@ -270,8 +280,7 @@ def _check_settings(request: RunRequested) -> Iterator[Problem]:
         yield Problem(where="max_executors", what=f"must be 1 to {MAX_EXECUTORS}, not {request.max_executors}")
     if not 0 <= request.max_retries <= MAX_RETRIES:
         yield Problem(where="max_retries", what=f"must be 0 to {MAX_RETRIES}, not {request.max_retries}")
-    if what := bad_backend(request.backend):
-        yield Problem(where="backend", what=what)
+    yield from _check_placing(request)
     yield from _check_engine(request)
     if request.resumes and (not is_run_id(request.resumes) or request.resumes == request.run):
         yield Problem(where="resumes", what=f"{request.resumes[:80]!r} is not the id of an earlier run")
@@ -281,6 +290,25 @@ def _check_settings(request: RunRequested) -> Iterator[Problem]:
             yield Problem(where=field, what=f"{digest[:80]!r} is not a SHA-256 in lower-case hex")
     if len(request.traceparent) > MAX_TRACEPARENT_CHARS or not request.traceparent.isprintable():
         yield Problem(where="traceparent", what="is not a W3C trace context")
+
+
+def _check_placing(request: RunRequested) -> Iterator[Problem]:
+    if what := bad_backend(request.backend):
+        yield Problem(where="backend", what=what)
+    if request.planner_backend not in ("", LANE_DOCKER):
+        what = f"{request.planner_backend[:80]!r} cannot plan; write {LANE_DOCKER}, or leave it out"
+        yield Problem(where="planner_backend", what=what)
+    yield from check_resources(request.resources, "resources")
+    yield from check_slurm(request.slurm, "slurm")
+    if what := bad_slurm_word(request.gpu_partition):
+        yield Problem(where="gpu_partition", what=what)
+    image, network = request.docker.image, request.docker.network
+    if image and (len(image) > MAX_IMAGE_CHARS or not _IMAGE.match(image)):
+        what = f"{image[:80]!r} names no image; write for example python:3.12-slim or registry.example.org/team/tools:1"
+        yield Problem(where="docker.image", what=what)
+    if network and not _NETWORK.match(network):
+        what = f"{network[:80]!r} names no network; use letters, digits, '-', '_' and '.', such as none or build-net"
+        yield Problem(where="docker.network", what=what)
 
 
 def _check_engine(request: RunRequested) -> Iterator[Problem]:

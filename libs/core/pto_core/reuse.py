@@ -152,10 +152,12 @@ _CLAUSES = {
     "evidence": "it runs again because the merged project was red",
     "harness version": "the version of the harness changed",
     "id": "its id changed",
+    "image": "the image of its container changed",
     "input files": "input files changed",
     "model": "the model changed",
     "outputs": "its declared outputs changed",
     "prompts": "what agents are told changed",
+    "resources": "the number of its CPUs or GPUs changed",
     "requirement": "the requirement changed",
     "writes": "what it may write changed",
 }

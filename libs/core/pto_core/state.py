@@ -7,6 +7,7 @@ stays.
 from typing import NamedTuple
 
 from pto_core.graph import Graph
+from pto_core.lanes import lane_named
 from pto_core.money import Money, micro
 from pto_core.rests import WHOLE_LANE, Rest
 from pto_core.transitions import ENDED_PHASES, OPEN_STATES, RunPhase, TaskState
@@ -242,8 +243,10 @@ class Run:
     def lane_of(self, task: Task) -> Lane:
         """Where attempts of this task are handed out."""
         if task.index < 0:
+            if task.spec.id == PLAN_TASK and self.request.planner_backend:
+                return lane_named(self.request.planner_backend)
             return LANE_CONSOLIDATOR if task.spec.id == MERGE_TASK else LANE_PLANNER
-        return Lane(task.spec.backend or self.request.backend)
+        return lane_named(task.spec.backend or self.request.backend)
 
     def model_of(self, task: Task) -> str:
         """The model that attempts of this task ask; an engine's name stands for its default. Empty: they ask none."""

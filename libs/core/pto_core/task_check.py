@@ -11,11 +11,8 @@ from math import isfinite
 
 import msgspec
 
-from pto_core.limits import (
-    MAX_NAME_CHARS,
-    MAX_RETRIES,
-    MAX_TASK_BYTES,
-)
+from pto_core.lanes import LANE_PER_PLACE, ONE_LANE, lane_named
+from pto_core.limits import MAX_NAME_CHARS, MAX_RETRIES, MAX_TASK_BYTES
 from pto_core.matrix import PARAMETER, REFERENCE
 from pto_core.merge import MAX_COMPONENT_BYTES, MAX_PATH_BYTES
 from pto_core.scopes import overlap
@@ -23,9 +20,6 @@ from pto_core.units import MAX_TIME_S, parse_memory_bytes, parse_time_s
 from pto_proto.ids import is_lane, is_task_id
 from pto_proto.plans import Problem, Resources, SlurmOptions, TaskSpec
 
-BACKENDS = ("local",)
-"""Backends that this version can run tasks on."""
-BACKENDS_TO_COME = ("docker", "slurm", "aws", "parallelcluster")
 MODEL_KEYS = frozenset(
     (
         "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_CUSTOM_HEADERS", "AWS_ACCESS_KEY_ID",
@@ -40,6 +34,7 @@ MAX_NUMBER = 2**63
 ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}\Z")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SLURM_WORD = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.,@:|&!*()\[\]-]{0,127}\Z")
+_NAMELESS_CLUSTER = ("aws", "parallelcluster")
 _encoder = msgspec.json.Encoder()
 
 
@@ -59,7 +54,7 @@ def check_task(spec: TaskSpec, at: str) -> Iterator[Problem]:
     if spec.checks:
         yield from check_commands(spec.checks, f"{at}.checks")
     if spec.resources != _NO_RESOURCES:
-        yield from _check_resources(spec.resources, f"{at}.resources")
+        yield from check_resources(spec.resources, f"{at}.resources")
     if spec.backend or spec.env or spec.slurm != _NO_SLURM:
         yield from _check_placing(spec, at)
     if spec.retries is not None or spec.estimate_s is not None:
@@ -177,7 +172,8 @@ def _bad_glob(glob: str) -> str:
     return ""
 
 
-def _check_resources(resources: Resources, at: str) -> Iterator[Problem]:
+def check_resources(resources: Resources, at: str) -> Iterator[Problem]:
+    """Numbers and sizes that a machine may have."""
     for field in ("cpus", "gpus"):
         count = getattr(resources, field)
         if not 0 <= count <= MAX_CPUS:
@@ -205,19 +201,34 @@ def _check_placing(spec: TaskSpec, at: str) -> Iterator[Problem]:
         elif spec.agent and name in MODEL_KEYS:
             what = f"{name} pays for models; what an agent runs never sees it, so leave it out"
             yield Problem(where=f"{at}.env[{position}]", what=what)
-    for field in spec.slurm.__struct_fields__:
-        word = getattr(spec.slurm, field)
-        if word and not _SLURM_WORD.match(word):
-            yield Problem(where=f"{at}.slurm.{field}", what=f"{word[:80]!r} is nothing that SLURM takes here")
+    yield from check_slurm(spec.slurm, f"{at}.slurm")
+
+
+def check_slurm(slurm: SlurmOptions, at: str) -> Iterator[Problem]:
+    """Words that SLURM takes as one."""
+    for field in slurm.__struct_fields__:
+        if what := bad_slurm_word(getattr(slurm, field)):
+            yield Problem(where=f"{at}.{field}", what=what)
+
+
+def bad_slurm_word(word: str) -> str:
+    """Why SLURM does not take this as the name of a partition and the like; empty if it may."""
+    return f"{word[:80]!r} is nothing that SLURM takes here" if word and not _SLURM_WORD.match(word) else ""
 
 
 def bad_backend(backend: str) -> str:
     """Why no task can run on this backend; empty if it can."""
-    if backend in BACKENDS:
+    lane = lane_named(backend)
+    kind, _, place = lane.partition("-")
+    if lane in ONE_LANE or (kind in LANE_PER_PLACE and place and is_lane(lane)):
         return ""
-    if backend.split("-")[0] in BACKENDS_TO_COME and is_lane(backend):
-        return f"backend {backend!r} is not available yet; this version runs tasks on {', '.join(BACKENDS)}"
-    return f"there is no backend {backend[:80]!r}; this version runs tasks on {', '.join(BACKENDS)}"
+    if backend in _NAMELESS_CLUSTER:
+        return f"{backend!r} does not say which cluster; write parallelcluster-<cluster>"
+    if kind in LANE_PER_PLACE:
+        what = f"{backend[:80]!r} names no lane; write {kind}- and a name of a-z, 0-9 and '-'"
+        return f"{what}, at most 64 characters in all"
+    known = f"tasks run on {', '.join(ONE_LANE)}, slurm-<site> or parallelcluster-<cluster>"
+    return f"there is no backend {backend[:80]!r}; {known}"
 
 
 def _check_scope(spec: TaskSpec, at: str) -> Iterator[Problem]:

@@ -6,9 +6,10 @@ is in the log.
 
 1. Read the lane from the start to the head and fold it: which orders are open for this instance. 2. Announce
 ``DispatcherUp``. 3. Orders from before: the backend adopts what still runs; what provably does not run is reported as
-an infra failure. 4. From then on, side by side: orders are started and stopped as they are read; reports are written as
-they come; signs of life are sent. Whoever slept reads to the head again before it starts anything: its orders may have
-been given up meanwhile.
+an infra failure; what is left of others is swept away.
+4. From then on, side by side: orders are started and stopped as they are read; reports are written as they come; signs
+of life are sent. Whoever slept reads to the head again before it starts anything: its orders may have been given up
+meanwhile.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from pto_core.decide import Decision
 from pto_core.failures import HINTS
 from pto_core.own_events import OwnEvents
 from pto_dispatch.heartbeat import HeartbeatSender
-from pto_dispatch.orders import News, OpenOrders
+from pto_dispatch.orders import News, OpenOrders, no_news
 from pto_dispatch.worker import OrderWorker
 from pto_ports.backend import Backend, LiveLine, Order
 from pto_ports.clock import Clock
@@ -132,8 +133,11 @@ class Dispatcher:
             writer = asyncio.create_task(self._write_reports())
             for order in before.values():
                 await self._worker.adopt(order)
+            await self._backend.sweep()
             # Orders that came while ``DispatcherUp`` was being written are for this incarnation.
-            self._worker.take(News([order for name, order in self._orders.open.items() if name not in before], [], []))
+            news = no_news()
+            news.start.extend(order for name, order in self._orders.open.items() if name not in before)
+            self._worker.take(news)
             await self._follow(reader, writer, stop)
         finally:
             if beating is not None:
@@ -228,6 +232,8 @@ class Dispatcher:
             self._was_cut |= reader.interruptions != self._interruptions
             self._interruptions = reader.interruptions
             self._worker.take(news)
+            for order in news.ended:
+                self._backend.forget(order)
             self._has_read.set()
 
     async def _be_current(self) -> None:
@@ -258,7 +264,7 @@ class Dispatcher:
         )
 
     def _fold_all(self, records: list[Recorded]) -> News:
-        news = News([], [], [])
+        news = no_news()
         for recorded in records:
             for more, found in zip(news, self._fold(recorded), strict=True):
                 more += found
@@ -272,7 +278,7 @@ class Dispatcher:
             raise
         except ProtocolError as error:
             self._logger.warning("unreadable event", sequence=recorded.seq, error=str(error))
-            return News([], [], [])
+            return no_news()
         if event.source == self._source:
             self._unsettled.discard(event.id)
         if event.kind is ev.DispatcherUp:

@@ -15,11 +15,19 @@ Identity = tuple[RunId, int, TaskId, int]
 
 
 class News(NamedTuple):
-    """What one event means for the instance: orders to start, to stop, and those that somebody misses word of."""
+    """What one event means for the instance: orders to start, to stop, those that somebody misses word of, and those
+    that have ended.
+    """
 
     start: list[Order]
     stop: list[Order]
     missed: list[Order]
+    ended: list[Order]
+
+
+def no_news() -> News:
+    """Empty."""
+    return News([], [], [], [])
 
 
 def identity_of(run: RunId, entry: ev.TaskEntry) -> Identity:
@@ -40,7 +48,7 @@ class OpenOrders:
 
     def apply(self, seq: int, event: Event) -> News:
         """Fold one event of the lane; events about other instances change nothing."""
-        news = News([], [], [])
+        news = no_news()
         if event.run is None:
             return news
         if event.kind is ev.TaskReady:
@@ -54,10 +62,7 @@ class OpenOrders:
                     self.open[identity] = order = Order(event.run, seq, entry)
                     news.start.append(order)
         elif event.kind is ev.TaskFinished:
-            for entry in event.entries:
-                identity = identity_of(event.run, entry)
-                self.open.pop(identity, None)
-                self.stopping.pop(identity, None)
+            news.ended.extend(filter(None, (self._end(event.run, entry) for entry in event.entries)))
         elif event.kind in (ev.AttemptStopRequested, ev.AttemptLost, ev.AttemptUnknown):
             for entry in event.entries:
                 identity = identity_of(event.run, entry)
@@ -70,6 +75,11 @@ class OpenOrders:
                     self.stopping[identity] = entry.reason
                     news.stop.append(known)
         return news
+
+    def _end(self, run: RunId, entry: ev.TaskEntry) -> Order | None:
+        identity = identity_of(run, entry)
+        self.stopping.pop(identity, None)
+        return self.open.pop(identity, None)
 
     def is_open(self, order: Order) -> bool:
         """Whether its end is not in the log yet."""

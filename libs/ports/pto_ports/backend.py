@@ -58,5 +58,13 @@ class Backend(Protocol):
         True if the attempt was found (running or ended; its end will be reported), False if it provably does not run.
         """
 
+    async def sweep(self) -> None:
+        """Called once, when every open order of before was adopted: what is kept of other attempts of earlier
+        incarnations has ended, by the log's word, and may go.
+        """
+
+    def forget(self, order: Order) -> None:
+        """The attempt's end is in the log: what was kept so that it could be adopted may go. Returns at once."""
+
     async def close(self) -> None:
         """End what cannot outlive this process and free everything."""

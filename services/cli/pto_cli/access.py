@@ -168,7 +168,7 @@ def server_version() -> str:
 
 def confinement() -> str:
     """The sandbox that agents' work runs in here. Raises NotConfined, which says what to do."""
-    from pto_dispatcher_local.confinement import confinement as level
+    from pto_attempts.confinement import confinement as level
 
     return level()
 

@@ -155,8 +155,8 @@ def _unpayable(model: str, prices: "PriceTable", max_cost_usd: float | None) -> 
 
 
 def _sandbox_missing(wish: str) -> Iterator[str]:
+    from pto_attempts.confinement import NotConfined
     from pto_cli.access import confinement
-    from pto_dispatcher_local.confinement import NotConfined
 
     if wish != "none":
         try:

@@ -77,6 +77,12 @@ class ConsolidatorBackend:
         """Merging lives in this process only."""
         return False
 
+    async def sweep(self) -> None:
+        """Nothing is kept for a restart."""
+
+    def forget(self, order: Order) -> None:
+        """Nothing is kept for a restart."""
+
     async def close(self) -> None:
         """Give up everything; it is found again after a restart."""
         self._report = None

@@ -10,7 +10,7 @@ from pto_bus.session import open_session
 from pto_dispatch.dispatcher import Dispatcher
 from pto_dispatch.live import LiveLines
 from pto_engines.offer import Offer
-from pto_planner.backend import PlannerBackend
+from pto_planning.backend import PlannerBackend
 from pto_proto.ids import LANE_PLANNER, InstanceId
 from pto_runtime.clock import SystemClock
 from pto_runtime.logs import get_logger

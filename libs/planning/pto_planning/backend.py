@@ -1,4 +1,4 @@
-"""The planner as the backend of its lane: ``_plan`` and ``_edit`` orders become TaskPlanned and PlanFinished.
+"""Planning as the backend of a lane: ``_plan`` and ``_edit`` orders become TaskPlanned and PlanFinished.
 
 Imports core, harness, ports, proto and runtime. Invariant: a plan is checked whole before any part of it is reported:
 one that an engine made is checked here, one that a person brought or edited was checked before it was accepted.
@@ -14,7 +14,7 @@ import msgspec
 from pto_core.matrix import expand
 from pto_core.plan_check import check_plan, count_tasks
 from pto_harness import Cancel
-from pto_planner.seen_inputs import seen_inputs
+from pto_planning.seen_inputs import seen_inputs
 from pto_ports.backend import LiveLine, Order, Report
 from pto_ports.blob_store import BlobDamaged, BlobMissing, BlobStore
 from pto_ports.clock import Clock
@@ -148,6 +148,12 @@ class PlannerBackend:
     async def adopt(self, order: Order) -> bool:
         """Planning lives in this process only."""
         return False
+
+    async def sweep(self) -> None:
+        """Nothing is kept for a restart."""
+
+    def forget(self, order: Order) -> None:
+        """Nothing is kept for a restart."""
 
     async def close(self) -> None:
         """Give up everything; it is found again after a restart."""

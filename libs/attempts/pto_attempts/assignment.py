@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pto_attempts.confinement import sandbox_wish
+from pto_attempts.environment import ATTEMPT, task_environment
 from pto_core.units import parse_memory_bytes, parse_time_s
-from pto_dispatcher_local.confinement import sandbox_wish
-from pto_dispatcher_local.environment import ATTEMPT, task_environment
 from pto_ports.backend import Order
 
 INLINE_BYTES = 64 * 1024
