@@ -7,6 +7,7 @@ import pytest
 
 from pto_s3 import Bucket, Pool, open_bucket
 
+from .aws_testbed import AwsTestbed
 from .moto_process import moto_process
 from .proxy import Proxy, proxy_before
 
@@ -53,3 +54,11 @@ def pool() -> Iterator[Pool]:
     made = Pool()
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def aws_testbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AwsTestbed]:
+    """One for all tests; those that leave it changed set it right again."""
+    testbed = AwsTestbed.start(tmp_path_factory.mktemp("aws"))
+    yield testbed
+    testbed.do("down")
