@@ -27,13 +27,15 @@ class Fault:
     method: str = ""
     part: str = ""
     """Of path and query; empty matches all."""
+    unless: str = " "
+    """Spares what has this in path and query."""
     times: int = 1
     when: Callable[[], bool] = lambda: True
 
     def hits(self, request: web.Request) -> bool:
-        return (
-            self.times > 0 and self.method in ("", request.method) and self.part in request.path_qs and self.when()
-        )  # fmt: skip
+        where = request.path_qs
+        is_meant = self.method in ("", request.method) and self.part in where and self.unless not in where
+        return self.times > 0 and is_meant and self.when()
 
 
 @dataclass
@@ -61,7 +63,8 @@ class Proxy:
             return hang_up(request)
         body = await request.read()
         if kind == "denied":
-            return web.Response(status=403, body=DENIED, content_type="application/xml")
+            body = b"<ErrorResponse>" + DENIED + b"</ErrorResponse>" if request.path == "/" else DENIED
+            return web.Response(status=403, body=body, content_type="application/xml")
         if kind == "slow-down":
             return web.Response(status=503, body=SLOW_DOWN, content_type="application/xml")
         answer = await self.forward(request, body)

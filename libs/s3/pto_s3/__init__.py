@@ -6,7 +6,7 @@ written once; what cannot be known from an answer is settled by looking.
 
 from pto_s3.blob_store import S3BlobStore
 from pto_s3.bucket import Bucket, Stored
-from pto_s3.client import open_bucket
+from pto_s3.client import client_config, open_bucket
 from pto_s3.errors import (
     BadCredentials,
     NoSuchBucket,
@@ -18,6 +18,7 @@ from pto_s3.errors import (
     S3Denied,
     S3Error,
     WrongRegion,
+    translated,
 )
 from pto_s3.layout import AREAS, Area, blob_key, run_prefix
 from pto_s3.pause import pause_s
@@ -48,8 +49,10 @@ __all__ = [
     "SyncReport",
     "WrongRegion",
     "blob_key",
+    "client_config",
     "open_bucket",
     "pause_s",
     "plan_sync",
     "run_prefix",
+    "translated",
 ]

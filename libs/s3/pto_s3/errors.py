@@ -83,30 +83,34 @@ class ConditionFailed(S3Error):
 
 
 @contextmanager
-def translated(bucket: str, action: str, key: str = "") -> Iterator[None]:
-    """Whatever boto raises in the block becomes an ``S3Error``; ``action`` as in a policy, such as ``s3:PutObject``."""
+def translated(bucket: str, action: str, key: str = "", *, place: str = "") -> Iterator[None]:
+    """Whatever boto raises in the block becomes an ``S3Error``; ``action`` as in a policy, such as ``s3:PutObject``.
+
+    ``place`` is how to call what was asked, if it is no object or bucket.
+    """
+    place = place or _place(bucket, key)
     try:
         yield
     except boto.ClientError as error:
-        raise translate(error, bucket, action, key) from error
+        raise translate(error, bucket, action, key, place) from error
     except (
         boto.NoCredentialsError,
         boto.PartialCredentialsError,
         boto.ProfileNotFound,
         boto.TokenRetrievalError,
     ) as error:
-        raise BadCredentials(no_credentials(action, _place(bucket, key), str(error))) from error
+        raise BadCredentials(no_credentials(action, place, str(error))) from error
     except (boto.CredentialRetrievalError, boto.MetadataRetrievalError) as error:
-        raise S3Away(f"the credentials for {action} on {_place(bucket, key)} could not be fetched: {error}") from error
+        raise S3Away(f"the credentials for {action} on {place} could not be fetched: {error}") from error
     except boto.ParamValidationError as error:
-        raise S3Error(f"{action} on {_place(bucket, key)} cannot be asked: {error}") from error
+        raise S3Error(f"{action} on {place} cannot be asked: {error}") from error
     except (boto.BotoCoreError, OSError) as error:
-        raise S3Away(f"{action} on {_place(bucket, key)} got no answer: {error}") from error
+        raise S3Away(f"{action} on {place} got no answer: {error}") from error
 
 
-def translate(error: boto.ClientError, bucket: str, action: str, key: str = "") -> S3Error:
+def translate(error: boto.ClientError, bucket: str, action: str, key: str = "", place: str = "") -> S3Error:
     """The exception for one answer of S3. Pure."""
-    place, code, status, words = _place(bucket, key), *_answer(error)
+    place, (code, status, words) = place or _place(bucket, key), _answer(error)
     if code in CREDENTIAL_CODES:
         return BadCredentials(no_credentials(action, place, words))
     if code in DENIED_CODES or (status == 403 and code not in PASSING_CODES):
