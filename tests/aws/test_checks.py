@@ -93,7 +93,6 @@ def test_cluster_of_another_region(trouble: Proxy) -> None:
 @pytest.mark.parametrize(
     ("fault", "action"),
     [
-        (Fault("denied", "HEAD"), "s3:ListBucket on s3://my-bucket"),
         (Fault("denied", "PUT"), "s3:PutObject on s3://my-bucket/parallel-orchestrator/_probe/"),
         (Fault("denied", "GET", "_probe/"), "s3:GetObject on s3://my-bucket/parallel-orchestrator/_probe/"),
         (Fault("denied", "GET", "list-type=2"), "s3:ListBucket on s3://my-bucket"),

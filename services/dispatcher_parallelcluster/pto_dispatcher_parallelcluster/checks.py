@@ -6,6 +6,7 @@ do; the probe leaves nothing behind where it may delete; no check hides another 
 
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, Literal, NamedTuple
 
 import boto3
@@ -71,19 +72,27 @@ def check_account(asked: Account, node: Node | None = None) -> Iterator[Finding]
 def _bucket(bucket: Bucket, region: str) -> Finding:
     what = f"bucket {bucket.name}"
     try:
+        # A policy that allows looking into one prefix does not allow HeadBucket, so that comes second.
         with translated(bucket.name, "s3:ListBucket"):
-            answer = bucket.client.head_bucket(Bucket=bucket.name)
+            answer = bucket.client.list_objects_v2(Bucket=bucket.name, Prefix=PROBES, MaxKeys=1)
+        there = _region(answer)
+        if not there:
+            with suppress(S3Denied), translated(bucket.name, "s3:ListBucket"):
+                there = _region(bucket.client.head_bucket(Bucket=bucket.name))
     except S3Away as error:
         return Finding("AWAY", what, f"S3 in {region} cannot be reached: {error}")
     except S3Denied as error:
         return Finding("FAIL", what, f"{error}; region {region}. A bucket of another account answers like this too")
     except S3Error as error:
         return Finding("FAIL", what, f"{error} (asked in region {region})")
-    there = answer["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region", "")
     if there and there != region:
         fix = f"give --aws-region {there}, or another bucket"
         return Finding("FAIL", what, f"s3:ListBucket: the bucket is in region {there} and not in {region}: {fix}")
     return Finding("ok", what, f"is there, in {there or region}")
+
+
+def _region(answer: dict[str, Any]) -> str:
+    return str(answer["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region", ""))
 
 
 def _permissions(bucket: Bucket, region: str) -> Iterator[Finding]:
