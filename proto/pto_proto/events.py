@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from pto_proto.ids import NO_DIGEST, Digest, InstanceId, TaskId
-from pto_proto.plans import DockerOptions, Plan, Problem, TaskSpec
+from pto_proto.plans import DockerOptions, Plan, Problem, Resources, TaskSpec
 from pto_proto.requests import OnConflict, RunRequested, Sandbox
 from pto_proto.results import CheckResult, Conflict, Usage
 
@@ -81,14 +81,12 @@ class PlanSettled(AnswerEntry, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class PlanEditAccepted(AnswerEntry, frozen=True, kw_only=True, omit_defaults=True):
-    """The plan with this digest is replaced by an edited one: the planner writes that down next, then it is settled.
-
-    The edited plan is inside, or in the blob that ``edited_digest`` names.
-    """
+    """The plan with this digest is replaced by an edited one: the planner writes that down next, then it is settled."""
 
     plan_digest: Digest
     plan: Plan | None = None
     edited_digest: Digest = NO_DIGEST
+    """Names the edited plan as a blob, if it is not in ``plan``."""
     task_count: int
     """Tasks of the edited plan, after expansion."""
 
@@ -108,7 +106,9 @@ class TaskReady(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
     key: Digest = NO_DIGEST
     """Content key: what the result depends on."""
     spec: TaskSpec
-    """The task, with the run's own values where its plan says nothing about resources and SLURM."""
+    """The task, with what the last attempt asked for, and the run's values where its plan leaves things open."""
+    avoid: tuple[str, ...] = ()
+    """Nodes that failed attempts of the run: to be left out as long as others are left."""
     docker: DockerOptions = DockerOptions()
     trees: tuple[Digest, ...] = ()
     """Tree digests of the direct dependencies, without empty ones and repeats, in the order of ``depends_on``."""
@@ -237,14 +237,12 @@ class RunFinished(Entry, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class LogArchived(Entry, frozen=True, kw_only=True, omit_defaults=True):
-    """The log up to ``sequence`` was exported as the named segment and may be purged from here on.
-
-    Who starts from zero starts from ``snapshot`` instead: a blob with the state after the event at ``sequence``.
-    """
+    """The log up to ``sequence`` was exported as the named segment and may be purged from here on."""
 
     sequence: int
     segment: Digest
     snapshot: Digest = NO_DIGEST
+    """Names the state after the event at ``sequence``: who starts from zero starts from there instead."""
 
 
 # --- planner ---------------------------------------------------------------------------------------------------------
@@ -350,6 +348,10 @@ class TaskFinished(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
     """None: unknown; then what was reserved counts as spent."""
     retry_after_s: float = 0.0
     """For ``capacity``: when the next try makes sense; 0: nobody said."""
+    again: Resources | None = None
+    """``memory`` and ``time`` for the task's next attempts, if these were too small; bounded by who says so."""
+    node: str = ""
+    """Where it ran, if that may be to blame for a failure of the infrastructure."""
     sandbox: str = ""
     """What confined the programs it ran: ``bubblewrap``, ``landlock`` or ``none``; empty: nothing had to."""
 
@@ -361,9 +363,7 @@ class RunConsolidated(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
     """The outputs of all succeeded tasks are merged into one tree, named by its manifest."""
 
     tree_digest: Digest
-    """Digest over (path, mode, content digest) of the merged tree, the same for the same files wherever they came
-    from.
-    """
+    """Digest over (path, mode, content digest) of the merged tree: the same for the same files, whoever made them."""
     manifest: Digest
     files: int
     lines: int
@@ -396,4 +396,4 @@ WRITERS: dict[str, tuple[type[Entry], ...]] = {
 EVENTS: tuple[type[Entry], ...] = tuple(kind for kinds in WRITERS.values() for kind in kinds)
 VERSIONS: dict[type[Entry], int] = dict.fromkeys(EVENTS, 1)
 SCHEMA_LEVEL = 1
-"""Rises with every new event version; SchedulerEpochStarted carries it."""
+"""Rises with every new type or version of an event, not with an optional field. SchedulerEpochStarted carries it."""

@@ -19,12 +19,13 @@ from pto_bus.topology import single_host_accounts
 from pto_core.fold import evolve
 from pto_core.state import State
 from pto_ports.event_log import Outgoing
+from pto_ports.observer import Look
 from pto_proto import events as ev
 from pto_proto.envelope import Event, decode_event, encode_event
 from pto_proto.ids import LANE_LOCAL, Digest, InstanceId, RunId, TaskId
 from pto_proto.plans import TaskSpec
 from pto_proto.requests import RunRequested
-from pto_runtime.audit_answers import AuditAnswers, Look
+from pto_runtime.audit_answers import AuditAnswers
 from pto_runtime.clock import SystemClock
 
 ORCHESTRATOR = str(Path(sys.executable).parent / "orchestrator")

@@ -298,5 +298,5 @@ def test_any_bytes_are_refused(data: bytes) -> None:
 
 def test_a_new_field_changes_the_layout() -> None:
     before = packing.layout()
-    assert "Task(attempt,burned" in before
+    assert "Task(again,attempt" in before
     assert "TaskSpec(id,title" in before

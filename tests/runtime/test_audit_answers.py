@@ -9,11 +9,12 @@ import pytest
 from pto_core.snapshot import FOLD_VERSION, digests
 from pto_core.state import Run, State
 from pto_memory import MemoryLiveChannel, VirtualClock
+from pto_ports.observer import Look
 from pto_proto.ids import InstanceId, RunId
 from pto_proto.live import StateShown
 from pto_proto.requests import RunRequested
 from pto_proto.subjects import AUDIT_SUBJECT, STATE_SUBJECT
-from pto_runtime.audit_answers import AuditAnswers, Look
+from pto_runtime.audit_answers import AuditAnswers
 
 
 @pytest.fixture

@@ -32,6 +32,11 @@ class Allowance:
         self._is_poor = False
         """Whether one attempt had to wait for money: the others would cost the same."""
 
+    @property
+    def out(self) -> int:
+        """Attempts that are out, those of this tick included."""
+        return self.run.max_executors - self.left
+
     def lets(self, task: Task) -> bool:
         """Whether this task, which asks a model, may be handed out as far as scopes and money go."""
         if task.index >= 0 and not self._is_apart(task.spec.writes):

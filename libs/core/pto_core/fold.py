@@ -194,8 +194,9 @@ def _on_ready(at: _Context, entry: ev.TaskReady) -> None:
         # Given up between the decision and this event: its dispatcher has the order, so it counts until it is stopped.
         run.unwanted[entry.task] = task
     run.last_hand_out = at.seq
-    in_use = at.state.lane(run.lane_of(task)).in_use
-    in_use[entry.instance] = in_use.get(entry.instance, 0) + 1
+    lane = at.state.lane(run.lane_of(task))
+    lane.last_hand_out = at.seq
+    lane.in_use[entry.instance] = lane.in_use.get(entry.instance, 0) + 1
 
 
 def _on_stop_requested(at: _Context, entry: ev.AttemptStopRequested) -> None:

@@ -1,10 +1,12 @@
 """Who gets the next attempt: list scheduling under the budgets of runs and the capacities of instances.
 
 Imports pto_proto and siblings only. Invariants: never more than ``max_executors`` attempts of a run are out, never more
-than an instance's capacity in that instance; among runs the one with the fewest attempts out is served first. What a
-run may have beside that (money, files that only one agent may write) is ``allowance``'s.
+than an instance's capacity in that instance; among runs the one with the fewest attempts out is served first, and no
+lane waits for another one. What a run may have beside that (money, files that only one agent may write) is the
+business of ``allowance``.
 """
 
+from collections import deque
 from collections.abc import Container, Iterator
 from heapq import heapify, heappop, heapreplace
 from itertools import islice
@@ -30,8 +32,9 @@ def hand_out(
     """The attempts to hand out now, most urgent first, at most ``MAX_HAND_OUT``; and only to who is ``alive``. A run
     whose limit of cost leaves nothing for the next attempt, and with nothing out that could change that, is paused.
 
-    If a single run waits, they are as many as one message takes: that is stored for a fifth of what a batch costs, and
-    the dispatcher starts them while the next ones are handed out.
+    Lanes are served by turns, whoever got nothing for longest first. If a single run waits, they are as many as one
+    message per lane takes: one message is stored for a fifth of what a batch costs, and the dispatcher starts them
+    while the next ones are handed out.
     """
     rooms = {name: room for name, lane in state.lanes.items() if (room := _Room(name, lane, alive)).left}
     waiting: dict[Lane, list[_Waiting]] = {}
@@ -41,14 +44,18 @@ def hand_out(
         allowances[name] = Allowance(run, estimates)
         for lane in _lanes(run, now) & rooms.keys():
             waiting.setdefault(lane, []).append(_Waiting(run, lane, now))
-    total = 0
-    most = MAX_HAND_OUT if len({run.run.id for runs in waiting.values() for run in runs}) > 1 else MAX_ENTRIES
-    for lane in sorted(waiting):
-        for run, entry in _serve(lane, rooms[lane], waiting[lane], allowances, now):
+    is_alone = len({run.run.id for runs in waiting.values() for run in runs}) == 1
+    left = MAX_ENTRIES * len(waiting) if is_alone else MAX_HAND_OUT
+    longest_ago = sorted(waiting, key=lambda lane: (state.lanes[lane].last_hand_out, lane))
+    turns = deque((lane, _serve(lane, rooms[lane], waiting[lane], allowances, now)) for lane in longest_ago)
+    while turns and left:
+        lane, served = turns.popleft()
+        found = next(served, None)
+        if found is not None:
+            turns.append((lane, served))
+            run, entry = found
             yield (lane if isinstance(entry, TaskReady) else None), run, entry
-            total += 1
-            if total >= most:
-                return
+            left -= 1
 
 
 class _Waiting:
@@ -57,6 +64,7 @@ class _Waiting:
     def __init__(self, run: Run, lane: Lane, now: int) -> None:
         self.run = run
         self.out = len(run.open)
+        """Attempts out, as far as is known here: those of other lanes count when its turn comes."""
         self.tasks = islice(_urgent_first(run, lane, now), run.max_executors + MAX_PASSED_OVER)
 
     def __lt__(self, other: "_Waiting") -> bool:
@@ -104,6 +112,10 @@ def _serve(
     while runs and room.left:
         waiting = runs[0]
         run, allowance = waiting.run, allowances[waiting.run.id]
+        if waiting.out != allowance.out:
+            waiting.out = allowance.out
+            heapreplace(runs, waiting)
+            continue
         task = next(waiting.tasks, None) if allowance.left > 0 and not allowance.must_ask else None
         if task is None:
             heappop(runs)
@@ -121,9 +133,6 @@ def _serve(
         room.take(instance)
         slot, reserved = allowance.take(task, asks_model=bool(model))
         yield run, _ready(run, lane, task, instance, slot, reserved, now)
-        waiting.out += 1
-        if len(runs) > 1:
-            heapreplace(runs, waiting)
 
 
 def ability_for(run: Run, task: Task) -> str:
@@ -180,7 +189,8 @@ def _ready(run: Run, lane: Lane, task: Task, instance: InstanceId, slot: int, re
         instance=instance,
         slot=slot,
         key=task_key(run, task),
-        spec=placed(run.request, spec),
+        spec=placed(run.request, spec, task.again),
+        avoid=run.nodes.avoided.get(lane, ()),
         docker=containers(run.request, lane),
         trees=trees,
         inputs_digest=run.request.inputs_digest if spec.inputs or inputs else NO_DIGEST,

@@ -29,13 +29,15 @@ def lane_named(backend: str) -> Lane:
     return SHORT.get(backend) or Lane(backend)
 
 
-def backend_of(lane: Lane) -> str:
-    """The backend of a lane, such as ``slurm`` of ``slurm-hpc1``."""
-    return lane.partition("-")[0]
-
-
-def placed(request: RunRequested, spec: TaskSpec) -> TaskSpec:
-    """The task as it is handed out: the run's resources and SLURM settings where its plan leaves them open."""
+def placed(request: RunRequested, spec: TaskSpec, again: Resources | None = None) -> TaskSpec:
+    """The task as it is handed out: the run's resources and SLURM settings where its plan leaves them open, and the
+    memory and time of ``again``, which an attempt before asked for.
+    """
+    if again is not None and (again.memory or again.time):
+        spec = placed(request, spec)
+        memory, time = again.memory or spec.resources.memory, again.time or spec.resources.time
+        resources = msgspec.structs.replace(spec.resources, memory=memory, time=time)
+        return msgspec.structs.replace(spec, resources=resources)
     if (request.resources, request.slurm, request.gpu_partition) == _NOTHING or not _is_at_home(request, spec):
         return spec
     resources = _filled(spec.resources, request.resources)

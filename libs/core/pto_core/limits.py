@@ -2,6 +2,12 @@
 
 INFRA_RETRIES = 5
 """Attempts lost to the infrastructure before a task fails: enough for a flapping node, few enough to end."""
+NODE_FAILURES = 2
+"""Attempts of one run that a node may fail before the run avoids it: one failure can happen to any node."""
+MAX_AVOIDED = 16
+"""Nodes of one lane that a run avoids, those that failed last: when more fail, the nodes are not what is wrong."""
+MAX_NODES_KNOWN = 1_000
+"""Nodes of one lane whose failures a run remembers."""
 PLAN_RETRIES = 2
 """Retries of the system's own tasks ``_plan`` and ``_merge``: they are deterministic or cost money."""
 MAX_ROUNDS = 2

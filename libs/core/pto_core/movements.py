@@ -11,6 +11,7 @@ from pto_core.failures import HINTS
 from pto_core.graph import PlanCycle, build_graph, unmet_at_first
 from pto_core.limits import INFRA_RETRIES, PLAN_RETRIES
 from pto_core.money import micro
+from pto_core.nodes import Nodes
 from pto_core.state import PlanParts, Run, State, Task
 from pto_core.transitions import (
     ENDED_PHASES,
@@ -62,6 +63,7 @@ def enter(state: State, run: Run, phase: RunPhase) -> None:
         run.due.clear()
         run.revoked.clear()
         run.review.clear()
+        run.nodes = Nodes()
 
 
 def make_ready(run: Run, task: Task) -> None:
@@ -112,7 +114,8 @@ def settle(state: State, run: Run, task: Task, ended: TaskFinished | None) -> No
     """The attempt that is out is over, by its end or given up (None): what was set aside for it is free or spent.
 
     Call it before ``close_attempt``. An end that tells more than that nothing could be asked also tells that the
-    model, or the lane, takes attempts again.
+    model, or the lane, takes attempts again; a failure may tell what the next attempt needs, and where it had better
+    not run.
     """
     reserved, task.reserved = task.reserved, 0
     if ended is None:
@@ -126,6 +129,9 @@ def settle(state: State, run: Run, task: Task, ended: TaskFinished | None) -> No
     rest = state.lane(run.lane_of(task)).rests.get(model)
     if rest is not None and (ended.outcome == "succeeded" or ended.failure in ("task", "timeout")):
         rest.in_a_row = 0
+    task.again = None if ended.outcome == "succeeded" else ended.again or task.again
+    if ended.failure == "infra" and ended.node:
+        run.nodes.note(run.lane_of(task), ended.node)
 
 
 def release_dependents(run: Run, task: Task) -> None:

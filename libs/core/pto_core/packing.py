@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from pto_core import money, rests, transitions
+from pto_core import money, nodes, rests, transitions
 from pto_core import state as shapes
 from pto_proto import events, plans, requests, results, reuse
 from pto_proto.ids import Digest, RunId
@@ -25,13 +25,13 @@ UNORDERED = frozenset({"counts", "in_use", "parts"})
 """Fields whose dict is asked by key alone."""
 REFERRED = (shapes.Task, shapes.Run)
 """Stored once by their owner; everywhere else only named."""
-_SHAPES = frozenset(module.__name__ for module in (shapes, money, rests))
+_SHAPES = frozenset(module.__name__ for module in (shapes, money, nodes, rests))
 _PLAIN = frozenset({type(None), bool, int, float, str, bytes})
 _MAX_CODES = 256
 _MAX_INT = 2**63
 _CLASSES: dict[str, type[Any]] = {
     name: found
-    for module in (requests, plans, results, events, reuse, transitions, money, rests, shapes)
+    for module in (requests, plans, results, events, reuse, transitions, money, nodes, rests, shapes)
     for name, found in vars(module).items()
     if isinstance(found, type)
 }

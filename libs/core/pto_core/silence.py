@@ -12,14 +12,13 @@ from pto_core.limits import AWAY_S, DOCKER_LOST_S, LOCAL_LOST_S, MAX_NAP_S, UNCO
 from pto_core.state import Attempt, LaneState, Run, State, Task
 from pto_core.transitions import RunPhase
 from pto_proto import events as ev
-from pto_proto.ids import LANE_CONSOLIDATOR, LANE_LOCAL, LANE_PLANNER, InstanceId, Lane
+from pto_proto.ids import LANE_CONSOLIDATOR, LANE_DOCKER, LANE_LOCAL, LANE_PLANNER, InstanceId, Lane
 
 Place = tuple[Lane, InstanceId]
 Silent = Mapping[Place, float]
 """Instance -> seconds without a sign of life; only those of ``AWAY_S`` and more are in it."""
 
 _DIE_WITH_THEIR_DISPATCHER = frozenset({LANE_LOCAL, LANE_PLANNER, LANE_CONSOLIDATOR})
-_DOCKER = "docker"
 
 
 class _Everybody:
@@ -121,7 +120,7 @@ def unconfirmed(run: Run, heard: Heard) -> tuple[str, ...] | None:
 def _is_lost(lane: Lane, silence: float, known: LaneState, task: Task, heard: Heard) -> bool:
     if lane in _DIE_WITH_THEIR_DISPATCHER:
         return silence >= LOCAL_LOST_S
-    if lane.split("-")[0] == _DOCKER:
+    if lane == LANE_DOCKER:
         others = (name for name in known.instances if name != task.instance)
         can_take_over = any((lane, name) in heard.alive and not known.instances[name].draining for name in others)
         return silence >= DOCKER_LOST_S and can_take_over

@@ -28,7 +28,7 @@ from pto_core.state import Run, State, Task
 from pto_proto.events import SCHEMA_LEVEL
 from pto_proto.ids import Digest, RunId, digest_of
 
-FOLD_VERSION = 3
+FOLD_VERSION = 4
 """Rises whenever the fold makes another state of the same log: what an older fold made is then dropped."""
 _MAGIC = b"pto-snapshot\n"
 _MARK = 64

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from pto_core.graph import Graph
 from pto_core.lanes import lane_named
 from pto_core.money import Money, micro
+from pto_core.nodes import Nodes
 from pto_core.rests import WHOLE_LANE, Rest
 from pto_core.transitions import ENDED_PHASES, OPEN_STATES, RunPhase, TaskState
 from pto_proto.events import (
@@ -34,7 +35,7 @@ from pto_proto.ids import (
     RunId,
     TaskId,
 )
-from pto_proto.plans import TaskSpec
+from pto_proto.plans import Resources, TaskSpec
 from pto_proto.requests import RunRequested
 
 
@@ -42,8 +43,8 @@ class Task:
     """One task of a run. Slotted, because a run may have 100,000 of them."""
 
     __slots__ = (
-        "attempt", "burned", "due_at", "failure", "index", "infra", "inputs", "instance", "key", "manifest", "reason",
-        "reserved", "round", "slot", "spec", "state", "stopping", "tree", "unknown", "unmet",
+        "again", "attempt", "burned", "due_at", "failure", "index", "infra", "inputs", "instance", "key", "manifest",
+        "reason", "reserved", "round", "slot", "spec", "state", "stopping", "tree", "unknown", "unmet",
     )  # fmt: skip
 
     def __init__(self, spec: TaskSpec, index: int, unmet: int) -> None:
@@ -61,6 +62,8 @@ class Task:
         """Failures of the task itself, which use up retries."""
         self.infra = 0
         """Attempts lost to the infrastructure."""
+        self.again: Resources | None = None
+        """What the next attempt gets, if one before had too little."""
         self.instance: InstanceId | None = None
         self.slot = -1
         self.reserved = 0
@@ -145,8 +148,7 @@ class Run:
     def __init__(self, run: RunId, request: RunRequested, *, seq: int, at: int, content_digest: Digest) -> None:
         self.id = run
         self.request = request
-        self.accepted_seq = seq
-        self.accepted_at = at
+        self.accepted_seq, self.accepted_at = seq, at
         self.content_digest = content_digest
         self.phase = RunPhase.PLANNING
         self.max_executors = request.max_executors
@@ -193,6 +195,7 @@ class Run:
         """Attempts given up by rule whose end nobody has confirmed: they may still run."""
         self.stopped = False
         """Whether a failure ended the whole run's hand-out (on_failure: stop)."""
+        self.nodes = Nodes()
         self.counts: dict[TaskState, int] = {}
         self.unended = 0
         """Tasks of the plan that have not ended."""
@@ -274,6 +277,8 @@ class LaneState:
         self.in_use: dict[InstanceId, int] = {}
         self.rests: dict[str, Rest] = {}
         """Model (``WHOLE_LANE``: all of them) -> how long attempts that need it have to wait."""
+        self.last_hand_out = 0
+        """Sequence of the last TaskReady, for fairness between lanes."""
 
     def rest(self, model: str) -> Rest:
         """The rest of this model, made when first named."""

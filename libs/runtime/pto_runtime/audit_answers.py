@@ -6,14 +6,13 @@ service's time.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Literal, NamedTuple
 
 import msgspec
 
 from pto_core.snapshot import FOLD_VERSION, digests
-from pto_core.state import State
 from pto_ports.clock import Clock
 from pto_ports.live import LiveChannel
+from pto_ports.observer import Look
 from pto_proto.ids import Digest, InstanceId, RunId
 from pto_proto.live import StateShown
 from pto_proto.subjects import AUDIT_SUBJECT, STATE_SUBJECT
@@ -25,13 +24,6 @@ SHARE = 20
 """An answer that took long is followed by a pause this many times as long."""
 MAX_RUNS = 4000
 """Runs that are named in an answer: more would not fit into a message of the broker."""
-
-
-class Look(NamedTuple):
-    """What there is to show just now."""
-
-    state: State
-    role: Literal["leading", "standby"]
 
 
 class AuditAnswers:

@@ -11,6 +11,10 @@ import secrets
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -21,6 +25,12 @@ from pto_runtime.logs import bind_contextvars, configure_logs, get_logger
 from pto_runtime.process_limits import widen_limits
 from pto_runtime.settings import BadSettings, Settings, read_settings
 
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+Serve = Callable[[Settings, asyncio.Event, Callable[[], None]], Awaitable[None]]
+"""Serves until the event is set; calls the function when it is up."""
+DISTRIBUTION = "parallel-task-orchestrator"
 EXIT_USAGE = 2
 EXIT_ENVIRONMENT = 3
 
@@ -34,7 +44,7 @@ def new_incarnation() -> str:
     return secrets.token_hex(6)
 
 
-def run_service(name: str, serve: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> None:
+def run_service(name: str, serve: Serve) -> None:
     """Read the settings of the service ``name``, serve until a signal comes, and exit."""
     try:
         settings = read_settings(os.environ, name)
@@ -47,19 +57,54 @@ def run_service(name: str, serve: Callable[[Settings, asyncio.Event], Awaitable[
     sys.exit(uvloop.run(_serve(name, settings, serve)))
 
 
-async def _serve(name: str, settings: Settings, serve: Callable[[Settings, asyncio.Event], Awaitable[None]]) -> int:
+async def _serve(name: str, settings: Settings, serve: Serve) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, number, stop)
     bind_contextvars(service=name)
     try:
-        await serve(settings, stop)
+        async with _watched(name, settings) as (watched, on_up):
+            await serve(watched, stop, on_up)
     except (CannotServe, LogCorrupt, UnknownVersion) as error:
         get_logger().error("cannot go on", reason=str(error))
         sys.stderr.write(f"pto-{name}: {error}\n")
         return EXIT_ENVIRONMENT
     return 0
+
+
+@asynccontextmanager
+async def _watched(name: str, settings: Settings) -> "AsyncIterator[tuple[Settings, Callable[[], None]]]":
+    """(settings with their observer, what to call when the service is up). Raises CannotServe."""
+    if settings.http is None:
+        yield settings, lambda: None
+        return
+    from pto_observe.observer import make_observer
+    from pto_observe.server import StatusServer
+    from pto_observe.traces import TracesUnavailable
+    from pto_runtime.clock import SystemClock
+
+    try:
+        observer = make_observer(name, product_version(), SystemClock(), os.environ)
+        server = StatusServer(observer, *settings.http)
+        await server.open()
+    except TracesUnavailable as error:
+        raise CannotServe(str(error)) from error
+    except OSError as error:
+        host, port = settings.http
+        raise CannotServe(f"PTO_HTTP: cannot listen on {host}:{port}: {error.strerror or error}") from error
+    try:
+        yield replace(settings, observer=observer), observer.is_up
+    finally:
+        await server.close()
+
+
+def product_version() -> str:
+    """Of the installed distribution; empty if there is none."""
+    try:
+        return version(DISTRIBUTION)
+    except PackageNotFoundError:
+        return ""
 
 
 def _on_signal(number: int, stop: asyncio.Event) -> None:

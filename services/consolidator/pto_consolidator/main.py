@@ -29,7 +29,7 @@ async def serve(settings: Settings, stop: asyncio.Event, on_up: Callable[[], Non
         instance=instance,
     )
     dispatcher = Dispatcher(
-        log=session.log,
+        log=settings.observer.watch_log(session.log),
         backend=backend,
         clock=clock,
         live=LiveLines(LANE_CONSOLIDATOR, session.live.send),

@@ -41,7 +41,7 @@ async def serve(settings: Settings, stop: asyncio.Event, on_up: Callable[[], Non
             host_environment=os.environ,
         )
         dispatcher = Dispatcher(
-            log=session.log,
+            log=settings.observer.watch_log(session.log),
             backend=backend,
             clock=clock,
             live=LiveLines(LANE_LOCAL, session.live.send),

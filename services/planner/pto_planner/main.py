@@ -35,7 +35,7 @@ async def serve(settings: Settings, stop: asyncio.Event, on_up: Callable[[], Non
         missing=offer.missing,
     )
     dispatcher = Dispatcher(
-        log=session.log,
+        log=settings.observer.watch_log(session.log),
         backend=backend,
         clock=clock,
         live=LiveLines(LANE_PLANNER, session.live.send),

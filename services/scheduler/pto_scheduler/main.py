@@ -33,6 +33,7 @@ async def serve(settings: Settings, stop: asyncio.Event, on_up: Callable[[], Non
         blobs=blobs,
         instance=InstanceId(settings.instance),
         incarnation=incarnation,
+        observer=settings.observer,
     )
     try:
         await scheduler.run(stop, on_up=on_up)

@@ -25,12 +25,13 @@ from pto_ports.clock import Clock
 from pto_ports.event_log import MAX_BATCH, EventLog, Fence, LogUnavailable, NotSettled, Outgoing, Recorded
 from pto_ports.lease import CLAIM_S, Lease
 from pto_ports.live import LiveChannel
+from pto_ports.observer import UNOBSERVED, Look, Observer
 from pto_ports.snapshots import SnapshotStore
 from pto_proto import events as ev
 from pto_proto.envelope import ProtocolError, UnknownVersion
 from pto_proto.ids import InstanceId, RunId
 from pto_proto.subjects import EPOCH_SUBJECT
-from pto_runtime.audit_answers import AuditAnswers, Look
+from pto_runtime.audit_answers import AuditAnswers
 from pto_runtime.gc_pause import gc_paused
 from pto_runtime.logs import get_logger
 from pto_scheduler.feed import Feed
@@ -68,8 +69,10 @@ class Scheduler:
         estimates: Estimates = FIRST_ESTIMATES,
         instance: InstanceId,
         incarnation: str,
+        observer: Observer = UNOBSERVED,
     ) -> None:
-        self._log = log
+        self._log = log = observer.watch_log(log)
+        self._observer = observer
         self._intake = intake
         self._clock = clock
         self._leadership = Leadership(lease, live, clock)
@@ -94,6 +97,7 @@ class Scheduler:
         """Wire ids of the tick in flight that were read back."""
         self._own = OwnEvents()
         self._logger = get_logger().bind(instance=instance)
+        observer.watch_state(self._look)
 
     async def run(self, stop: asyncio.Event, *, on_up: Callable[[], None] = lambda: None) -> None:
         """Lead or stand by until ``stop`` is set; ``on_up`` is called when the log was folded to its head.
@@ -190,6 +194,7 @@ class Scheduler:
         self._logger.info("leading", epoch=epoch, runs=len(self.state.active))
 
     async def _step(self) -> None:
+        began = self._clock.monotonic_s()
         self._wake.clear()
         self._fold(self._take())
         self._snapshots.keep(self.state)
@@ -197,6 +202,7 @@ class Scheduler:
         messages = self._tick(now)
         if messages:
             await self._write(messages)
+            self._observer.ticked(self._clock.monotonic_s() - began)
             return
         # The very ``now`` that was decided on: what was due by then and not handed out waits for news, not for time.
         due = next_due(self.state, now)
