@@ -19,6 +19,7 @@ from pto_bus.topology import Account, single_host_accounts
 from pto_proto.ids import LANE_LOCAL
 
 PASSWORD = "for-tests"
+pytest_plugins = ("tests.aws.buckets",)
 
 
 @dataclass

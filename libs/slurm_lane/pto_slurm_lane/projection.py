@@ -6,11 +6,14 @@ comes again with the next news of each attempt.
 
 import asyncio
 import json
+import shlex
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from pto_ports.clock import Clock
 from pto_runtime.logs import get_logger
@@ -34,11 +37,11 @@ class Projections:
         self._states: dict[str, _State] = {}
         self._wake = asyncio.Event()
 
-    def define(self, record: Record, definition: dict[str, Any], script: str) -> None:
-        """An attempt is about to be submitted, so."""
+    def define(self, record: Record, argv: Sequence[str]) -> None:
+        """An attempt is about to be submitted by this argument vector."""
         state = self._state(record.run)
-        state.files[f"task_definitions/{record.ready.task}.json"] = _encoded(definition)
-        state.files[f"scripts/{_stem(record)}.sh"] = script.encode()
+        state.files[f"task_definitions/{record.ready.task}.json"] = _encoded(msgspec.to_builtins(record.ready.spec))
+        state.files[f"scripts/{_stem(record)}.sh"] = f"#!/bin/sh\n{shlex.join(argv)}\n".encode()
         self.note(record, "submitting")
 
     def note(self, record: Record, status: str) -> None:

@@ -45,6 +45,7 @@ class Submitter:
     async def submit(self) -> ev.TaskFinished | None:
         """None when the attempt has a job; else the end of an attempt that has none."""
         record, lane = self._record, self._lane
+        lane.projections.define(record, self._argv())
         while True:
             if record.has_intent and await self._find_job():
                 return None
