@@ -297,6 +297,13 @@ SETTINGS: dict[str, Setting] = {
         meaning="What a retry after too little time may ask for; default: half as much again as the attempt had.",
         parse=_amount(parse_time_s, "HH:MM:SS"),
     ),
+    "aws_cluster": Setting(
+        name="PTO_AWS_CLUSTER", default="", meaning="The ParallelCluster: its lane is parallelcluster-NAME."
+    ),
+    "aws_region": Setting(
+        name="PTO_AWS_REGION", default="eu-central-1", meaning="Region of the ParallelCluster and its bucket."
+    ),
+    "aws_bucket": Setting(name="PTO_AWS_BUCKET", default="", meaning="Bucket of state, tasks and results."),
     "log_format": Setting(
         name="PTO_LOG_FORMAT", default="json", meaning="json or plain.", parse=_one_of("json", "plain")
     ),
@@ -350,6 +357,9 @@ class Settings:
     slurm_agent_python: str = ""
     slurm_max_memory: str = ""
     slurm_max_time: str = ""
+    aws_cluster: str = ""
+    aws_region: str = "eu-central-1"
+    aws_bucket: str = ""
     log_format: str = "json"
     log_level: str = "info"
     observer: Observer = UNOBSERVED

@@ -38,6 +38,7 @@ SHARED_S = 15.0
 """How long another node's file may take to be seen here: network file systems keep folders in mind for seconds."""
 LIMITS = ("MaxJobCount", "MaxArraySize", "MinJobAge", "DefMemPerCPU", "DefMemPerNode", "MaxMemPerNode")
 OLDEST_PYTHON = (3, 8)
+NO_SITE = Site()
 Found = tuple[str, str, str]
 """(``ok``, ``note`` or ``FAIL``, what, what was found)."""
 
@@ -51,11 +52,11 @@ class Cluster(NamedTuple):
     """Of the nodes."""
     task: TaskSpec
     """What a task asks for that says nothing itself."""
-    site: Site
+    site: Site = Site()
 
 
 async def unplaceable(
-    tasks: Sequence[TaskSpec], site: Site, environment: Mapping[str, str]
+    tasks: Sequence[TaskSpec], environment: Mapping[str, str], site: Site = NO_SITE
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(what no node has, what does not work just now) of these tasks, as they are handed out. Raises ClientFailed."""
     missing = [name for name in PROGRAMS if shutil.which(name, path=environment.get("PATH")) is None]
@@ -89,7 +90,7 @@ async def checks(cluster: Cluster, environment: Mapping[str, str]) -> AsyncItera
         yield "ok", "slurm", await clients.version()
         groups = await clients.nodes()
     except ClientFailed as error:
-        yield "FAIL", "controller", f"{error}; ask `scontrol ping`, and check SLURM_CONF"
+        yield "FAIL", "controller", f"{' '.join(str(error).split())}; ask `scontrol ping`, and check SLURM_CONF"
         return
     yield "ok", "controller", "answers"
     for found in _partitions(groups):

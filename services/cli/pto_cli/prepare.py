@@ -44,6 +44,11 @@ class Prepared:
         return needed(self.options.backend, self.expanded)
 
     @property
+    def plans_here(self) -> bool:
+        """Whether an engine of this process makes the plan."""
+        return self.expanded is None and not self.options.backend.planner_backend
+
+    @property
     def expanded(self) -> "Plan | None":
         """The plan that is there already, with its matrices written out."""
         return self.loaded.expanded if self.loaded is not None else self.plan
