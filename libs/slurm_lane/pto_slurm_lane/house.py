@@ -70,17 +70,17 @@ class House:
         if not is_needed:
             for path in (*work.glob(f"{stem}"), *work.glob(f"{stem}.*"), *work.glob(f".{stem}.*")):
                 _remove(path)
-        for empty in (
-            work,
-            work.parent,
-            folder.parent,
-            self._spool.run(record.run) / "logs",
-            self._spool.run(record.run) / "blobs",
-        ):
+        self._leave(self._spool.run(record.run))
+
+    def _leave(self, run: Path) -> None:
+        """Remove a run's folders when nothing is in them any more: attempts that are prepared count on all of them."""
+        try:
+            (run / "attempts").rmdir()
+        except OSError:
+            return
+        for empty in (*(run / "work").glob("executor_*"), run / "work", run / "logs", run / "blobs", run):
             with suppress(OSError):
                 empty.rmdir()
-        with suppress(OSError):
-            self._spool.run(record.run).rmdir()
 
     def sweep(self, names: Container[str]) -> None:
         """At a start: words for nobody are put aside, and what is old goes."""
