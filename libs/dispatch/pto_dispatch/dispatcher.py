@@ -43,6 +43,8 @@ CONFIRM_S = 0.25
 """How long to look for an unsettled message in the log before it is sent again."""
 RETRY_S = 0.05
 """Pause before a message is sent again while the log is away."""
+DRAIN_LOOK_S = 0.1
+"""How often a draining dispatcher looks whether all has ended."""
 SHOWN_LINES = 5
 """Last lines of a failed attempt's output in the service's own log; all that is kept is in the event."""
 MAX_REPORTS = 400
@@ -74,7 +76,9 @@ class Dispatcher:
         incarnation: str,
         capacity: int,
         version: str = "",
+        drain_s: float = 0.0,
     ) -> None:
+        """``drain_s``: how long attempts may go on once ``run`` is asked to stop, while nothing new is taken."""
         self._log = log
         self._backend = backend
         self._clock = clock
@@ -85,6 +89,7 @@ class Dispatcher:
         self._incarnation = incarnation
         self._capacity = capacity
         self._version = version
+        self._drain_s = drain_s
         self._source = f"dispatcher/{lane}/{instance}"
         self._orders = OpenOrders(instance)
         self._worker = OrderWorker(
@@ -113,7 +118,7 @@ class Dispatcher:
         self._logger = get_logger().bind(lane=lane, instance=instance)
 
     async def run(self, stop: asyncio.Event, *, on_up: Callable[[], None] = lambda: None) -> None:
-        """Work until ``stop`` is set; raises what makes going on pointless.
+        """Work until ``stop`` is set, and then for as long as the draining lasts; raises what makes going on pointless.
 
         That is LogCorrupt, UnknownVersion, and CannotServe when another process took this instance's place.
         """
@@ -221,10 +226,30 @@ class Dispatcher:
             done, _ = await asyncio.wait({stopped, reading, acting, writer}, return_when=asyncio.FIRST_COMPLETED)
             for task in done - {stopped}:
                 task.result()
+            if stop.is_set() and self._drain_s:
+                await self._drain({reading, acting, writer})
         finally:
             for task in (stopped, reading, acting):
                 task.cancel()
             await asyncio.gather(reading, acting, return_exceptions=True)
+
+    async def _drain(self, working: set[asyncio.Task[None]]) -> None:
+        """Let what is open end; orders that were on their way are carried out too."""
+        self._logger.info("draining", attempts=len(self._orders.open), at_most_s=self._drain_s)
+        self._queue([self._leaving()])
+        until = self._clock.monotonic_s() + self._drain_s
+        while self._outbox or self._unsettled or self._orders.open:
+            left = until - self._clock.monotonic_s()
+            if left <= 0:
+                self._logger.warning("drained for long enough", attempts=len(self._orders.open))
+                return
+            done, _ = await asyncio.wait(working, timeout=min(left, DRAIN_LOOK_S), return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+
+    def _leaving(self) -> Decision:
+        entry = ev.DispatcherDraining(at=self._clock.now_ms(), instance=self._instance, incarnation=self._incarnation)
+        return Decision(self._lane, None, entry)
 
     async def _read(self, reader: LogReader) -> None:
         while True:
@@ -364,10 +389,7 @@ class Dispatcher:
             await asyncio.gather(writer, return_exceptions=True)
         await asyncio.sleep(0)
         if is_leaving:
-            leaving = ev.DispatcherDraining(
-                at=self._clock.now_ms(), instance=self._instance, incarnation=self._incarnation
-            )
-            self._outbox.append(Decision(self._lane, None, leaving))
+            self._outbox.append(self._leaving())
         if self._outbox:
             messages = self._render(self._outbox)
             outgoing = [Outgoing(message.subject, message.data, message.wire_id) for message in messages]

@@ -15,6 +15,7 @@ from pto_proto.ids import is_instance_id, is_lane
 ENGINES = ("simulated", "api", "claude-code")
 MAX_PORT = 65_535
 MAX_SITE_CHARS = 48
+MAX_DRAIN_S = 7 * 86_400
 DEFAULT_CAPACITY = 16
 """Attempts one instance takes at once, unless told otherwise: threads that mostly wait for processes."""
 
@@ -38,6 +39,12 @@ def _capacity(text: str) -> int:
     if not text.isdigit() or not 1 <= int(text) <= 10_000:
         raise ValueError("must be a number from 1 to 10000")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    if not text.isdigit() or int(text) > MAX_DRAIN_S:
+        raise ValueError(f"must be a number of seconds up to {MAX_DRAIN_S}")
+    return float(text)
 
 
 def _instance(text: str) -> str:
@@ -133,6 +140,12 @@ SETTINGS: dict[str, Setting] = {
         default=str(DEFAULT_CAPACITY),
         meaning="Attempts that a dispatcher takes at once.",
         parse=_capacity,
+    ),
+    "drain_s": Setting(
+        name="PTO_DRAIN_S",
+        default="0",
+        meaning="Seconds that a dispatcher's attempts may go on after SIGTERM, while it takes nothing new.",
+        parse=_seconds,
     ),
     "work_dir": Setting(
         name="PTO_WORK_DIR",
@@ -245,6 +258,7 @@ class Settings:
     key: Path | None = None
     instance: str
     capacity: int = DEFAULT_CAPACITY
+    drain_s: float = 0.0
     work_dir: Path = Path("work/{run}")
     blobs: str = "nats"
     snapshots: Path = Path("snapshots")

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 STOP_S = 10.0
 """How long the services get to end in order."""
+SPARE_CAPACITY = 64
+"""Attempts at once that a dispatcher takes at least, so that `orchestrator budget` can raise what a run may have."""
 OTHER_CAPACITY = 4
 """Plans and merges at once: one run needs one of each."""
 
@@ -143,7 +145,7 @@ class Host:
                 user=user,
                 password=self._password,
                 instance=user,
-                capacity=self._capacity if user == "dispatcher-local" else OTHER_CAPACITY,
+                capacity=max(self._capacity, SPARE_CAPACITY) if user == "dispatcher-local" else OTHER_CAPACITY,
                 work_dir=self._work_dir,
                 blobs=f"dir:{self._blobs}",
                 snapshots=self._store.parent / "snapshots",

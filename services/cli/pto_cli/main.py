@@ -25,6 +25,7 @@ COMMANDS = {
     "explain": "say why a task ran or did not run",
     "approve": "approve, edit or reject the plan of a run that waits for it",
     "pause": "hand out nothing more of a run",
+    "budget": "change a run's executors or its limit of cost while it goes on",
     "resume": "go on with a run that was interrupted, paused or not finished well",
     "cancel": "stop a run and all its tasks",
     "fetch": "write a run's output folder",

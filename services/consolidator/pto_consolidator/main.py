@@ -38,6 +38,7 @@ async def serve(settings: Settings, stop: asyncio.Event, on_up: Callable[[], Non
         instance=instance,
         incarnation=new_incarnation(),
         capacity=settings.capacity,
+        drain_s=settings.drain_s,
     )
     try:
         await dispatcher.run(stop, on_up=on_up)
