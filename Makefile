@@ -93,7 +93,9 @@ proto: setup ## write the schemas, asyncapi.yaml and the reference table of even
 lock: setup ## pin the newest allowed requirements, with hashes
 	@$(COMPILE) --upgrade --output-file requirements.txt pyproject.toml
 	@$(COMPILE) --upgrade --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
-	@git --no-pager diff --stat -- requirements.txt requirements-dev.txt
+	@$(COMPILE) --upgrade --extra anthropic --extra otel --constraint requirements-dev.txt --output-file requirements-image.txt pyproject.toml
+	@$(COMPILE) --upgrade --only-build-deps --build-deps-for wheel --constraint requirements-dev.txt --output-file requirements-build.txt pyproject.toml
+	@git --no-pager diff --stat -- 'requirements*.txt'
 
 claude-code: $(CLAUDE_CODE)/node_modules/.package-lock.json ## install the pinned Claude Code command line, checked by hash (380 MB)
 	@:

@@ -138,7 +138,11 @@ class SlurmLane:
 
     def fake(self, program: str, text: str) -> Path:
         """Put a program of this name before SLURM's on the path of the next incarnation; ``$REAL`` is SLURM's."""
-        real = next(str(Path(folder) / program) for folder in ("/usr/bin", "/usr/local/bin") if (Path(folder) / program).exists())
+        real = next(
+            str(Path(folder) / program)
+            for folder in ("/usr/bin", "/usr/local/bin")
+            if (Path(folder) / program).exists()
+        )
         place = self.folder / "bin"
         place.mkdir(exist_ok=True)
         path = place / program

@@ -5,13 +5,14 @@ consumers; services only bind to the consumers that carry their own name, so nob
 Viewers never touch the log: they make short-lived consumers on its mirror, which takes away nothing from anybody.
 """
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from pto_bus import limits
 from pto_ports.lease import LEASE_S
 from pto_proto.events import WRITERS
-from pto_proto.ids import LANE_CONSOLIDATOR, LANE_PLANNER, Lane, is_instance_id, is_lane
+from pto_proto.ids import LANE_CONSOLIDATOR, LANE_DOCKER, LANE_PLANNER, Lane, is_instance_id, is_lane
 from pto_proto.subjects import (
     ARCHIVE_SUBJECT,
     AUDIT_SUBJECT,
@@ -38,6 +39,8 @@ API = "$JS.API"
 _SERVICES = ("scheduler", "planner", "dispatcher", "consolidator", "archiver")
 _LANE_ROLES = ("planner", "dispatcher", "consolidator")
 _NS = 1_000_000_000
+MAX_USER_CHARS = 64
+"""Of an account's name, which is an instance's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +187,11 @@ def _scheduler_rules(account: Account) -> tuple[list[str], list[str]]:
     return publish, subscribe
 
 
+def _dispatcher_rules(account: Account) -> tuple[list[str], list[str]]:
+    """In the lane of containers plans are made, too."""
+    return (_planner_rules if account.lane == LANE_DOCKER else _service_rules)(account)
+
+
 def _planner_rules(account: Account) -> tuple[list[str], list[str]]:
     publish, subscribe = _service_rules(account)
     return publish + writer_subjects(WRITERS["planner"], account.lane), subscribe
@@ -226,7 +234,7 @@ _ROLE_RULES = {
     "bootstrap": _bootstrap_rules,
     "scheduler": _scheduler_rules,
     "planner": _planner_rules,
-    "dispatcher": _service_rules,
+    "dispatcher": _dispatcher_rules,
     "consolidator": _consolidator_rules,
     "archiver": _archiver_rules,
     "requester": _requester_rules,
@@ -234,10 +242,19 @@ _ROLE_RULES = {
 }
 
 
+def dispatcher_user(lane: Lane) -> str:
+    """``dispatcher-<lane>``; of a lane with a long name its beginning and a hash of the whole."""
+    user = f"dispatcher-{lane}"
+    if is_instance_id(user):
+        return user
+    mark = hashlib.sha256(lane.encode()).hexdigest()[:8]
+    return f"{user[: MAX_USER_CHARS - len(mark) - 1]}-{mark}"
+
+
 def single_host_accounts(password: str, lanes: tuple[Lane, ...]) -> list[Account]:
     """One account per role for a broker of one host: the services, a dispatcher per lane, a requester and a viewer.
 
-    Users are named by their role; a dispatcher is named ``dispatcher-<lane>``, a standby scheduler ``scheduler-2``.
+    Users are named by their role, dispatchers by their lane (``dispatcher_user``), a standby scheduler ``scheduler-2``.
     """
     fixed: list[tuple[str, Role, Lane | None]] = [
         ("bootstrap", "bootstrap", None),
@@ -249,5 +266,5 @@ def single_host_accounts(password: str, lanes: tuple[Lane, ...]) -> list[Account
         ("requester", "requester", None),
         ("viewer", "viewer", None),
     ]
-    fixed += [(f"dispatcher-{lane}", "dispatcher", lane) for lane in lanes]
+    fixed += [(dispatcher_user(lane), "dispatcher", lane) for lane in lanes]
     return [Account(user=user, password=password, role=role, lane=lane) for user, role, lane in fixed]

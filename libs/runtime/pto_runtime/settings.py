@@ -1,6 +1,7 @@
 """A service's settings from its environment: one table, read and checked whole.
 
-Imports ports and proto. Invariants: all that is wrong is said at once, before anything starts; a secret is never shown.
+Imports core, ports and proto. Invariants: all that is wrong is said at once, before anything starts; a secret is never
+shown.
 """
 
 from collections.abc import Callable, Mapping
@@ -74,6 +75,36 @@ def _blobs(text: str) -> str:
     if text != "nats" and not (text.startswith("dir:") and len(text) > len("dir:")):
         raise ValueError("must be nats or dir:FOLDER")
     return text
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_memory_bytes(text)
+    except ValueError:
+        raise ValueError("must be a size such as 512M or 4G") from None
+
+
+def _cpus(text: str) -> float:
+    try:
+        cpus = float(text)
+    except ValueError:
+        cpus = -1.0
+    if not 0 <= cpus <= 10_000:
+        raise ValueError("must be a number of processors such as 2 or 0.5, or 0 for all")
+    return cpus
+
+
+def _processes(text: str) -> int:
+    if not text.isdigit() or not 16 <= int(text) <= 1_000_000:
+        raise ValueError("must be a number from 16 to 1000000")
+    return int(text)
+
+
+def _socket(text: str) -> str:
+    path = text.removeprefix("unix://")
+    if not path.startswith("/"):
+        raise ValueError("must be a socket of this host, such as /var/run/docker.sock")
+    return path
 
 
 def _address(text: str) -> tuple[str, int] | None:
@@ -193,6 +224,40 @@ SETTINGS: dict[str, Setting] = {
         name="PTO_CLAUDE_CODE", default="", meaning="Program of Claude Code; default: the one on the PATH."
     ),
     "prices": Setting(name="PTO_PRICES", default="", meaning="File that replaces list prices.", parse=_path),
+    "docker_socket": Setting(
+        name="PTO_DOCKER_SOCKET",
+        default="/var/run/docker.sock",
+        meaning="Where the container engine of this host listens.",
+        parse=_socket,
+    ),
+    "docker_image": Setting(
+        name="PTO_DOCKER_IMAGE",
+        default="parallel-orchestrator:latest",
+        meaning="Image of containers for runs that name none; it is never pulled.",
+    ),
+    "docker_network": Setting(
+        name="PTO_DOCKER_NETWORK",
+        default="bridge",
+        meaning="Network of containers for runs that name none; none for no network at all.",
+    ),
+    "docker_memory": Setting(
+        name="PTO_DOCKER_MEMORY", default="4G", meaning="Memory of a container whose task names none.", parse=_size
+    ),
+    "docker_cpus": Setting(
+        name="PTO_DOCKER_CPUS",
+        default="2",
+        meaning="Processors of a container whose task names none; 0: all.",
+        parse=_cpus,
+    ),
+    "docker_pids": Setting(
+        name="PTO_DOCKER_PIDS", default="512", meaning="Processes and threads of a container.", parse=_processes
+    ),
+    "docker_workspace": Setting(
+        name="PTO_DOCKER_WORKSPACE",
+        default="10G",
+        meaning="What a container's workspace may take on the disk, but never more than half of what is free.",
+        parse=_size,
+    ),
     "http": Setting(
         name="PTO_HTTP",
         default="",
@@ -296,6 +361,13 @@ class Settings:
     model: str = ""
     claude_code: str = ""
     prices: Path | None = None
+    docker_socket: str = "/var/run/docker.sock"
+    docker_image: str = "parallel-orchestrator:latest"
+    docker_network: str = "bridge"
+    docker_memory: int = 4 * 1024**3
+    docker_cpus: float = 2.0
+    docker_pids: int = 512
+    docker_workspace: int = 10 * 1024**3
     http: tuple[str, int] | None = None
     slurm_site: str = "default"
     slurm_spool: Path | None = None

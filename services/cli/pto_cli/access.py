@@ -15,7 +15,7 @@ from pto_bus.session import Session, open_session
 from pto_cli.host import Host, blob_cache
 from pto_cli.model_flags import SIMULATED, ModelChoice
 from pto_cli.problems import Unavailable
-from pto_cli.registry import Endpoint, RunFolder, run_folder
+from pto_cli.registry import LOCAL_ONLY, Dispatchers, Endpoint, RunFolder, run_folder
 from pto_ports.blob_store import BlobStore
 from pto_ports.event_log import LogCorrupt
 from pto_proto.ids import LANE_LOCAL
@@ -102,13 +102,21 @@ async def host_run(
     with_services: bool,
     begun: Host | None = None,
     models: ModelChoice = SIMULATED,
+    dispatchers: Dispatchers = LOCAL_ONLY,
 ) -> Access:
     """Start the run's broker in this process (``begun``: it was started), and its services if asked for.
 
-    Raises BusError.
+    Raises BusError; with services also BadSettings and Unavailable.
     """
     folder.path.mkdir(parents=True, exist_ok=True)
-    host = begun or Host(folder.store, blobs=blob_cache(), work_dir=work_dir, capacity=capacity, models=models)
+    host = begun or Host(
+        folder.store,
+        blobs=blob_cache(),
+        work_dir=work_dir,
+        capacity=capacity,
+        models=models,
+        dispatchers=dispatchers,
+    )
     host.start_broker()
     try:
         if with_services:

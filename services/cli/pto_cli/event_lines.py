@@ -120,7 +120,8 @@ def _unknown(view: RunView, entry: ev.AttemptUnknown) -> Iterator[str]:
 
 
 def _known_again(view: RunView, entry: ev.JobStateChanged) -> Iterator[str]:
-    yield f"{entry.task}: attempt {entry.attempt} is {clean(entry.state)}" + (
+    job = f", job {clean(entry.job, 40)}," if entry.job else ""
+    yield f"{entry.task}: attempt {entry.attempt}{job} is {clean(entry.state)}" + (
         f" ({clean(entry.detail)})" if entry.detail else ""
     )
 

@@ -26,6 +26,7 @@ def main(words: list[str]) -> int:
 
 async def _status(typed: Namespace) -> int:
     from pto_cli.conduct import now_ms
+    from pto_cli.lane_watch import waits
     from pto_cli.progress import write_lines
     from pto_cli.render import state_of, status_lines
     from pto_cli.review import awaits_review, how_to_answer
@@ -40,6 +41,8 @@ async def _status(typed: Namespace) -> int:
                 lines.append(how_to_answer(typed.run, is_remote=bool(typed.nats_url)))
             elif access.host is not None and view.run is not None and not view.run.ended:
                 lines.append(f"nobody hosts this run; `orchestrator resume {typed.run}` picks it up")
+            else:
+                lines += await waits(access, view)
             write_lines(lines)
             return EXIT_OK
         reused = view.run.reused if view.run is not None else {}
