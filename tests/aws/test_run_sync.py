@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pto_proto.ids import RunId
-from pto_s3 import Area, Bucket, OtherWriter, Pool, RunSync, S3Away, S3Denied, run_prefix
+from pto_s3 import Area, Bucket, OtherWriter, Pool, RunSync, S3Away, S3Denied, SyncReport, run_prefix
 from pto_s3 import limits as bounds
 
 from .buckets import REGION
@@ -89,6 +89,18 @@ def test_results_that_others_put_up_come_down(bucket: Bucket, folders: dict[Area
     assert (folders[Area.RESULTS] / "b.1.2.0.json").read_bytes() == b"{}"
 
 
+def test_what_is_offered_goes_up_without_a_look(bucket: Bucket, folders: dict[Area, Path], sync: Sync) -> None:
+    syncing = sync(bucket)
+    fill(folders, 2)
+    syncing.offer(Area.RESULTS, "t0.1.0.0.json")
+    syncing.offer(Area.RESULTS, "not there")
+    report = syncing.round(look=False)
+    assert (report.uploaded, report.replaced) == (1, 1)
+    assert set(there(bucket)) == {"results/t0.1.0.0.json", "state/jobs.json"}
+    assert syncing.round(look=False).uploaded == 0
+    assert syncing.round().uploaded == 2
+
+
 @pytest.mark.parametrize("is_known", [False, True], ids=["not listed", "listed"])
 def test_a_result_that_came_second_is_told_and_changes_nothing(
     bucket: Bucket, folders: dict[Area, Path], sync: Sync, is_known: bool
@@ -96,7 +108,7 @@ def test_a_result_that_came_second_is_told_and_changes_nothing(
     bucket.put_once(run_prefix(RUN, Area.RESULTS) + "t0.1.0.0.json", b"the first")
     fill(folders, 1)
     syncing = sync(bucket)
-    assert syncing.round(look=is_known).lost == ["t0.1.0.0.json"]
+    assert settle(syncing, is_known).lost == ["t0.1.0.0.json"]
     assert syncing.round().lost == []
     assert there(bucket)["results/t0.1.0.0.json"] == b"the first"
     assert json.loads((folders[Area.RESULTS] / "t0.1.0.0.json").read_bytes()) == {"task": 0}
@@ -206,6 +218,11 @@ def test_killed_twenty_times_it_ends_the_same(
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     assert len(here(folders)) == 404
     assert there(bucket) == here(folders)
+
+
+def settle(syncing: RunSync, is_known: bool) -> SyncReport:
+    syncing.offer(Area.RESULTS, "t0.1.0.0.json")
+    return syncing.round(look=is_known)
 
 
 def write(path: Path, text: str) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
+from pto_core.lanes import cluster_lane
 from pto_core.units import parse_memory_bytes, parse_time_s
 from pto_ports.observer import UNOBSERVED, Observer
 from pto_proto.ids import is_instance_id, is_lane
@@ -136,6 +137,19 @@ def _site(text: str) -> str:
     if not is_lane(f"slurm-{text}") or len(text) > MAX_SITE_CHARS:
         raise ValueError(f"must be 1-{MAX_SITE_CHARS} characters of a-z, 0-9 and -")
     return text
+
+
+def _cluster(text: str) -> str:
+    if text:
+        cluster_lane(text)
+    return text
+
+
+def _pairs(text: str) -> tuple[tuple[str, str], ...]:
+    pairs = [pair.partition(":") for pair in text.replace(",", " ").split()]
+    if not all(here and there for here, _, there in pairs):
+        raise ValueError("must be pairs of queues such as spot:ondemand")
+    return tuple((here, there) for here, _, there in pairs)
 
 
 def _amount(parse_amount: Callable[[str], object], example: str) -> Callable[[str], str]:
@@ -297,13 +311,21 @@ SETTINGS: dict[str, Setting] = {
         meaning="What a retry after too little time may ask for; default: half as much again as the attempt had.",
         parse=_amount(parse_time_s, "HH:MM:SS"),
     ),
-    "aws_cluster": Setting(
-        name="PTO_AWS_CLUSTER", default="", meaning="The ParallelCluster: its lane is parallelcluster-NAME."
+    "aws_cluster": Setting(name="PTO_AWS_CLUSTER", default="", meaning="Name of the ParallelCluster.", parse=_cluster),
+    "aws_region": Setting(name="PTO_AWS_REGION", default="eu-central-1", meaning="Region of cluster and bucket."),
+    "aws_bucket": Setting(name="PTO_AWS_BUCKET", default="", meaning="Bucket of states, tasks, results and outputs."),
+    "aws_on_demand": Setting(
+        name="PTO_AWS_ON_DEMAND",
+        default="",
+        meaning="Spot queues and where their tasks go after two losses, such as spot:ondemand,gpu-spot:gpu.",
+        parse=_pairs,
     ),
-    "aws_region": Setting(
-        name="PTO_AWS_REGION", default="eu-central-1", meaning="Region of the ParallelCluster and its bucket."
+    "aws_capacity_retry_s": Setting(
+        name="PTO_AWS_CAPACITY_RETRY_S",
+        default="600",
+        meaning="Seconds until instances are asked for again where there were none; ParallelCluster waits as long.",
+        parse=_number(1, 86_400),
     ),
-    "aws_bucket": Setting(name="PTO_AWS_BUCKET", default="", meaning="Bucket of state, tasks and results."),
     "log_format": Setting(
         name="PTO_LOG_FORMAT", default="json", meaning="json or plain.", parse=_one_of("json", "plain")
     ),
@@ -360,6 +382,8 @@ class Settings:
     aws_cluster: str = ""
     aws_region: str = "eu-central-1"
     aws_bucket: str = ""
+    aws_on_demand: tuple[tuple[str, str], ...] = ()
+    aws_capacity_retry_s: float = 600.0
     log_format: str = "json"
     log_level: str = "info"
     observer: Observer = UNOBSERVED

@@ -5,8 +5,8 @@ Invariant: credentials are boto3's business (environment, profile, role of the i
 
 from typing import Any
 
-import boto3
-from botocore.config import Config
+import boto3  # type: ignore[import-untyped]
+from botocore.config import Config  # type: ignore[import-untyped]
 
 from pto_s3 import limits
 from pto_s3.bucket import Bucket

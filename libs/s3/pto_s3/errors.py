@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from botocore import exceptions as boto
+from botocore import exceptions as boto  # type: ignore[import-untyped]
 
 CREDENTIAL_CODES = {
     "ExpiredToken",

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from queue import SimpleQueue
 
 import msgspec
 
@@ -42,17 +43,27 @@ class RunSync:
         self._folders = folders
         self._pool = pool
         self._settled = Settled()
+        self._offered: SimpleQueue[Name] = SimpleQueue()
+        self._waiting: set[Name] = set()
         for folder in folders.values():
             for left in folder.glob("*".join(PARTIAL)):
                 left.unlink(missing_ok=True)
 
-    def round(self, *, look: bool = True) -> SyncReport:
-        """Bring over what is missing on either side; ``look`` lists the bucket too, for what others have written.
+    def offer(self, area: Area, file: str) -> None:
+        """There is this new file; for rounds that do not look. From any thread."""
+        self._offered.put((area, file))
 
-        Raises S3Error; what was done until then is not done again. OtherWriter: the state belongs to another process.
+    def round(self, *, look: bool = True) -> SyncReport:
+        """Bring over what is missing on either side.
+
+        ``look``: list folders and bucket, for what nobody has told; without it only what was offered goes up, and state
+        that changed. Raises S3Error; what was done until then is not done again. OtherWriter: the state belongs to
+        another process.
         """
         report = SyncReport()
-        local = dict(self._local())
+        while not self._offered.empty():
+            self._waiting.add(self._offered.get())
+        local = dict(self._listed() if look else self._told())
         remote = dict(self._remote()) if look else None
         plan = plan_sync(local, remote, self._settled)
         big = [name for name in plan.uploads if local[name].size > limits.PART_BYTES]
@@ -61,21 +72,35 @@ class RunSync:
         self._pool.each(partial(self._upload, report), small)
         for name in big:
             self._upload(report, name)
+        self._waiting -= self._settled.once
         self._pool.each(partial(self._download, report), plan.downloads)
         for state in plan.replacements:
             self._replace(report, state, local[Area.STATE, state])
         return report
 
-    def _local(self) -> Iterator[tuple[Name, LocalFile]]:
+    def _listed(self) -> Iterator[tuple[Name, LocalFile]]:
         for area in AREAS:
-            folder = self._folders.get(area)
-            if folder is None or not folder.is_dir():
-                continue
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.is_file(follow_symlinks=False):
-                        told = entry.stat(follow_symlinks=False)
-                        yield (area, entry.name), LocalFile(told.st_size, told.st_mtime_ns)
+            yield from self._files(area)
+
+    def _told(self) -> Iterator[tuple[Name, LocalFile]]:
+        for area, file in [*self._waiting]:
+            try:
+                told = (self._folders[area] / file).stat()
+            except FileNotFoundError:
+                self._waiting.discard((area, file))  # cleaned away since it was offered
+            else:
+                yield (area, file), LocalFile(told.st_size, told.st_mtime_ns)
+        yield from self._files(Area.STATE)
+
+    def _files(self, area: Area) -> Iterator[tuple[Name, LocalFile]]:
+        folder = self._folders.get(area)
+        if folder is None or not folder.is_dir():
+            return
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_file(follow_symlinks=False):
+                    told = entry.stat(follow_symlinks=False)
+                    yield (area, entry.name), LocalFile(told.st_size, told.st_mtime_ns)
 
     def _remote(self) -> Iterator[tuple[Name, str]]:
         """What the bucket has that is not settled, with its ETag: of a long run that is little, page after page."""

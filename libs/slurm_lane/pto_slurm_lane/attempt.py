@@ -80,7 +80,7 @@ class JobAttempt:
         try:
             if record.end is None:
                 end = await self._persist(self._live)
-                record.end = end
+                record.end = await self._persist(lambda: lane.revise(record, end))
                 await self._persist(self._keep)
             self._tell(_known(record.end))
             await self._persist(self._linger)

@@ -92,6 +92,11 @@ class SlurmClients:
         """The nodes of all partitions. Raises ClientFailed."""
         return read_sinfo((await self._checked(("sinfo", "-h", "-e", "-o", SINFO_FORMAT))).stdout)
 
+    async def node_reason(self, node: str) -> str:
+        """Why a node is in the state it is in, in the words of whoever set it; may be empty. Raises ClientFailed."""
+        said = (await self._checked(("scontrol", "show", "node", node))).stdout
+        return next((line.strip().removeprefix("Reason=") for line in said.splitlines() if "Reason=" in line), "")
+
     async def cancel(self, jobs: Sequence[str]) -> None:
         """Ask for the end of these jobs; whether they end, the next look tells. Raises ClientFailed."""
         for at in range(0, len(jobs), CANCEL_AT_ONCE):

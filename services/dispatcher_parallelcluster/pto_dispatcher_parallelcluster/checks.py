@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, Literal, NamedTuple
 
-import boto3
-from botocore.exceptions import ClientError
+import boto3  # type: ignore[import-untyped]
+from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 
 from pto_dispatcher_parallelcluster.head_node import Node, read_node
 from pto_s3 import BadCredentials, Bucket, S3Away, S3Denied, S3Error, client_config, translated
