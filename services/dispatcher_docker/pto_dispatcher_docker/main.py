@@ -58,7 +58,7 @@ async def serve(
     with tempfile.TemporaryDirectory(prefix="pto-cache-") as cache:
         backend = _backend(settings, session, clock, stop, Path(cache), live, leaves_running=leaves_running)
         dispatcher = Dispatcher(
-            log=session.log,
+            log=settings.observer.watch_log(session.log),
             backend=backend,
             clock=clock,
             live=live,
@@ -67,6 +67,8 @@ async def serve(
             instance=instance,
             incarnation=new_incarnation(),
             capacity=settings.capacity,
+            # What goes on without this process needs no waiting for.
+            drain_s=0.0 if leaves_running else settings.drain_s,
         )
         try:
             await dispatcher.run(stop, on_up=on_up)
@@ -118,7 +120,7 @@ def _backend(
         )
 
     planner = PlannerBackend(
-        log=session.log,
+        log=settings.observer.watch_log(session.log),
         blobs=blobs,
         clock=clock,
         instance=instance,
