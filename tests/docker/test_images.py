@@ -148,4 +148,3 @@ def test_the_same_tree_gives_the_same_layers_and_no_secret_gets_into_any(
             "the layers are stored in a way that cannot be searched"
         )
         assert everything.find(canary.encode()) < 0
-        assert everything.find(bundle.name.encode()) < 0
