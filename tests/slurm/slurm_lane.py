@@ -58,6 +58,12 @@ class SlurmLane:
             host_environment=self.environment,
         )
 
+    @property
+    def away(self) -> bool:
+        """Whether it has found out that SLURM does not answer."""
+        lane = self.backend._lane
+        return lane is not None and lane.watch.away_since_s is not None
+
     async def open(self) -> "SlurmLane":
         await self.backend.open(self._report, self._line)
         return self
@@ -138,7 +144,11 @@ class SlurmLane:
 
     def fake(self, program: str, text: str) -> Path:
         """Put a program of this name before SLURM's on the path of the next incarnation; ``$REAL`` is SLURM's."""
-        real = next(str(Path(folder) / program) for folder in ("/usr/bin", "/usr/local/bin") if (Path(folder) / program).exists())
+        real = next(
+            str(Path(folder) / program)
+            for folder in ("/usr/bin", "/usr/local/bin")
+            if (Path(folder) / program).exists()
+        )
         place = self.folder / "bin"
         place.mkdir(exist_ok=True)
         path = place / program

@@ -67,6 +67,7 @@ class Assignment:
             task["time_limit_s"] = max(task["time_limit_s"], shape.minutes * 60.0 if shape.minutes else 0.0)
         secrets = {name: task["env"].pop(name) for name in ready.spec.env if name in task["env"]}
         task["secrets"] = []
+        task["memory_bytes"] = 0  # SLURM's own limit is of memory that is used, and its word for it is known
         told: dict[str, Any] = {"task": task, "secrets": "", "secret_names": sorted(secrets)}
         if secrets:
             path = self.folder / "secrets.json"
