@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
+from pto_core.units import parse_memory_bytes, parse_time_s
 from pto_ports.observer import UNOBSERVED, Observer
-from pto_proto.ids import is_instance_id
+from pto_proto.ids import is_instance_id, is_lane
 
 ENGINES = ("simulated", "api", "claude-code")
 MAX_PORT = 65_535
+MAX_SITE_CHARS = 48
 MAX_DRAIN_S = 7 * 86_400
 DEFAULT_CAPACITY = 16
 """Attempts one instance takes at once, unless told otherwise: threads that mostly wait for processes."""
@@ -86,6 +88,37 @@ def _path(text: str) -> Path | None:
     return Path(text) if text else None
 
 
+def _number(low: float, high: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high:
+            raise ValueError(f"must be a number from {low:g} to {high:g}")
+        return value
+
+    return parse
+
+
+def _site(text: str) -> str:
+    if not is_lane(f"slurm-{text}") or len(text) > MAX_SITE_CHARS:
+        raise ValueError(f"must be 1-{MAX_SITE_CHARS} characters of a-z, 0-9 and -")
+    return text
+
+
+def _amount(parse_amount: Callable[[str], object], example: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        try:
+            if text:
+                parse_amount(text)
+        except ValueError as error:
+            raise ValueError(f"must be written as {example}") from error
+        return text
+
+    return parse
+
+
 SETTINGS: dict[str, Setting] = {
     "url": Setting(name="NATS_URL", default="nats://127.0.0.1:4222", meaning="Where the broker listens."),
     "user": Setting(name="PTO_USER", default="", meaning="Account at the broker; default: the instance's name."),
@@ -152,6 +185,53 @@ SETTINGS: dict[str, Setting] = {
         meaning="HOST:PORT of /healthz, /readyz and /metrics; empty: none.",
         parse=_address,
     ),
+    "slurm_site": Setting(
+        name="PTO_SLURM_SITE", default="default", meaning="The cluster's name: its lane is slurm-NAME.", parse=_site
+    ),
+    "slurm_spool": Setting(
+        name="PTO_SLURM_SPOOL",
+        default="",
+        meaning="Folder that the compute nodes mount at the same path; default: slurm beside PTO_SNAPSHOT_DIR.",
+        parse=_path,
+    ),
+    "slurm_mode": Setting(
+        name="PTO_SLURM_MODE",
+        default="jobs",
+        meaning="jobs: one job per task; pilot: a few jobs work through many tasks.",
+        parse=_one_of("jobs", "pilot"),
+    ),
+    "slurm_poll_s": Setting(
+        name="PTO_SLURM_POLL_S",
+        default="10",
+        meaning="Seconds between two looks at the queue; longer while nothing changes.",
+        parse=_number(0.2, 600),
+    ),
+    "slurm_rate": Setting(
+        name="PTO_SLURM_SUBMIT_RATE", default="2", meaning="Jobs submitted per second.", parse=_number(0.01, 1000)
+    ),
+    "slurm_burst": Setting(
+        name="PTO_SLURM_SUBMIT_BURST", default="10", meaning="Jobs submitted at once.", parse=_number(1, 1000)
+    ),
+    "slurm_python": Setting(
+        name="PTO_SLURM_PYTHON", default="python3", meaning="Python of the compute nodes, 3.8 or newer."
+    ),
+    "slurm_agent_python": Setting(
+        name="PTO_SLURM_AGENT_PYTHON",
+        default="",
+        meaning="Python of the compute nodes that has this distribution, for agents; default: the dispatcher's own.",
+    ),
+    "slurm_max_memory": Setting(
+        name="PTO_SLURM_MAX_MEMORY",
+        default="",
+        meaning="What a retry after too little memory may ask for; default: twice what the attempt had.",
+        parse=_amount(parse_memory_bytes, "4G"),
+    ),
+    "slurm_max_time": Setting(
+        name="PTO_SLURM_MAX_TIME",
+        default="",
+        meaning="What a retry after too little time may ask for; default: half as much again as the attempt had.",
+        parse=_amount(parse_time_s, "HH:MM:SS"),
+    ),
     "log_format": Setting(
         name="PTO_LOG_FORMAT", default="json", meaning="json or plain.", parse=_one_of("json", "plain")
     ),
@@ -188,6 +268,16 @@ class Settings:
     claude_code: str = ""
     prices: Path | None = None
     http: tuple[str, int] | None = None
+    slurm_site: str = "default"
+    slurm_spool: Path | None = None
+    slurm_mode: str = "jobs"
+    slurm_poll_s: float = 10.0
+    slurm_rate: float = 2.0
+    slurm_burst: float = 10.0
+    slurm_python: str = "python3"
+    slurm_agent_python: str = ""
+    slurm_max_memory: str = ""
+    slurm_max_time: str = ""
     log_format: str = "json"
     log_level: str = "info"
     observer: Observer = UNOBSERVED
@@ -204,6 +294,11 @@ class Settings:
             key=self.key,
             name=self.instance,
         )
+
+    @property
+    def slurm_folder(self) -> Path:
+        """The spool, absolute: its path is the same on every node."""
+        return (self.slurm_spool or self.snapshots.parent / "slurm").absolute()
 
     @property
     def blob_folder(self) -> Path | None:
