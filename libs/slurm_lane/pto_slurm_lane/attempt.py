@@ -277,8 +277,7 @@ class JobAttempt:
         record, lane = self.record, self._lane
         if verdict.failure == "cancelled" and record.stop_reason is not None:
             return await self._assignment.with_log(lane.outcomes.cancelled(record.order, record.stop_reason))
-        reason = f"{verdict.word}: {verdict.reason}"
-        end = lane.outcomes.failed(record.order, verdict.failure or "infra", reason, verdict.hint)
+        end = lane.outcomes.failed(record.order, verdict.failure or "infra", verdict.reason, verdict.hint)
         if verdict.failure == "cancelled":
             end = msgspec.structs.replace(end, outcome="cancelled")
         if verdict.exclude:
