@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from tests.slurm.testbed import SlurmTestbed
 
 from pto_memory import MemoryBlobStore
 from pto_ports.backend import Order
@@ -21,7 +22,6 @@ from pto_runtime.clock import SystemClock
 from pto_slurm.shape import Site
 from pto_slurm_lane.backend import SlurmBackend
 from pto_slurm_lane.lane import LaneSettings
-from tests.slurm.testbed import SlurmTestbed
 
 POLL_S = 0.5
 SITE = Site(memory="100M", time="00:05:00")
@@ -138,7 +138,11 @@ class SlurmLane:
 
     def fake(self, program: str, text: str) -> Path:
         """Put a program of this name before SLURM's on the path of the next incarnation; ``$REAL`` is SLURM's."""
-        real = next(str(Path(folder) / program) for folder in ("/usr/bin", "/usr/local/bin") if (Path(folder) / program).exists())
+        real = next(
+            str(Path(folder) / program)
+            for folder in ("/usr/bin", "/usr/local/bin")
+            if (Path(folder) / program).exists()
+        )
         place = self.folder / "bin"
         place.mkdir(exist_ok=True)
         path = place / program

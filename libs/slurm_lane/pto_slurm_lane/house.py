@@ -1,7 +1,7 @@
 """The lane's folder on the shared file system: whose it is, what is installed in it, and what may go.
 
-Imports attempts, ports, pto_slurm, pto_slurm_node and siblings. Invariants: one process at a time works in it; nothing of an
-attempt whose end the log does not have is removed.
+Imports attempts, ports, pto_slurm, pto_slurm_node and siblings. Invariants: one process at a time works in it; nothing
+of an attempt whose end the log does not have is removed.
 """
 
 import fcntl
