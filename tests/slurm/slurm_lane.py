@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from tests.slurm.testbed import SlurmTestbed
 
 from pto_memory import MemoryBlobStore
 from pto_ports.backend import Order
@@ -21,7 +22,6 @@ from pto_runtime.clock import SystemClock
 from pto_slurm.shape import Site
 from pto_slurm_lane.backend import SlurmBackend
 from pto_slurm_lane.lane import LaneSettings
-from tests.slurm.testbed import SlurmTestbed
 
 POLL_S = 0.5
 SITE = Site(memory="100M", time="00:05:00")

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-
-from pto_proto import events as ev
 from tests.slurm.slurm_lane import SlurmLane
 from tests.slurm.testbed import SlurmTestbed
+
+from pto_proto import events as ev
 
 
 @pytest.fixture

@@ -130,9 +130,9 @@ ROWS: tuple[Row, ...] = (
 KNOWN = frozenset(state for row in ROWS for state in row.states)
 
 
-def judge(seen: Evidence, job: JobFacts) -> Verdict:
-    """What became of the attempt; the last row fits everything."""
-    row = next(row for row in ROWS if _fits(row, seen))
+def judge(seen: Evidence, job: JobFacts, rows: tuple[Row, ...] = ROWS) -> Verdict:
+    """What became of the attempt; the last row of each table fits everything."""
+    row = next(row for row in rows if _fits(row, seen))
     warning = ""
     if seen.state not in KNOWN:
         warning = f"SLURM calls job {job.job} {seen.state!r}, which is not known here; it is watched on"

@@ -55,5 +55,7 @@ WORDS: dict[str, Word] = {
     ),
     "signal": Word("infra", "job {job} was ended by signal {signal} on node {node}", _ELSEWHERE),
     "exit": Word("infra", "the executor of job {job} ended with exit code {exit} on node {node}: {said}", _ELSEWHERE),
+    "pilot_ended": Word("infra", "pilot {job} was told to end on node {node} while it did this task", _ELSEWHERE),
+    "pilot_lost": Word("infra", "pilot {job} has gone from node {node} with this task and left no result", _ELSEWHERE),
     "no_result": Word("infra", "job {job} ended well on node {node}, but left no result", _FULL),
 }

@@ -33,7 +33,8 @@ _MB = 2**20
 ENGINE_VARIABLES = MODEL_KEYS | frozenset(
     (
         "ALL_PROXY", "ANTHROPIC_BASE_URL", "ANTHROPIC_BEDROCK_BASE_URL", "AWS_DEFAULT_REGION", "AWS_PROFILE",
-        "AWS_REGION", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "PTO_CLAUDE_CODE", "PTO_MODEL", "PTO_MODEL_PROVIDER", "PTO_PRICES",
+        "AWS_REGION", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "PTO_CLAUDE_CODE", "PTO_MODEL", "PTO_MODEL_PROVIDER",
+        "PTO_PRICES",
     )
 )  # fmt: skip
 """What an engine on a node is told of this process's environment."""
@@ -63,6 +64,7 @@ class Assignment:
         seen = await lane.materials.seen_by(ready)
         task = self._task()
         task["files"] = await lane.materials.files_for(ready, seen)
+        task["memory_bytes"] = 0  # SLURM counts what is used; a limit of addresses would end it as a fault of the task
         if task["time_limit_s"]:
             task["time_limit_s"] = max(task["time_limit_s"], shape.minutes * 60.0 if shape.minutes else 0.0)
         secrets = {name: task["env"].pop(name) for name in ready.spec.env if name in task["env"]}

@@ -1,7 +1,7 @@
 """The lane's folder on the shared file system: whose it is, what is installed in it, and what may go.
 
-Imports ports, pto_slurm, pto_slurm_node and siblings. Invariants: one process at a time works in it; nothing of an
-attempt whose end the log does not have is removed.
+Imports attempts, ports, pto_slurm, pto_slurm_node and siblings. Invariants: one process at a time works in it; nothing
+of an attempt whose end the log does not have is removed.
 """
 
 import fcntl
@@ -11,6 +11,7 @@ from collections.abc import Container
 from contextlib import suppress
 from pathlib import Path
 
+from pto_attempts.assignment import MARK
 from pto_ports.clock import Clock
 from pto_runtime.logs import get_logger
 from pto_slurm.package import Installed, install
@@ -58,7 +59,10 @@ class House:
             self._lock = None
 
     def clean_up(self, record: Record) -> None:
-        """The log has its end: what is kept of the attempt may go, but not what the next one may go on with."""
+        """The log has its end: what is kept of the attempt may go, but not what the next one may go on with.
+
+        The run's own folders stay until a sweep finds them old: a job that waits needs its logs' folder, empty or not.
+        """
         folder = self._spool.attempt(record.run, record.name)
         shutil.rmtree(folder, ignore_errors=True)
         for stream in ("out", "err"):
@@ -68,19 +72,10 @@ class House:
         stem = f"{ready.task}.{ready.attempt}" + (f".r{ready.round}" if ready.round else "")
         is_needed = bool(ready.spec.agent) and record.end is not None and record.end.outcome == "failed"
         if not is_needed:
-            for path in (*work.glob(f"{stem}"), *work.glob(f"{stem}.*"), *work.glob(f".{stem}.*")):
-                _remove(path)
-        for empty in (
-            work,
-            work.parent,
-            folder.parent,
-            self._spool.run(record.run) / "logs",
-            self._spool.run(record.run) / "blobs",
-        ):
-            with suppress(OSError):
-                empty.rmdir()
-        with suppress(OSError):
-            self._spool.run(record.run).rmdir()
+            # By their whole names: ``a.1.*`` would also be the workspaces of a task ``a.1``.
+            for name in (stem, f"{stem}.log", f".{stem}.out", f".{stem}.{MARK}"):
+                for path in (work / name, *work.glob(f"{name}.restart*")):
+                    _remove(path)
 
     def sweep(self, names: Container[str]) -> None:
         """At a start: words for nobody are put aside, and what is old goes."""
