@@ -5,11 +5,12 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-from pto_bus.topology import Account
-from pto_proto.ids import Lane
 from tests.chaos.plans import TRACE
 from tests.chaos.sites import CONSOLIDATOR, PASSWORD, PLANNER, SCHEDULER, Service, Site
 from tests.slurm.testbed import SlurmTestbed
+
+from pto_bus.topology import Account
+from pto_proto.ids import Lane
 
 LANE = Lane("slurm-default")
 DISPATCHER = Service("dispatcher-slurm-default", "pto-dispatcher-slurm", capacity=32)

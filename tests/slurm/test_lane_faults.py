@@ -1,12 +1,12 @@
 """What goes wrong on clusters, provoked on a real one: each attempt runs once, and what is said of it is true."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.slurm.slurm_lane import SlurmLane
 from tests.slurm.testbed import SlurmTestbed
 
@@ -59,7 +59,8 @@ async def test_sbatch_that_submits_and_fails_is_believed_neither(lane: SlurmLane
     lane.fake("sbatch", f'{ONCE}"$REAL" "$@" >/dev/null; {lie}')
     await lane.open()
     assert (await lane.run_task("a", **counted(lane, 1))).outcome == "succeeded"
-    assert len(runs(lane)) == 1 and len(lane.jobs(lane.orders["a", 1])) == 1
+    assert len(runs(lane)) == 1
+    assert len(lane.jobs(lane.orders["a", 1])) == 1
 
 
 async def test_sbatch_that_fails_without_a_job_is_called_again_when_there_is_surely_none(lane: SlurmLane) -> None:
@@ -207,6 +208,31 @@ async def test_attempts_that_the_log_gave_up_are_cancelled(lane: SlurmLane) -> N
     assert lane.ends("a") == []
 
 
+async def test_attempts_that_the_log_gave_up_are_looked_for(lane: SlurmLane) -> None:
+    lane.fake("sbatch", f'{ONCE}"$REAL" "$@" > "$HERE/job"; sleep 60')
+    await lane.open()
+    order = await lane.start("a", command="sleep 300")
+    await lane.until(lambda: bool(lane.jobs(order)))
+    await lane.kill()
+    await lane.restart(adopt=False)
+    await lane.backend.sweep()
+    await lane.state(order, "CANCELLED")
+
+
+async def test_what_was_not_submitted_is_cancelled_without_a_controller(lane: SlurmLane) -> None:
+    lane.fake("squeue", "exit 1")
+    await lane.open()
+    first = await lane.start("first", slurm="down")
+    await lane.until(lambda: lane.away, 20)
+    second, third = await lane.start("second"), await lane.start("third")
+    await asyncio.sleep(0.5)
+    for task, order in (("second", second), ("third", third)):
+        assert await lane.backend.stop(order, "asked to")
+        assert (await lane.end(task, seconds=2)).outcome == "cancelled"
+        assert lane.jobs(order) == []
+    lane.testbed.client("scancel", *(job for job, _ in lane.jobs(first)))
+
+
 async def test_second_dispatcher_in_one_spool_is_refused(lane: SlurmLane) -> None:
     await lane.open()
     code = (
@@ -215,8 +241,6 @@ async def test_second_dispatcher_in_one_spool_is_refused(lane: SlurmLane) -> Non
         "from pto_runtime.clock import SystemClock\n"
         f"House(Spool(Path({str(lane.folder / 'spool')!r})), SystemClock()).open()\n"
     )
-    import sys
-
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stderr=asyncio.subprocess.PIPE)
     _, said = await process.communicate()
     assert b"another dispatcher works in" in said

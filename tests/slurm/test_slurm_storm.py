@@ -11,12 +11,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-
 from tests.chaos.asking import Requester, Watcher
 from tests.chaos.checker import check_log
 from tests.chaos.plans import command_plan
 from tests.slurm.slurm_site import DISPATCHER, LANE, SERVICES, Census, SlurmSite
 from tests.slurm.testbed import SlurmTestbed
+
+from pto_proto.ids import TaskId
+from pto_proto.plans import Plan, TaskSpec
 
 TASKS, KILLS, AWAY_S = (int(part) for part in os.environ.get("PTO_SLURM_STORM", "200,12,10").split(","))
 EXECUTORS = 16
@@ -113,9 +115,6 @@ async def test_values_of_variables_are_nowhere_but_in_their_file(
     site.variables["TOKEN"] = canary
     site.start_all(SERVICES)
     await watcher.wait(lambda: watcher.kinds["DispatcherUp"] >= 3, 60, "the start of the services")
-    from pto_proto.ids import TaskId
-    from pto_proto.plans import Plan, TaskSpec
-
     told = site.folder / "told"
     command = f'printf %s "$TOKEN" | cksum > {told}; echo token $TOKEN; sleep 6'
     plan = Plan(tasks=(TaskSpec(id=TaskId("one"), command=command, env=("TOKEN",)),))
@@ -124,7 +123,8 @@ async def test_values_of_variables_are_nowhere_but_in_their_file(
     shown = [site.testbed.client("scontrol", "show", "job", "-o"), site.testbed.client("squeue", "--json")]
     holding = [path for path in files(site.spool, site.testbed.folder) if canary.encode() in path.read_bytes()]
     assert [path.name for path in holding] == ["secrets.json"], holding
-    assert holding[0].stat().st_mode & 0o777 == 0o600 and holding[0].parent.stat().st_mode & 0o777 == 0o700
+    assert holding[0].stat().st_mode & 0o777 == 0o600
+    assert holding[0].parent.stat().st_mode & 0o777 == 0o700
     assert canary not in "".join(shown)
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
