@@ -56,7 +56,7 @@ class Assignment:
         """``out`` or ``err`` of the job itself."""
         return self._lane.spool.job_log(self._order.run, self._attempt.name, stream)
 
-    async def prepare(self, shape: JobShape) -> None:
+    async def prepare(self) -> None:
         """Bring everything to the shared folder. Raises what Materials and the disk raise."""
         order, lane, ready = self._order, self._lane, self._order.ready
         lane.spool.prepare_run(order.run)
@@ -65,8 +65,6 @@ class Assignment:
         task = self._task()
         task["files"] = await lane.materials.files_for(ready, seen)
         task["memory_bytes"] = 0  # SLURM counts what is used; a limit of addresses would end it as a fault of the task
-        if task["time_limit_s"]:
-            task["time_limit_s"] = max(task["time_limit_s"], shape.minutes * 60.0 if shape.minutes else 0.0)
         secrets = {name: task["env"].pop(name) for name in ready.spec.env if name in task["env"]}
         task["secrets"] = []
         told: dict[str, Any] = {"task": task, "secrets": "", "secret_names": sorted(secrets)}

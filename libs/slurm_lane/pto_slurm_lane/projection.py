@@ -38,10 +38,11 @@ class Projections:
         self._wake = asyncio.Event()
 
     def define(self, record: Record, argv: Sequence[str]) -> None:
-        """An attempt is about to be submitted by this argument vector."""
+        """An attempt is about to be submitted by this argument vector; a pilot needs none for it."""
         state = self._state(record.run)
         state.files[f"task_definitions/{record.ready.task}.json"] = _encoded(msgspec.to_builtins(record.ready.spec))
-        state.files[f"scripts/{_stem(record)}.sh"] = f"#!/bin/sh\n{shlex.join(argv)}\n".encode()
+        if argv:
+            state.files[f"scripts/{_stem(record)}.sh"] = f"#!/bin/sh\n{shlex.join(argv)}\n".encode()
         self.note(record, "submitting")
 
     def note(self, record: Record, status: str) -> None:
