@@ -58,6 +58,12 @@ class SlurmLane:
             host_environment=self.environment,
         )
 
+    @property
+    def away(self) -> bool:
+        """Whether it has found out that SLURM does not answer."""
+        lane = self.backend._lane
+        return lane is not None and lane.watch.away_since_s is not None
+
     async def open(self) -> "SlurmLane":
         await self.backend.open(self._report, self._line)
         return self

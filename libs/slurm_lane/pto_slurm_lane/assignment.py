@@ -67,6 +67,7 @@ class Assignment:
         task["memory_bytes"] = 0  # SLURM counts what is used; a limit of addresses would end it as a fault of the task
         secrets = {name: task["env"].pop(name) for name in ready.spec.env if name in task["env"]}
         task["secrets"] = []
+        task["memory_bytes"] = 0  # SLURM's own limit is of memory that is used, and its word for it is known
         told: dict[str, Any] = {"task": task, "secrets": "", "secret_names": sorted(secrets)}
         if secrets:
             path = self.folder / "secrets.json"

@@ -149,8 +149,8 @@ class JobAttempt:
     async def _begin(self) -> ev.TaskFinished | None:
         """Prepare and submit; an end if there will be no job."""
         record, lane = self.record, self._lane
-        if not record.has_intent:
-            if record.stop_reason is not None:
+        if record.shape is None or not record.has_intent:
+            if record.stop_reason is not None and not record.has_intent:
                 return lane.outcomes.cancelled(record.order, record.stop_reason)
             try:
                 record.shape = shape_of(record.ready.spec, lane.settings.site, exclude=record.ready.avoid)

@@ -81,7 +81,7 @@ class SlurmBackend:
         """Prepare the shared folder and begin to look. Raises HouseTaken, OSError."""
         installed = self._house.open()
         clock, settings = self._clock, self._settings
-        clients = SlurmClients(self._host_environment)
+        clients = SlurmClients(self._host_environment, limit_s=settings.client_limit_s)
         watch = Watch(
             clients,
             clock,

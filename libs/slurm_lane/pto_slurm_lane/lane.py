@@ -16,7 +16,7 @@ from pto_slurm.package import Installed
 from pto_slurm.shape import Site
 from pto_slurm_lane.board import Board
 from pto_slurm_lane.canceller import Canceller
-from pto_slurm_lane.clients import SlurmClients
+from pto_slurm_lane.clients import LIMIT_S, SlurmClients
 from pto_slurm_lane.gate import Gate
 from pto_slurm_lane.ledger import Ledger
 from pto_slurm_lane.places import Places
@@ -32,6 +32,8 @@ class LaneSettings(msgspec.Struct, frozen=True, kw_only=True):
     """On a file system that the nodes mount at the same path."""
     site: Site = Site()
     poll_s: float = 10.0
+    client_limit_s: float = LIMIT_S
+    """How long a client of SLURM may take."""
     rate: float = 2.0
     burst: int = 10
     python: str = "python3"

@@ -111,8 +111,10 @@ class Submitter:
                     if not self.trace():
                         self._logger.info("sbatch left no job; submitting again")
                         return False
-            lane.watch.hurry()
-            await self._news.wait(LOOK_AGAIN_S)
+            left_s = 0.0 if first_empty_s is None else first_empty_s + UNSURE_S - lane.clock.monotonic_s()
+            if left_s <= 0:
+                lane.watch.hurry()
+            await self._news.wait(left_s if left_s > 0 else LOOK_AGAIN_S)
 
     def trace(self) -> str:
         """The job that the executor's claim, its words or the last look name for the attempt; others are cancelled."""
