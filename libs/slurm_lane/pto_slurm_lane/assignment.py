@@ -49,7 +49,8 @@ class Assignment:
         self._lane = lane
         self._run_folder = lane.spool.run(order.run)
         self.folder = lane.spool.attempt(order.run, attempt.name)
-        self.task_log = Path(self._task()["log"])
+        self._described = describe(order, self._run_folder / "work", lane.host_environment, OWNER)
+        self.task_log = Path(self._described["log"])
         """What the harness keeps of the task's output."""
 
     def log(self, stream: str) -> Path:
@@ -62,9 +63,8 @@ class Assignment:
         lane.spool.prepare_run(order.run)
         private_folder(self.folder)
         seen = await lane.materials.seen_by(ready)
-        task = self._task()
+        task = {**self._described, "env": dict(self._described["env"])}
         task["files"] = await lane.materials.files_for(ready, seen)
-        task["memory_bytes"] = 0  # SLURM counts what is used; a limit of addresses would end it as a fault of the task
         secrets = {name: task["env"].pop(name) for name in ready.spec.env if name in task["env"]}
         task["secrets"] = []
         task["memory_bytes"] = 0  # SLURM's own limit is of memory that is used, and its word for it is known
@@ -128,9 +128,6 @@ class Assignment:
                     break
                 return msgspec.structs.replace(end, log=digest, tail=tail if end.outcome == "failed" else end.tail)
         return msgspec.structs.replace(end, tail=tail) if end.outcome == "failed" else end
-
-    def _task(self) -> dict[str, Any]:
-        return describe(self._order, self._run_folder / "work", self._lane.host_environment, OWNER)
 
     def _agent(self, time_limit_s: float) -> dict[str, Any]:
         environment = self._lane.host_environment

@@ -133,7 +133,7 @@ def _stem(record: Record) -> str:
 
 
 def _encoded(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, indent=2).encode() + b"\n"
+    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -159,9 +159,9 @@ class Wing:
         waiting = sum(1 for member in self.members.values() if member.is_waiting)
         doing = sum(1 for member in self.members.values() if member.job and not self.is_over(member.job))
         pilots = [
-            Pilot(flight.name.slot, job, flight.sighting.has_started)
+            Pilot(flight.name.slot, job, flight.sighting.is_called_running)
             for job, flight in self._flights.items()
-            if not flight.sighting.is_over and not (flight.is_ours_to_end and not flight.sighting.has_started)
+            if not flight.sighting.is_over and not (flight.is_ours_to_end and not flight.sighting.is_called_running)
         ]
         return Demand(waiting=waiting, doing=doing, pilots=tuple(pilots), unsure=frozenset(self.unsure))
 
