@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 MAX_SHOWN_BYTES = 4 * 1024 * 1024
 """Of a task's output in the job's own: it is for looking on; the whole log is the harness's."""
 WRITE_TRIES, WRITE_WAIT_S = 5, 2.0
+TERMINATED = 143
+"""How a shell shows an end by SIGTERM."""
+HEARD_S = 1.0
+"""Within this time after its task, the executor hears of it too."""
 DONE, CANNOT_WRITE = 0, 74
 """Exit codes: everything was told by a result; the result could not be written (EX_IOERR)."""
 
@@ -97,7 +101,20 @@ def result_of(
         result = _failed(str(error), error.failure, error.hint)
     except Exception as error:
         result = _failed(f"a fault of the executor on node {node.name}: {error!r}", "infra", "")
+    result = _by_whose_word(result, cancel)
     return {**result, **places, "node": node.name, "began": began, "ended": time.time()}
+
+
+def _by_whose_word(result: dict[str, Any], cancel: Cancel) -> dict[str, Any]:
+    """SLURM tells all processes of a job to end, so a task may have gone before its executor has heard of it."""
+    if result["outcome"] != "failed" or result.get("exit_code") != TERMINATED:
+        return result
+    until = time.monotonic() + HEARD_S
+    while not cancel.requested and time.monotonic() < until:
+        time.sleep(HEARD_S / 20)
+    if not cancel.requested:
+        return result
+    return {**result, "outcome": "cancelled", "failure": "cancelled", "reason": cancel.reason, "hint": ""}
 
 
 def note_interruption(results: Path, fence: Fence, node: Node, cancel: Cancel) -> None:
