@@ -113,7 +113,7 @@ class _State:
         """What is to be written, and the logs to be copied."""
         files, self.files = self.files, {}
         logs, self.logs = self.logs, []
-        return {**files, "jobs.json": _encoded(self.jobs), "tasks.json": _encoded(self.tasks)}, logs
+        return {"jobs.json": _encoded(self.jobs), "tasks.json": _encoded(self.tasks), **files}, logs
 
 
 def _write(folder: Path, files: dict[str, bytes], logs: list[tuple[Path, str]]) -> None:
