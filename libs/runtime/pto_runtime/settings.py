@@ -200,6 +200,12 @@ SETTINGS: dict[str, Setting] = {
         meaning="jobs: one job per task; pilot: a few jobs work through many tasks.",
         parse=_one_of("jobs", "pilot"),
     ),
+    "slurm_pilots": Setting(
+        name="PTO_SLURM_PILOTS",
+        default="0",
+        meaning="Pilots that may be there at once, in mode pilot; 0: as many as attempts at once.",
+        parse=_number(0, 1000),
+    ),
     "slurm_poll_s": Setting(
         name="PTO_SLURM_POLL_S",
         default="10",
@@ -271,6 +277,7 @@ class Settings:
     slurm_site: str = "default"
     slurm_spool: Path | None = None
     slurm_mode: str = "jobs"
+    slurm_pilots: float = 0
     slurm_poll_s: float = 10.0
     slurm_rate: float = 2.0
     slurm_burst: float = 10.0

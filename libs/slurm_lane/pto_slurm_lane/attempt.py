@@ -154,7 +154,7 @@ class JobAttempt:
                 return lane.outcomes.cancelled(record.order, record.stop_reason)
             try:
                 record.shape = shape_of(record.ready.spec, lane.settings.site, exclude=record.ready.avoid)
-                await self._assignment.prepare(record.shape)
+                await self._assignment.prepare()
             except Unplaceable as wrong:
                 return lane.outcomes.failed(record.order, "config", str(wrong))
             except LogUnavailable:

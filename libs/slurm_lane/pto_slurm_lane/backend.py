@@ -7,6 +7,7 @@ told of are never touched.
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from pto_attempts.materials import Materials
@@ -16,16 +17,19 @@ from pto_ports.blob_store import BlobStore
 from pto_ports.clock import Clock
 from pto_proto.ids import InstanceId, external_name
 from pto_runtime.logs import get_logger
+from pto_slurm.shape import Unplaceable, shape_of
 from pto_slurm_lane.attempt import JobAttempt
 from pto_slurm_lane.board import Board
 from pto_slurm_lane.bucket import TokenBucket
 from pto_slurm_lane.canceller import Canceller
 from pto_slurm_lane.clients import SlurmClients
+from pto_slurm_lane.fleet import Fleet
 from pto_slurm_lane.gate import Gate
 from pto_slurm_lane.house import House
 from pto_slurm_lane.lane import Lane, LaneSettings
 from pto_slurm_lane.ledger import Ledger, Record
 from pto_slurm_lane.places import Places
+from pto_slurm_lane.pooled import PooledAttempt
 from pto_slurm_lane.projection import Projections
 from pto_slurm_lane.remote_blobs import RemoteBlobs
 from pto_slurm_lane.tail import Tails
@@ -62,7 +66,8 @@ class SlurmBackend:
         self._outcomes = Outcomes(blobs, clock, instance)
         self._spool = Spool(settings.spool)
         self._house = House(self._spool, clock)
-        self._attempts: dict[str, JobAttempt] = {}
+        self._attempts: dict[str, JobAttempt | PooledAttempt] = {}
+        self._fleet: Fleet | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._lane: Lane | None = None
         self._told_away = False
@@ -100,6 +105,7 @@ class SlurmBackend:
                 interval_s=settings.scan_s,
                 wanted=self._attempts.__contains__,
                 on_event=self._take_event,
+                is_eager=lambda: self._fleet is not None and self._fleet.is_busy,
             ),
             gate=Gate(clock, TokenBucket(clock, rate=settings.rate, burst=settings.burst), watch),
             places=Places(self._capacity),
@@ -110,6 +116,9 @@ class SlurmBackend:
             live=live,
             installed=installed,
         )
+        if settings.pilots:
+            self._fleet = Fleet(lane, settings.pilots)
+            self._go(self._fleet.run())
         tails = Tails(clock, live, interval_s=1.0, logs=self._running_logs)
         for work in (watch.run, lane.board.run, lane.canceller.run, lane.projections.run, tails.run, self._look_round):
             self._go(work())
@@ -123,7 +132,7 @@ class SlurmBackend:
         elif ready.spec.noop:
             self._go(self._noop(order))
         else:
-            self._begin(self._new_record(order))
+            self._begin(self._new_record(order), is_new=True)
 
     async def stop(self, order: Order, reason: str) -> bool:
         """Cancel its job; its end is told when SLURM, or the executor, has confirmed it."""
@@ -158,6 +167,8 @@ class SlurmBackend:
                 lane.canceller.cancel(record.job)
             self._clean_up(record)
         await asyncio.to_thread(self._house.sweep, frozenset(self._attempts))
+        if self._fleet is not None:
+            await self._fleet.sweep(frozenset(self._attempts))
 
     def forget(self, order: Order) -> None:
         """Its end is in the log."""
@@ -181,19 +192,31 @@ class SlurmBackend:
     def _new_record(self, order: Order) -> Record:
         return Record(run=order.run, seq=order.seq, ready=order.ready, name=_name(order))
 
-    def _begin(self, record: Record) -> None:
+    def _begin(self, record: Record, *, is_new: bool = False) -> None:
         if record.name in self._attempts:
             return
-        attempt = self._attempts[record.name] = JobAttempt(record, self._known_lane())
+        attempt = self._attempts[record.name] = self._attempt(record, is_new=is_new)
         self._known_lane().watch.renew()
         self._go(self._live(attempt))
 
-    async def _live(self, attempt: JobAttempt) -> None:
+    def _attempt(self, record: Record, *, is_new: bool) -> JobAttempt | PooledAttempt:
+        """For a pilot or as a job of its own; one that asks for the impossible finds that out as a job."""
+        lane, ready = self._known_lane(), record.ready
+        if self._fleet is not None:
+            with suppress(Unplaceable):
+                shape = shape_of(ready.spec, lane.settings.site, exclude=ready.avoid)
+                if self._fleet.takes(record, shape):
+                    return self._fleet.enlist(record, shape, is_new=is_new)
+        return JobAttempt(record, lane)
+
+    async def _live(self, attempt: JobAttempt | PooledAttempt) -> None:
         await attempt.run()
+        if isinstance(attempt, PooledAttempt) and self._fleet is not None:
+            self._fleet.dismiss(attempt)
         if attempt.is_forgotten:
             self._drop(attempt)
 
-    def _drop(self, attempt: JobAttempt) -> None:
+    def _drop(self, attempt: JobAttempt | PooledAttempt) -> None:
         if self._attempts.pop(attempt.record.name, None) is not None:
             self._clean_up(attempt.record)
 
@@ -222,6 +245,8 @@ class SlurmBackend:
     def _wake_all(self) -> None:
         for attempt in self._attempts.values():
             attempt.wake()
+        if self._fleet is not None:
+            self._fleet.take_look()
 
     def _running_logs(self) -> Iterator[tuple[Order, str, Path]]:
         for attempt in self._attempts.values():

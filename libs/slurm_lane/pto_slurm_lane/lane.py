@@ -41,6 +41,9 @@ class LaneSettings(msgspec.Struct, frozen=True, kw_only=True):
     agent_python: str = ""
     """Of the compute nodes, for agents: one in which this distribution is installed; empty: this process's own."""
 
+    pilots: int = 0
+    """Pilots that may be there at once; 0: every task has a job of its own."""
+
     @property
     def floor_s(self) -> float:
         """Two looks are at least so far apart."""

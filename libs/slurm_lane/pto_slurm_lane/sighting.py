@@ -61,6 +61,11 @@ class Sighting:
         return STARTED in self._events or RESULT in self._events
 
     @property
+    def is_called_running(self) -> bool:
+        """Whether SLURM calls it so."""
+        return self._row is not None and self._row.state in ("RUNNING", "COMPLETING")
+
+    @property
     def result(self) -> dict[str, Any] | None:
         """What the executor wrote at its end."""
         return self._said(RESULT) or None
