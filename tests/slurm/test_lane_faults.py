@@ -94,7 +94,8 @@ async def test_dispatcher_killed_between_sbatch_and_its_record(lane: SlurmLane) 
     await lane.until(lambda: bool(lane.jobs(order)))
     await lane.kill()
     await lane.restart()
-    assert (await lane.end("a")).outcome == "succeeded"
+    end = await lane.end("a")
+    assert end.outcome == "succeeded", (end.reason, end.tail, lane.queue())
     assert len(runs(lane)) == 1
 
 
@@ -105,7 +106,8 @@ async def test_dispatcher_killed_before_sbatch(lane: SlurmLane) -> None:
     await lane.until((lane.folder / "bin" / "first").exists)
     await lane.kill()
     await lane.restart()
-    assert (await lane.end("a")).outcome == "succeeded"
+    end = await lane.end("a")
+    assert end.outcome == "succeeded", (end.reason, end.tail, lane.queue())
     assert len(runs(lane)) == 1
 
 
@@ -143,7 +145,8 @@ async def test_looks_that_fail_change_nothing(lane: SlurmLane, fault: str) -> No
     await lane.start("a", command="sleep 3")
     await lane.until(lambda: "TaskStarted" in lane.kinds("a"))
     (lane.folder / "bin" / "away").touch()
-    assert (await lane.end("a")).outcome == "succeeded"
+    end = await lane.end("a")
+    assert end.outcome == "succeeded", (end.reason, end.tail, lane.queue())
     await lane.until(lambda: lane.away, 20)
     waiting = await lane.start("b")
     await asyncio.sleep(1)
@@ -182,7 +185,8 @@ async def test_end_is_told_again_until_the_log_has_it(lane: SlurmLane) -> None:
 async def test_order_that_was_never_begun_is_begun(lane: SlurmLane) -> None:
     await lane.open()
     assert await lane.backend.adopt(lane.order("a", **counted(lane)))
-    assert (await lane.end("a")).outcome == "succeeded"
+    end = await lane.end("a")
+    assert end.outcome == "succeeded", (end.reason, end.tail, lane.queue())
 
 
 async def test_lost_spool_loses_no_job(lane: SlurmLane) -> None:
@@ -193,7 +197,8 @@ async def test_lost_spool_loses_no_job(lane: SlurmLane) -> None:
     ledger = lane.folder / "spool" / "ledger"
     ledger.rename(lane.folder / "lost")
     await lane.restart()
-    assert (await lane.end("a")).outcome == "succeeded"
+    end = await lane.end("a")
+    assert end.outcome == "succeeded", (end.reason, end.tail, lane.queue())
     assert len(lane.jobs(order)) == 1
 
 
