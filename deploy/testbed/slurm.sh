@@ -90,7 +90,7 @@ JobAcctGatherParams=OverMemoryKill
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SchedulerType=sched/backfill
-SchedulerParameters=batch_sched_delay=1,bf_interval=1
+SchedulerParameters=batch_sched_delay=1,bf_interval=1,sched_interval=5
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 GresTypes=gpu

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from tests.slurm.testbed import SlurmTestbed
 
 from pto_memory import MemoryBlobStore
 from pto_ports.backend import Order
@@ -21,7 +22,6 @@ from pto_runtime.clock import SystemClock
 from pto_slurm.shape import Site
 from pto_slurm_lane.backend import SlurmBackend
 from pto_slurm_lane.lane import LaneSettings
-from tests.slurm.testbed import SlurmTestbed
 
 POLL_S = 0.5
 SITE = Site(memory="100M", time="00:05:00")
@@ -57,6 +57,12 @@ class SlurmLane:
             engines=("simulated",),
             host_environment=self.environment,
         )
+
+    @property
+    def away(self) -> bool:
+        """Whether it has found out that SLURM does not answer."""
+        lane = self.backend._lane
+        return lane is not None and lane.watch.away_since_s is not None
 
     async def open(self) -> "SlurmLane":
         await self.backend.open(self._report, self._line)
