@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pto_ports.clock import Clock
+from pto_proto.ids import RunId
 from pto_runtime.logs import get_logger
 from pto_slurm.package import Installed, install
 from pto_slurm_lane.ledger import Record
@@ -70,17 +71,13 @@ class House:
         if not is_needed:
             for path in (*work.glob(f"{stem}"), *work.glob(f"{stem}.*"), *work.glob(f".{stem}.*")):
                 _remove(path)
-        for empty in (
-            work,
-            work.parent,
-            folder.parent,
-            self._spool.run(record.run) / "logs",
-            self._spool.run(record.run) / "blobs",
-        ):
+
+    def leave(self, run: RunId) -> None:
+        """No attempt of the run is known just now: its empty folders may go. Not while one is being prepared."""
+        folder = self._spool.run(run)
+        for empty in (*(folder / "work").glob("*"), *folder.glob("*"), folder):
             with suppress(OSError):
                 empty.rmdir()
-        with suppress(OSError):
-            self._spool.run(record.run).rmdir()
 
     def sweep(self, names: Container[str]) -> None:
         """At a start: words for nobody are put aside, and what is old goes."""

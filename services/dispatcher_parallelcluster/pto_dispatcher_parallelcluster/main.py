@@ -1,4 +1,4 @@
-"""``pto-dispatcher-parallelcluster``: wires a cluster's dispatcher; the only module of this service to name adapters."""
+"""``pto-dispatcher-parallelcluster``: wires a cluster's dispatcher; the only module here to name adapters."""
 
 import asyncio
 import os
