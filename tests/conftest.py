@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from fakes.containers import docker_engine  # noqa: F401  (a fixture, for tests of any folder)
 from tests.slurm.testbed import SlurmTestbed
 
-from fakes.containers import docker_engine  # noqa: F401  (a fixture, for tests of any folder)
 from pto_bus.bootstrap import bootstrap
 from pto_bus.broker import Broker
 from pto_bus.connect import Connection, connect

@@ -84,7 +84,6 @@ wait_for_engine() {
 
 start_engine() {
     local pid config=(--config-file "$STATE/daemon.json")
-    [ -z "${DOCKER_HOST:-}" ] || fail "no engine answers at DOCKER_HOST: start it, or unset DOCKER_HOST"
     if engine_answers; then return; fi # its package started it
     pid=$(starting_engine)
     if [ -z "$pid" ]; then
@@ -160,6 +159,7 @@ up() {
     if engine_answers; then
         say "engine $(engine_version) answers and is used as it is"
     else
+        [ -z "${DOCKER_HOST:-}" ] || CODE=3 fail "no engine answers at DOCKER_HOST: start it, or unset DOCKER_HOST"
         may_prepare "no Docker engine answers"
         local packages=(dockerd:docker.io mmdebstrap:mmdebstrap)
         [ "$VERSION_ID" = 12 ] || packages+=(docker:docker-cli) # Debian 12 has it in the engine's package

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Iterable
 from functools import partial
 
-from . import bucket, crash, embedded, floor, scale
+from . import bucket, containers, crash, embedded, floor, scale
 from .meter import Record
 from .options import Options
 from .warm import WORKLOADS
@@ -22,10 +22,11 @@ APART: dict[str, Measure] = {
     "S4": scale.dispatchers,
     "S5": scale.long_log,
     "A1": bucket.small_results,
+    "D1": containers.at_once,
 }
 """Workloads that bring up what they need themselves."""
 NAMES = (*WORKLOADS, *APART)
-DEFAULT = tuple(name for name in NAMES if not name.startswith("S"))
+DEFAULT = tuple(name for name in NAMES if not name.startswith(("S", "D")))
 ALL = "all"
 
 

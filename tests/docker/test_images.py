@@ -10,7 +10,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-
 from fakes.containers import DockerEngine
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -54,7 +54,7 @@ def docker_engine() -> Iterator[DockerEngine]:
     required = os.environ.get("CI") == "true"
     answers = shutil.which("docker") and not subprocess.run(["docker", "version"], capture_output=True).returncode
     if not answers and not required:
-        pytest.skip(f"no Docker engine answers; as root: deploy/testbed/docker.sh up")
+        pytest.skip("no Docker engine answers; as root: deploy/testbed/docker.sh up")
     made = subprocess.run([SCRIPT, "up"], capture_output=True, text=True, timeout=UP_TIMEOUT_S, check=False)
     if made.returncode == NOT_ALLOWED and not required:
         pytest.skip(made.stderr.strip())
@@ -62,9 +62,9 @@ def docker_engine() -> Iterator[DockerEngine]:
         pytest.fail(f"docker.sh up failed:\n{made.stderr}", pytrace=False)
     ids = dict(line.split("=", 1) for line in made.stdout.splitlines())
     engine = DockerEngine(*(ids[f"PTO_TEST_IMAGE_{target}"] for target in ("BASE", "FULL", "SLIM", "NATS")))
-    _sweep(engine, ended=False)
+    sweep(engine, ended=False)
     yield engine
-    _sweep(engine, ended=True)
+    sweep(engine, ended=True)
 
 
 def _session(pid: int) -> str:
@@ -75,7 +75,7 @@ def _session(pid: int) -> str:
         return "gone"
 
 
-def _sweep(engine: DockerEngine, *, ended: bool) -> None:
+def sweep(engine: DockerEngine, *, ended: bool) -> None:
     """Remove containers of sessions that are gone, and this one's own when it has ``ended``."""
     listing = engine.docker(
         "ps", "--all", f"--filter=label={SESSION}", f'--format={{{{.ID}}}} {{{{.Label "{SESSION}"}}}}'

@@ -204,12 +204,7 @@ class SlurmBackend:
         lane = self._known_lane()
         lane.ledger.drop(record.name)
         lane.board.drop(record.name)
-        self._go(self._tidy(record))
-
-    async def _tidy(self, record: Record) -> None:
-        await asyncio.to_thread(self._house.clean_up, record)
-        if not any(attempt.record.run == record.run for attempt in self._attempts.values()):
-            self._house.leave(record.run)
+        self._go(asyncio.to_thread(self._house.clean_up, record))
 
     async def _noop(self, order: Order) -> None:
         lane = self._known_lane()

@@ -12,7 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from pto_ports.clock import Clock
-from pto_proto.ids import RunId
 from pto_runtime.logs import get_logger
 from pto_slurm.package import Installed, install
 from pto_slurm_lane.ledger import Record
@@ -71,11 +70,15 @@ class House:
         if not is_needed:
             for path in (*work.glob(f"{stem}"), *work.glob(f"{stem}.*"), *work.glob(f".{stem}.*")):
                 _remove(path)
+        self._leave(self._spool.run(record.run))
 
-    def leave(self, run: RunId) -> None:
-        """No attempt of the run is known just now: its empty folders may go. Not while one is being prepared."""
-        folder = self._spool.run(run)
-        for empty in (*(folder / "work").glob("*"), *folder.glob("*"), folder):
+    def _leave(self, run: Path) -> None:
+        """Remove a run's folders when nothing is in them any more: attempts that are prepared count on all of them."""
+        try:
+            (run / "attempts").rmdir()
+        except OSError:
+            return
+        for empty in (*(run / "work").glob("executor_*"), run / "work", run / "logs", run / "blobs", run):
             with suppress(OSError):
                 empty.rmdir()
 

@@ -53,7 +53,8 @@ def told_settings(base: "Settings", lane: Lane, dispatchers: Dispatchers, enviro
     """``base`` with what the dispatcher of this lane is told about its backend. Raises BadSettings."""
     if lane == LANE_LOCAL:
         return base
-    from pto_runtime.settings import SETTINGS, BadSettings
+    from pto_runtime.settings import BadSettings
+    from pto_runtime.variables import SETTINGS
 
     said = {**environment, **dispatchers.told, **_place(lane, {**environment, **dispatchers.told})}
     values: dict[str, Any] = {}

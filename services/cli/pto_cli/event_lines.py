@@ -81,6 +81,8 @@ def _started(view: RunView, entry: ev.TaskStarted) -> Iterator[str]:
         yield SYSTEM[entry.task]
         return
     attempt = view.attempt(entry)
+    if attempt is not None and attempt.started_at != entry.at:
+        return  # whoever took it over says it again
     slot = f" in slot {attempt.slot}" if attempt is not None else ""
     again = f" (attempt {entry.attempt})" if entry.attempt > 1 else ""
     round_ = f", round {entry.round}" if entry.round else ""

@@ -140,7 +140,7 @@ def _waits_for(run: Run, task: Task, known: Known) -> Iterator[str]:
     if out >= run.max_executors:
         yield f"a free executor: all {run.max_executors} are busy"
     yield from _agents(run, task)
-    yield from lane_of(run, task, known)
+    yield from _lane(run, task, known)
 
 
 def _agents(run: Run, task: Task) -> Iterator[str]:
@@ -158,8 +158,7 @@ def _agents(run: Run, task: Task) -> Iterator[str]:
         yield f"money: {spent}, and it may cost {money_text(needed)}"
 
 
-def lane_of(run: Run, task: Task, known: Known) -> Iterator[str]:
-    """What keeps the task's lane from taking it."""
+def _lane(run: Run, task: Task, known: Known) -> Iterator[str]:
     lane, name, model = known.lane, run.lane_of(task), run.model_of(task)
     if lane is None or known.is_idle:
         return

@@ -15,7 +15,7 @@ from pto_cli.dispatchers import needed, told_settings
 from pto_cli.problems import Unavailable, WrongUse
 from pto_cli.registry import state_home
 from pto_core.lanes import backend_of, lane_named, placed
-from pto_proto.ids import LANE_DOCKER, Lane, TaskId
+from pto_proto.ids import LANE_DOCKER, Lane, RunId, TaskId
 from pto_proto.plans import Plan, TaskSpec
 
 if TYPE_CHECKING:
@@ -83,6 +83,23 @@ async def look(choice: BackendChoice) -> AsyncIterator[Found]:
             (state_home() / _FOLDER).rmdir()
 
 
+def dry_run_lines(choice: BackendChoice, plan: Plan, run: RunId) -> list[str]:
+    """What would be started for the plan's tasks on other backends than this machine. Raises WrongUse, BadSettings."""
+    lines = []
+    for lane in needed(choice, plan).lanes:
+        settings, backend, tasks = lane_settings(choice, lane), backend_of(lane), tasks_of(choice, plan, lane)
+        if backend == LANE_DOCKER:
+            from pto_dispatcher_docker.dry_run import dry_run_lines as container_lines
+
+            lines += ["", f"lane {lane}:", *container_lines(tasks, choice.docker, settings)]
+        elif backend in ("slurm", "parallelcluster"):
+            from pto_slurm_lane.dry_run import dry_run_lines as job_lines
+
+            spool = settings.slurm_spool or state_home() / "runs" / run / "slurm"
+            lines += ["", f"lane {lane}:", *job_lines(tasks, run, spool.absolute(), settings.slurm_python)]
+    return lines
+
+
 def lane_settings(choice: BackendChoice, lane: Lane) -> "Settings":
     """What the dispatcher of this lane would be told, as far as its backend is concerned. Raises BadSettings."""
     from dataclasses import replace
@@ -96,7 +113,6 @@ def lane_settings(choice: BackendChoice, lane: Lane) -> "Settings":
 
 def tasks_of(choice: BackendChoice, plan: Plan | None, lane: Lane) -> list[TaskSpec]:
     """The tasks of this lane as they would be handed out; one for all where the plan is still to be made."""
-    from pto_proto.ids import RunId
     from pto_proto.requests import RunRequested
 
     request = RunRequested(

@@ -5,10 +5,9 @@ more, the run goes on quietly.
 """
 
 import os
-import re
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pto_cli.event_lines import event_lines
@@ -27,8 +26,6 @@ MAX_SLOTS_SHOWN = 12
 """Executors shown one by one."""
 MAX_NEWS_LINES = 200
 """Lines of news about one batch on a terminal, so that a flood of tiny tasks stays readable."""
-_LEFT = re.compile(r" for [0-9:.]+( s)?(?=: )")
-"""Of a sentence about a rest: how long it still takes."""
 _LOUD = (ev.TaskFinished, ev.TaskRetryScheduled, ev.RunPaused, ev.AttemptLost, ev.LanePaused, ev.RunCancelling)
 
 
@@ -38,11 +35,11 @@ class Progress(Protocol):
     def take(self, view: RunView, seen: Seen) -> None:
         """Called with each event, right after the view has taken it in."""
 
+    def say(self, line: str) -> None:
+        """A line that belongs to no event."""
+
     def show(self, view: RunView) -> None:
         """Called after each batch of events, and a few times a second without."""
-
-    def tell(self, waits: list[str]) -> None:
-        """Called before ``show`` with what keeps lanes from taking tasks; often the same as before."""
 
     def close(self) -> None:
         """The run is not shown for now; ``show`` goes on with it."""
@@ -65,10 +62,10 @@ class Quiet:
     def take(self, view: RunView, seen: Seen) -> None:
         """Nothing."""
 
-    def show(self, view: RunView) -> None:
+    def say(self, line: str) -> None:
         """Nothing."""
 
-    def tell(self, waits: list[str]) -> None:
+    def show(self, view: RunView) -> None:
         """Nothing."""
 
     def close(self) -> None:
@@ -85,13 +82,13 @@ class _Lines:
         """Collect the lines of this event."""
         self._lines += self._lines_of(view, seen)
 
+    def say(self, line: str) -> None:
+        """Nothing: what is written is the log's."""
+
     def show(self, view: RunView) -> None:
         """Write what was collected."""
         lines, self._lines = self._lines, []
         write_lines(lines)
-
-    def tell(self, waits: list[str]) -> None:
-        """No event says it, so it is no line."""
 
     def close(self) -> None:
         """Write what is left."""
@@ -105,18 +102,12 @@ class _Lines:
 class PlainLines(_Lines):
     """One line per change, as it comes."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._told: list[str] = []
-
-    def tell(self, waits: list[str]) -> None:
-        """Say it once; how long a rest still takes is no news."""
-        what = [_LEFT.sub("", line) for line in waits]
-        self._lines += [line for line, key in zip(waits, what, strict=True) if key not in self._told]
-        self._told = what
-
     def _lines_of(self, view: RunView, seen: Seen) -> Iterable[str]:
         return event_lines(view, seen.event) if seen.event is not None else ()
+
+    def say(self, line: str) -> None:
+        """Keep it for the next batch."""
+        self._lines.append(line)
 
 
 class JsonLines(_Lines):
@@ -149,16 +140,15 @@ class LivePicture:
         self._live.start()
         self._drawn = 0.0
         self._loud: list[str] = []
-        self._waits: list[str] = []
 
     def take(self, view: RunView, seen: Seen) -> None:
         """Keep what must not get lost."""
         if seen.event is not None and seen.event.kind in _LOUD:
             self._loud += [line for line in event_lines(view, seen.event) if " succeeded after " not in line]
 
-    def tell(self, waits: list[str]) -> None:
+    def say(self, line: str) -> None:
         """Keep it for the next picture."""
-        self._waits = waits
+        self._loud.append(line)
 
     def show(self, view: RunView) -> None:
         """Print what must not get lost, then draw."""
@@ -169,15 +159,15 @@ class LivePicture:
         now = time.monotonic()
         if now - self._drawn >= REDRAW_S or view.finished is not None:
             self._drawn = now
-            self._live.update(picture(view, time.time_ns() // 1_000_000, self._waits), refresh=True)
+            self._live.update(picture(view, time.time_ns() // 1_000_000), refresh=True)
 
     def close(self) -> None:
         """Clear the picture."""
         self._live.stop()
 
 
-def picture(view: RunView, now: int, waits: Sequence[str] = ()) -> "RenderableType":
-    """The picture of one moment; ``waits``: what keeps lanes from taking tasks."""
+def picture(view: RunView, now: int) -> "RenderableType":
+    """The picture of one moment."""
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -201,7 +191,7 @@ def picture(view: RunView, now: int, waits: Sequence[str] = ()) -> "RenderableTy
     if more:
         slots.add_row("", f"and {more} more busy", "")
     parts.append(slots)
-    parts += [Text(f"  {line}", style="dim") for line in (*waiting_lines(view, now), *waits)]
+    parts += [Text(f"  {line}", style="dim") for line in waiting_lines(view, now)]
     if run.tasks:
         parts.append(_bar(sum(run.counts.get(state, 0) for state in ENDED_STATES), len(run.tasks), counts_line(run)))
     if money := money_line(view):

@@ -38,7 +38,7 @@ from pto_harness.workspace import Workspace
 from pto_ports.backend import Order
 
 ARGV = ("pto-attempt", f"{JOB}/job.json", f"{ANSWER}/answer.json")
-NOTES, PRICES = "notes", "prices.json"
+NOTES, PRICES, MADE = "notes", "prices.json", "made"
 READABLE = 0o644
 _OTHERS_READ = 0o004
 NO_ANSWER = "Does the image hold this version of the product? Build it anew with deploy/docker/build.sh."
@@ -95,7 +95,7 @@ def prepare(
     mounts, environment = make_places(site, order, places, prices)
     inside = {
         "workspace": WORKSPACE,
-        "out": f"{ANSWER}/made",
+        "out": f"{ANSWER}/{MADE}",
         "log": "",
         "unfinished": f"{ANSWER}/unfinished",
         "files": _stage(files, places.job / "in", site.user[0]),
@@ -180,7 +180,7 @@ async def read_end(
             if missing := missing_outputs(scope):
                 raise Untrusted(f"declared output {missing[0]!r} is missing")
             return result, {}, bill
-        taken = await asyncio.to_thread(take_outputs, places.answer / "made", places.out, scope)
+        taken = await asyncio.to_thread(take_outputs, places.answer, MADE, places.out, scope)
     except Untrusted as error:
         raise Failed("task", f"what the agent's container left is not taken over: {error}") from error
     return result, taken, bill
@@ -201,7 +201,7 @@ def read_container_answer(places: Places, ended: Ended) -> Answer:
         reason = f"the agent's container ended with exit code {ended.exit_code} and left no answer"
         failure = "config" if ended.exit_code == 2 else "task"
         raise Failed(failure, reason, NO_ANSWER, ended.exit_code) from error
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise Untrusted(f"its answer is none: {error}") from error
 
 

@@ -77,20 +77,22 @@ def read_result(result: dict[str, Any], secrets: Iterable[str]) -> HarnessResult
     return found
 
 
-def take_outputs(folder: Path, target: Path, scope: Scope) -> dict[str, Any]:
-    """Copy bundle and manifest into ``target``, as ``write_bundle`` would have made them. Raises Untrusted, OSError."""
+def take_outputs(folder: Path, below: str, target: Path, scope: Scope) -> dict[str, Any]:
+    """Copy bundle and manifest, which lie in ``below`` the folder, into ``target``, as ``write_bundle`` would have made
+    them. Raises Untrusted, OSError.
+    """
     try:
-        data = read_small(folder, "manifest.json", MANIFEST_BYTES)
+        data = read_small(folder, f"{below}/manifest.json", MANIFEST_BYTES)
         manifest = msgspec.json.decode(data, type=Manifest)
+        _check_scope(manifest, scope)
+        target.mkdir(parents=True, exist_ok=True)
+        bundle = target / "bundle.tar"
+        with _opened(folder, f"{below}/bundle.tar") as source, bundle.open("wb") as copy:
+            digest = _copied(source, copy)
     except FileNotFoundError as error:
         raise Untrusted("it says that there are outputs, and left none") from error
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise Untrusted(f"its list of outputs is none: {error}") from error
-    _check_scope(manifest, scope)
-    target.mkdir(parents=True, exist_ok=True)
-    bundle = target / "bundle.tar"
-    with _opened(folder, "bundle.tar") as source, bundle.open("wb") as copy:
-        digest = _copied(source, copy)
     if digest != manifest.bundle:
         raise Untrusted("its bundle is not the one that its list of outputs names")
     _check_members(bundle, manifest, scope.secrets)
@@ -176,9 +178,10 @@ def _opened(folder: Path, path: str) -> Iterator[IO[bytes]]:
         raise Untrusted(f"{path} cannot be opened: {error.strerror}") from error
     finally:
         os.close(at)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise Untrusted(f"{path} is no regular file")
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise Untrusted(f"{path} is no regular file")
         yield file
 
 

@@ -174,7 +174,7 @@ class DockerBackend:
             return self._is_ours(attempt.order, seen)
 
     def _is_ours(self, order: Order, found: Seen) -> bool:
-        return dict(found.labels) == labels_of(order, self._site.owner)
+        return found.bears(labels_of(order, self._site.owner))
 
     # --- cleaning up ---
 

@@ -14,9 +14,17 @@ from typing import Any
 
 from pto_dispatcher_docker.daemon import Daemon, DaemonAway, DaemonRefused, NameTaken, NoContainer, Seen
 from pto_dispatcher_docker.judgement import Watch, Why
-from pto_dispatcher_docker.limits import DRAIN_S, FIRST_PAUSE_S, LONGEST_PAUSE_S, LOOK_S, PATIENCE_S, STOP_GRACE_S
+from pto_dispatcher_docker.limits import (
+    DRAIN_S,
+    FIRST_PAUSE_S,
+    LONGEST_PAUSE_S,
+    LOOK_S,
+    PATIENCE_S,
+    REMOVAL_S,
+    STOP_GRACE_S,
+)
 from pto_harness import Cancel
-from pto_harness.failure import Failed
+from pto_harness.failure import KILLED, Failed
 from pto_ports.clock import Clock
 
 Say = Callable[[str, str], None]
@@ -128,7 +136,7 @@ class Container:
         except NameTaken:
             # An answer got lost, or an attempt of somebody else has this name.
             seen = await self._daemon.inspect(self._name)
-        if dict(seen.labels) != dict(self._body["Labels"]):
+        if not seen.bears(self._body["Labels"]):
             hint = f"Remove it if nobody needs it: docker rm -f {self._name}"
             raise Failed("config", f"a container {self._name} is there already, and it is not of this system", hint)
         self._found = seen
@@ -152,10 +160,17 @@ class Container:
                 await pauses.wait()
             seen = await self._look()
             if seen.has_ended:
-                return seen
+                return await self._is_still_there(seen)
             if self._is_away:
                 self._is_away = False
                 self._say("running", "the container engine answers again")
+
+    async def _is_still_there(self, seen: Seen) -> Seen:
+        """The same, unless it was killed because somebody removes it. Raises Failed."""
+        if seen.exit_code == KILLED and self._why == "exited" and not seen.oom_killed:
+            await self._clock.sleep(REMOVAL_S)
+            return await self._look()
+        return seen
 
     async def _look(self) -> Seen:
         """The container as it is, as soon as anybody can say that. Raises Failed if there is none."""

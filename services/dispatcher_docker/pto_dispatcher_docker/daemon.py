@@ -73,6 +73,10 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
         """Whether nothing of it runs, and something did."""
         return self.status in ("exited", "dead", "removing")
 
+    def bears(self, labels: Mapping[str, str]) -> bool:
+        """Whether it has all of these labels; its image may give it others."""
+        return labels.items() <= self.labels.items()
+
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
     """The engine as it describes itself."""

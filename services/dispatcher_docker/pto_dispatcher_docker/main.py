@@ -17,9 +17,9 @@ from pto_dispatch.dispatcher import Dispatcher
 from pto_dispatch.live import LiveLines
 from pto_dispatcher_docker.attempt import Means
 from pto_dispatcher_docker.backend import DockerBackend, owner_label
-from pto_dispatcher_docker.body import Allowance
 from pto_dispatcher_docker.credentials import Credentials
 from pto_dispatcher_docker.daemon import Daemon
+from pto_dispatcher_docker.dry_run import default_allowance
 from pto_dispatcher_docker.limits import CALLS_PER_CORE, LEAST_CALLS, USER
 from pto_dispatcher_docker.planning import ContainerPlanner
 from pto_dispatcher_docker.private import PrivateFiles
@@ -58,7 +58,7 @@ async def serve(
     with tempfile.TemporaryDirectory(prefix="pto-cache-") as cache:
         backend = _backend(settings, session, clock, stop, Path(cache), live, leaves_running=leaves_running)
         dispatcher = Dispatcher(
-            log=session.log,
+            log=settings.observer.watch_log(session.log),
             backend=backend,
             clock=clock,
             live=live,
@@ -67,6 +67,8 @@ async def serve(
             instance=instance,
             incarnation=new_incarnation(),
             capacity=settings.capacity,
+            # What goes on without this process needs no waiting for.
+            drain_s=0.0 if leaves_running else settings.drain_s,
         )
         try:
             await dispatcher.run(stop, on_up=on_up)
@@ -118,7 +120,7 @@ def _backend(
         )
 
     planner = PlannerBackend(
-        log=session.log,
+        log=settings.observer.watch_log(session.log),
         blobs=blobs,
         clock=clock,
         instance=instance,
@@ -137,13 +139,7 @@ def _site(settings: Settings, clock: Clock) -> Site:
         clock=clock,
         owner=owner,
         user=user,
-        defaults=Allowance(
-            image=settings.docker_image,
-            network=settings.docker_network,
-            memory_bytes=settings.docker_memory,
-            cpus=min(settings.docker_cpus, cores),
-            pids=settings.docker_pids,
-        ),
+        defaults=default_allowance(settings),
         rooms=Rooms(clock, settings.docker_workspace),
         private=PrivateFiles(owner, user),
     )

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from pto_cli.flags import run_parser
 from pto_cli.prepare import Prepared, prepare
-from pto_cli.problems import EXIT_OK, complain
+from pto_cli.problems import EXIT_OK, Unavailable, complain
 from pto_cli.registry import LOCAL_ONLY
 from pto_proto.ids import LANE_LOCAL
 
@@ -58,7 +58,12 @@ def check_backends(prepared: Prepared) -> None:
     if not options.nats_url and prepared.dispatchers() != LOCAL_ONLY:
         from pto_cli import preflight
 
-        notices += preflight.check_backends(prepared)
+        try:
+            notices += preflight.check_backends(prepared)
+        except Unavailable as error:
+            if not options.dry_run:
+                raise
+            notices += str(error).splitlines()
     if not options.quiet:
         complain(notices)
 
@@ -83,6 +88,8 @@ def _dry_run(prepared: Prepared) -> int:
     """Show the plan; nothing is started, nothing written."""
     import msgspec
 
+    from pto_cli.dispatchers import needed
+    from pto_cli.naming import new_run_id
     from pto_cli.progress import write_lines
     from pto_cli.render import count, plan_lines
 
@@ -97,7 +104,15 @@ def _dry_run(prepared: Prepared) -> int:
         plan = draft.plan
         by = f"made by {draft.model}{_cost(draft.cost_usd)}" if draft.model else "SIMULATED"
         notes = [f"{by}; complexity {draft.complexity} of 100: {draft.rationale}"]
-    write_lines([json.dumps(msgspec.to_builtins(plan))] if prepared.options.json else plan_lines(plan, notes))
+    if prepared.options.json:
+        write_lines([json.dumps(msgspec.to_builtins(plan))])
+        return EXIT_OK
+    write_lines(plan_lines(plan, notes))
+    if not prepared.options.nats_url and needed(prepared.options.backend, plan) != LOCAL_ONLY:
+        from pto_cli.preflight import dry_run_lines
+        from pto_proto.ids import RunId
+
+        write_lines(dry_run_lines(prepared.options.backend, plan, RunId(new_run_id(prepared.name))))
     return EXIT_OK
 
 

@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 PASSWORD = "for-tests"
 SERVICES = ("scheduler", "planner", "dispatcher-docker", "consolidator")
-BASE = os.environ.get("PTO_TEST_BASE_IMAGE", "parallel-orchestrator:slim")
-"""An image with a shell; the product's own one, since it is there."""
+IMAGE = os.environ.get("PTO_TEST_DOCKER_IMAGE", "parallel-orchestrator:slim")
+"""The product's own image, built from this tree."""
 
 
 def wait_for(what: str, condition: Callable[[], Any], seconds: float = 60.0) -> Any:
@@ -42,7 +42,7 @@ class DockerSite:
         self.work_dir = folder / "work" / "{run}"
         self.environment = {
             **os.environ, "NATS_URL": self.broker.url, "PTO_PASSWORD": PASSWORD, "PTO_WORK_DIR": str(self.work_dir),
-            "XDG_STATE_HOME": str(folder / "state"), "HOME": str(folder), "PTO_DOCKER_IMAGE": BASE,
+            "XDG_STATE_HOME": str(folder / "state"), "HOME": str(folder), "PTO_DOCKER_IMAGE": IMAGE,
             "PTO_CAPACITY": "50", **({"PTO_DOCKER_SOCKET": socket} if socket else {}),
             **environment,
         }  # fmt: skip
@@ -58,6 +58,10 @@ class DockerSite:
             "    await connection.close()\nasyncio.run(main())\n"
         )
         subprocess.run([sys.executable, "-c", script, self.broker.url], check=True)
+
+    @property
+    def image(self) -> str:
+        return self.environment["PTO_DOCKER_IMAGE"]
 
     @property
     def owner(self) -> str:
