@@ -4,6 +4,7 @@
 #   head.sh BUCKET BUNDLE_SHA256 BROKER_URL CREDENTIALS_PARAMETER [FALLBACKS]
 # BUNDLE_SHA256          what publish.py has put into the bucket, and nothing else
 # CREDENTIALS_PARAMETER  name of the SSM parameter (SecureString) that holds the broker's credentials file
+#                        (the parameter broker-ca beside it, where there is one, holds the CA of the broker)
 # FALLBACKS              Spot queue and its on-demand queue, such as spot:ondemand,gpu-spot:gpu
 # With a failure the node fails, and what is wrong is in /var/log/chef-client.log and the cluster's log group.
 set -euo pipefail
@@ -48,6 +49,9 @@ install -d -m 755 "$settings"
     fail "the broker's credentials cannot be read from the SSM parameter $parameter in $region"
 chown "$user" "$settings/broker.creds.new"
 mv "$settings/broker.creds.new" "$settings/broker.creds"
+if aws ssm get-parameter --name "${parameter%/*}/broker-ca" --query Parameter.Value --output text >"$settings/ca.pem.new" 2>/dev/null; then
+    mv "$settings/ca.pem.new" "$settings/ca.pem"
+fi
 cat >"$settings/dispatcher.env.new" <<END
 NATS_URL=$broker
 PTO_CREDS=$settings/broker.creds

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from tests.slurm.testbed import free_ports, require_slurm
@@ -45,3 +46,14 @@ class AwsTestbed:
             arguments, env=self.environment, capture_output=True, text=True, timeout=30, check=True, cwd=self.folder
         )
         return done.stdout.strip()
+
+    def power_down(self, queue: str) -> None:
+        """No node of this queue has an instance any more."""
+        nodes = f"{queue}-dy-c1-[1-2]"
+        self.client("scontrol", "update", f"nodename={nodes}", "state=power_down_force")
+        for _ in range(300):
+            states = self.client("sinfo", "-h", "-N", "-n", nodes, "-o", "%t").split()
+            if states == ["idle~"] * len(states):
+                return
+            time.sleep(0.1)
+        raise AssertionError(f"{queue} does not power down: {states}")

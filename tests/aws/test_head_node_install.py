@@ -33,7 +33,10 @@ if words[:2] == ["s3", "cp"]:
     boto3.client("s3").download_file(bucket, key, words[-1])
 elif words[:2] == ["ssm", "get-parameter"]:
     name = words[words.index("--name") + 1]
-    print(boto3.client("ssm").get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"])
+    try:
+        print(boto3.client("ssm").get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"])
+    except boto3.client("ssm").exceptions.ParameterNotFound as error:
+        sys.exit(str(error))
 else:
     sys.exit(f"not known here: {{words}}")
 """
@@ -100,6 +103,7 @@ def head_node(tmp_path: Path, moto: str, fake_credentials: None) -> HeadNode:
     sandbox("bubblewrap")
     ssm = boto3.client("ssm", region_name=REGION, endpoint_url=moto)
     ssm.put_parameter(Name=PARAMETER, Value=CREDENTIALS, Type="SecureString", Overwrite=True)
+    ssm.put_parameter(Name="/parallel-orchestrator/broker-ca", Value="for-tests-ca", Type="String", Overwrite=True)
     return HeadNode(tmp_path / "head", moto)
 
 
@@ -169,6 +173,8 @@ def test_published_installed_again_and_changed(
     assert (settings / "broker.creds").stat().st_mode & 0o777 == 0o600
     environment = (settings / "dispatcher.env").read_text()
     assert "PTO_AWS_CLUSTER=my-cluster\n" in environment
+    assert (settings / "ca.pem").read_text() == "for-tests-ca\n"
+    assert "PTO_CA=/etc/parallel-orchestrator/ca.pem\n" in environment
     assert "for-tests" not in environment + (head_node.etc / "systemd" / "system" / unit).read_text()
     assert head_node.calls == ["daemon-reload", f"enable --quiet {unit}", f"restart --no-block {unit}"]
 
@@ -181,5 +187,7 @@ def test_published_installed_again_and_changed(
     assert "PTO_AWS_ON_DEMAND=spot:ondemand\n" in environment
     assert environment.endswith("PTO_CAPACITY=100\n")
 
-    program = "/opt/parallel-orchestrator/current/bin/orchestrator"
-    assert head_node.run(program, "--version").returncode == 0
+    service = "set -a; . /etc/parallel-orchestrator/dispatcher.env; exec /opt/parallel-orchestrator/current/bin/pto-dispatcher-parallelcluster"
+    done = head_node.run("bash", "-c", service)
+    assert done.returncode == 3
+    assert "cluster my-cluster: cloudformation:DescribeStacks finds no ParallelCluster" in done.stdout + done.stderr

@@ -4,6 +4,7 @@ Imports ports and proto. Invariant: whatever is written twice, cut, or answered 
 written once; what cannot be known from an answer is settled by looking.
 """
 
+from pto_s3.backed_store import BackedBlobStore
 from pto_s3.blob_store import S3BlobStore
 from pto_s3.bucket import Bucket, Stored
 from pto_s3.client import client_config, open_bucket
@@ -29,6 +30,7 @@ from pto_s3.sync_plan import LocalFile, Settled, SyncPlan, plan_sync
 __all__ = [
     "AREAS",
     "Area",
+    "BackedBlobStore",
     "BadCredentials",
     "Bucket",
     "LocalFile",

@@ -24,6 +24,7 @@ from pto_runtime.settings import read_settings
 if TYPE_CHECKING:
     from pto_blobs.directory import DirectoryBlobStore
     from pto_client.archiver import Archiver
+    from pto_runtime.settings import Settings
 
 BROKER_ERRORS: tuple[type[Exception], ...] = (BusError,)
 """What any way to a broker may raise."""
@@ -72,7 +73,18 @@ async def open_remote(url: str, environment: Mapping[str, str]) -> Access:
     except LogCorrupt as error:
         await session.close()
         raise Unavailable(f"the broker at {url} is not set up: `orchestrator bootstrap` does that") from error
-    return Access(session=session, blobs=session.blobs)
+    return Access(session=session, blobs=_backed(session.blobs, settings) if settings.aws_bucket else session.blobs)
+
+
+def _backed(blobs: BlobStore, settings: "Settings") -> BlobStore:
+    """What the broker does not have any more comes from the bucket (PTO_AWS_BUCKET). Raises Unavailable."""
+    from pto_s3 import BackedBlobStore, Pool, S3BlobStore, S3Error, open_bucket
+
+    try:
+        bucket = open_bucket(settings.aws_bucket, settings.aws_region)
+    except S3Error as error:
+        raise Unavailable(str(error)) from error
+    return BackedBlobStore(blobs, S3BlobStore(bucket, Pool()))
 
 
 @asynccontextmanager

@@ -1,15 +1,17 @@
-"""``pto-dispatcher-parallelcluster``: wires a cluster's dispatcher; the only module of this service to name adapters."""
+"""``pto-dispatcher-parallelcluster``: wires a cluster's dispatcher; the only module here to name adapters."""
 
 import asyncio
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from pto_blobs.directory import DirectoryBlobStore
 from pto_bus.errors import BusError
 from pto_bus.session import open_session
+from pto_bus.topology import dispatcher_user
 from pto_core.lanes import cluster_lane
 from pto_dispatch.dispatcher import Dispatcher
 from pto_dispatch.live import LiveLines
@@ -34,6 +36,7 @@ from pto_slurm_lane.house import HouseTaken
 from pto_slurm_lane.lane import LaneSettings
 from pto_slurm_lane.projection import FOLDER
 
+SERVICE = "dispatcher-parallelcluster"
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 """Of the head node's environment: nodes have a role of their own and get none of these."""
 
@@ -96,13 +99,15 @@ async def serve(settings: Settings, stop: asyncio.Event, on_up: Callable[[], Non
     ]
     if missing:
         raise CannotServe("\n".join(f"PTO_AWS_{name} is not set: it names the {name.lower()}" for name in missing))
+    lane = cluster_lane(settings.aws_cluster)
+    settings = named(settings, dispatcher_user(lane))
     await asyncio.to_thread(preflight, Account(settings.aws_cluster, settings.aws_bucket, settings.aws_region))
     try:
         session = await open_session(settings.url, **settings.access())
     except BusError as error:
         raise CannotServe(str(error)) from error
     clock, folder, pool = SystemClock(), settings.blob_folder, Pool()
-    offer, lane = Offer(os.environ, clock, settings, get_logger().info), cluster_lane(settings.aws_cluster)
+    offer = Offer(os.environ, clock, settings, get_logger().info)
     blobs = PatientBlobStore(session.blobs, clock, stop) if folder is None else DirectoryBlobStore(folder)
     try:
         dispatcher = Dispatcher(
@@ -127,6 +132,12 @@ async def serve(settings: Settings, stop: asyncio.Event, on_up: Callable[[], Non
         await session.close()
 
 
+def named(settings: Settings, name: str) -> Settings:
+    """With the name of the lane's account where nobody has chosen another one."""
+    instance = name if settings.instance == SERVICE else settings.instance
+    return replace(settings, instance=instance, user=instance if settings.user == SERVICE else settings.user)
+
+
 def main() -> None:
     """Entry point of the console script."""
-    run_service("dispatcher-parallelcluster", serve)
+    run_service(SERVICE, serve)

@@ -34,8 +34,26 @@ KEPT_S = 14 * 86_400.0
 """Runs whose files stay on the shared file system after they are all in the bucket."""
 
 
+class _Followed:
+    """A run, and how far it is."""
+
+    def __init__(self, sync: RunSync) -> None:
+        self.sync = sync
+        self.has_looked = False
+        """Whether both sides were listed; from then on only news counts."""
+        self.quiet = 0
+        """Rounds without news."""
+
+    @property
+    def is_settled(self) -> bool:
+        return self.quiet >= QUIET_ROUNDS
+
+
 class Mirror:
-    """Of one lane. ``state_folder`` gives where a run's state is projected to; ``blobs`` where its outputs are."""
+    """Of one lane. ``state_folder`` gives where a run's state is projected to; ``blobs`` where its outputs are.
+
+    ``pause_s``: how long to wait after so many failed rounds in a row, by chance.
+    """
 
     def __init__(
         self,
@@ -45,6 +63,7 @@ class Mirror:
         clock: Clock,
         blobs: BlobStore,
         state_folder: Callable[[RunId], Path],
+        pause_s: Callable[[int, float], float] = pause_s,
     ) -> None:
         self._shelf = shelf
         self._bucket = bucket
@@ -53,9 +72,8 @@ class Mirror:
         self._blobs = blobs
         self._outputs = S3BlobStore(bucket, pool)
         self._state_folder = state_folder
-        self._syncs: dict[RunId, RunSync] = {}
-        self._quiet: dict[RunId, int] = {}
-        """Rounds without news of each run that is not settled."""
+        self._pause_s = pause_s
+        self._runs: dict[RunId, _Followed] = {}
         self._deposed: set[RunId] = set()
         self._failures = 0
         self._wake = asyncio.Event()
@@ -69,27 +87,33 @@ class Mirror:
 
     def touch(self, run: RunId, task_file: str = "") -> None:
         """There is news of the run: this definition, or anything else."""
-        if run not in self._quiet:
+        followed = self._runs.get(run)
+        if followed is None:
+            followed = self._runs[run] = _Followed(self._sync(run))
+            self._forget_some()
+        if followed.is_settled or not followed.has_looked:
             self._shelf.settle(run, is_settled=False)
-        self._quiet[run] = 0
-        if task_file and run in self._syncs:
-            self._syncs[run].offer(Area.TASKS, task_file)
+        followed.quiet = 0
+        if task_file:
+            followed.sync.offer(Area.TASKS, task_file)
         self._wake.set()
 
     async def run(self) -> None:
         """Bring over what comes, until cancelled."""
         while True:
-            if not self._quiet:
+            if not self._open_runs():
                 self._wake.clear()
                 await self._wake.wait()
-            await self._clock.sleep(ROUND_S if not self._failures else pause_s(self._failures, random.random()))  # noqa: S311
+            chance = random.random()  # noqa: S311 - spreads requests, and hides nothing
+            await self._clock.sleep(self._pause_s(self._failures, chance) if self._failures else ROUND_S)
             await self.round()
 
     async def round(self) -> None:
         """One round of all runs that are not settled; told is what goes wrong, and nothing raised."""
-        for run in [*self._quiet]:
+        for run in self._open_runs():
+            followed = self._runs[run]
             try:
-                has_news = await self._bring(run)
+                has_news = await self._bring(run, followed)
             except (S3Error, LogUnavailable) as error:
                 if not self._failures:
                     self._logger.warning("S3 does not take the run's state; trying on", run=run, reason=str(error))
@@ -98,9 +122,9 @@ class Mirror:
             except OSError as error:
                 self._logger.warning("the run's files cannot be read", run=run, reason=str(error))
                 has_news = False
-            self._quiet[run] = 0 if has_news else self._quiet.get(run, 0) + 1
-            if self._quiet[run] >= QUIET_ROUNDS:
-                self._rest(run)
+            followed.quiet = 0 if has_news else followed.quiet + 1
+            if followed.is_settled:
+                self._shelf.settle(run, is_settled=True)
         if self._failures:
             self._logger.info("S3 takes the runs' state again")
         self._failures = 0
@@ -109,41 +133,40 @@ class Mirror:
         """Bring over what there is, if that can be done soon; what is left is found again at the next start."""
         try:
             async with asyncio.timeout(within_s):
-                for run in [*self._quiet]:
-                    while await self._bring(run):
+                for run in self._open_runs():
+                    while await self._bring(run, self._runs[run]):
                         pass
-                    self._rest(run)
+                    self._shelf.settle(run, is_settled=True)
         except (TimeoutError, S3Error, LogUnavailable, OSError) as error:
-            left = sum(len(self._shelf.told(run)) for run in self._quiet)
+            left = sum(len(self._shelf.told(run)) for run in self._runs)
+            said = str(error) or "too slow"
             self._logger.warning(
-                "the bucket does not have everything; the next start goes on",
-                results=left,
-                reason=str(error) or "too slow",
+                "the bucket does not have everything; the next start goes on", results=left, reason=said
             )
 
-    def _rest(self, run: RunId) -> None:
-        del self._quiet[run]
-        self._shelf.settle(run, is_settled=True)
-        while len(self._syncs) > MAX_RUNS:
-            del self._syncs[next(iter(self._syncs))]
+    def _open_runs(self) -> list[RunId]:
+        return [run for run, followed in self._runs.items() if not followed.is_settled]
 
-    async def _bring(self, run: RunId) -> bool:
+    def _forget_some(self) -> None:
+        settled = [run for run, followed in self._runs.items() if followed.is_settled]
+        for run in settled[: max(0, len(self._runs) - MAX_RUNS)]:
+            del self._runs[run]
+
+    async def _bring(self, run: RunId, followed: _Followed) -> bool:
         """Whether there was anything."""
-        is_first = run not in self._syncs
-        sync = self._syncs.get(run) or self._sync(run)
         told = self._shelf.told(run)
         for at in range(0, len(told), COPIES):
             await asyncio.gather(*(self._copy_outputs(path) for path in told[at : at + COPIES]))
             for path in told[at : at + COPIES]:
-                sync.offer(Area.RESULTS, self._shelf.ready(run, path))
+                followed.sync.offer(Area.RESULTS, self._shelf.ready(run, path))
         try:
-            report = await asyncio.to_thread(sync.round, look=is_first)
+            report = await asyncio.to_thread(followed.sync.round, look=not followed.has_looked)
         except OtherWriter as error:
             self._logger.error("this process does not write the run's state any more", run=run, reason=str(error))  # noqa: TRY400
             self._deposed.add(run)
-            self._syncs[run] = self._sync(run)
+            followed.sync, followed.has_looked = self._sync(run), False
             return True
-        self._syncs[run] = sync
+        followed.has_looked = True
         for lost in report.lost:
             self._logger.warning("another result was there first and stays", run=run, file=lost)
         return bool(told or report.uploaded or report.downloaded or report.replaced)
