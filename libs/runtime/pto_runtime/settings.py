@@ -50,6 +50,7 @@ class Settings:
     slurm_site: str = "default"
     slurm_spool: Path | None = None
     slurm_mode: str = "jobs"
+    slurm_pilots: float = 0
     slurm_poll_s: float = 10.0
     slurm_rate: float = 2.0
     slurm_burst: float = 10.0

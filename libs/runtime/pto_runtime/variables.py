@@ -273,6 +273,12 @@ SETTINGS: dict[str, Setting] = {
         meaning="jobs: one job per task; pilot: a few jobs work through many tasks.",
         parse=_one_of("jobs", "pilot"),
     ),
+    "slurm_pilots": Setting(
+        name="PTO_SLURM_PILOTS",
+        default="0",
+        meaning="Pilots that may be there at once, in mode pilot; 0: as many as attempts at once.",
+        parse=_number(0, 1000),
+    ),
     "slurm_poll_s": Setting(
         name="PTO_SLURM_POLL_S",
         default="10",
