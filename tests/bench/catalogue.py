@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Iterable
 from functools import partial
 
-from . import containers, crash, embedded, floor, scale
+from . import bucket, containers, crash, embedded, floor, scale
 from .meter import Record
 from .options import Options
 from .warm import WORKLOADS
@@ -21,6 +21,7 @@ APART: dict[str, Measure] = {
     "S3": scale.after_many,
     "S4": scale.dispatchers,
     "S5": scale.long_log,
+    "A1": bucket.small_results,
     "D1": containers.at_once,
 }
 """Workloads that bring up what they need themselves."""

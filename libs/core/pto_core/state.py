@@ -146,8 +146,7 @@ class Run:
     """One run, from its acceptance on."""
 
     def __init__(self, run: RunId, request: RunRequested, *, seq: int, at: int, content_digest: Digest) -> None:
-        self.id = run
-        self.request = request
+        self.id, self.request = run, request
         self.accepted_seq, self.accepted_at = seq, at
         self.content_digest = content_digest
         self.requester = ""
@@ -169,8 +168,7 @@ class Run:
         """That a person replaced the plan, without the plan itself; from then on there is a system task for it."""
         self.reused: dict[TaskId, TaskReused] = {}
         """Tasks whose outputs are taken over from earlier runs; the plan is laid out with them."""
-        self.settled = False
-        self.rejected = ""
+        self.settled, self.rejected = False, ""
         self.tasks: list[Task] = []
         self.has_only_agents = False
         """Whether each of them asks a model."""
