@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Iterable
 from functools import partial
 
-from . import crash, embedded, floor, scale
+from . import crash, embedded, floor, pilots, scale
 from .meter import Record
 from .options import Options
 from .warm import WORKLOADS
@@ -21,10 +21,12 @@ APART: dict[str, Measure] = {
     "S3": scale.after_many,
     "S4": scale.dispatchers,
     "S5": scale.long_log,
+    "H1": pilots.tasks,
 }
 """Workloads that bring up what they need themselves."""
 NAMES = (*WORKLOADS, *APART)
-DEFAULT = tuple(name for name in NAMES if not name.startswith("S"))
+DEFAULT = tuple(name for name in NAMES if not name.startswith(("S", "H")))
+"""Not those that take long, nor those that need a cluster."""
 ALL = "all"
 
 

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.slurm.slurm_lane import SlurmLane
 from tests.slurm.testbed import SlurmTestbed
 

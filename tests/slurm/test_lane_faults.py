@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.slurm.slurm_lane import SlurmLane
 from tests.slurm.testbed import SlurmTestbed
 
