@@ -51,7 +51,8 @@ async def test_somebody_else_cancels_the_job(lane: SlurmLane) -> None:
     await lane.until(lambda: "TaskStarted" in lane.kinds("a"))
     lane.testbed.client("scancel", lane.jobs(order)[0][0])
     end = await lane.end("a")
-    assert (end.outcome, end.failure) == ("cancelled", "cancelled") and "cancelled_externally" in end.reason
+    assert (end.outcome, end.failure) == ("cancelled", "cancelled")
+    assert "cancelled_externally" in end.reason
 
 
 async def test_somebody_else_cancels_the_job_before_it_starts(lane: SlurmLane) -> None:
@@ -59,14 +60,18 @@ async def test_somebody_else_cancels_the_job_before_it_starts(lane: SlurmLane) -
     await lane.state(order, "PENDING")
     lane.testbed.client("scancel", lane.jobs(order)[0][0])
     end = await lane.end("a")
-    assert (end.outcome, end.failure) == ("cancelled", "cancelled") and "cancelled_externally" in end.reason
+    assert (end.outcome, end.failure) == ("cancelled", "cancelled")
+    assert "cancelled_externally" in end.reason
 
 
 async def test_out_of_memory_asks_for_more(lane: SlurmLane) -> None:
     end = await lane.run_task("a", command=("python3", "-c", HOG), resources={"memory": "100M"})
     assert (end.outcome, end.failure) == ("failed", "task")
-    assert "oom" in end.reason and "100M" in end.reason, end
-    assert end.again is not None and end.again.memory == "200M" and "200M" in end.hint
+    assert "oom" in end.reason, end
+    assert "100M" in end.reason
+    assert end.again is not None
+    assert end.again.memory == "200M"
+    assert "200M" in end.hint
 
 
 async def test_held_jobs_are_told_of(lane: SlurmLane) -> None:
@@ -74,7 +79,7 @@ async def test_held_jobs_are_told_of(lane: SlurmLane) -> None:
     await lane.state(order, "PENDING")
     lane.testbed.client("scontrol", "hold", lane.jobs(order)[0][0])
     end = await lane.end("a")
-    assert end.failure == "config" and "holds" in end.reason, end
+    assert (end.failure, "holds" in end.reason) == ("config", True), end
     await lane.state(order, "CANCELLED")
 
 
@@ -86,7 +91,7 @@ async def test_log_that_cannot_be_opened_is_told_of(slurm_cluster: SlurmTestbed,
         end = await lane.run_task("a")
     finally:
         await lane.backend.close()
-    assert end.failure == "config" and "log_dir_unwritable" in end.reason, end
+    assert (end.failure, "log_dir_unwritable" in end.reason) == ("config", True), end
     assert "TaskStarted" not in lane.kinds("a")
 
 
@@ -100,7 +105,7 @@ async def test_node_dies_and_what_it_says_later_does_not_count(frail_lane: Slurm
     try:
         end = await lane.end("a", seconds=120)
         if end.outcome != "succeeded":  # on a slow machine the orphan may end before the node is given up
-            assert end.failure == "infra" and "node_fail" in end.reason, end
+            assert (end.failure, "node_fail" in end.reason) == ("infra", True), end
             assert end.node == node
             await lane.until((lane.folder / "late").exists, 60)
             second = await lane.run_task("a", 2, command="echo y > x", avoid=(node,))
@@ -120,7 +125,7 @@ async def test_jobs_make_room_for_urgent_ones(frail_lane: SlurmLane) -> None:
     lane.testbed.client("sbatch", "-p", "urgent", "-c", "16", "-o", "/dev/null", "--wrap", "sleep 5")
     await lane.until(lambda: bool(lane.ends("a") or lane.ends("b")))
     end = (lane.ends("a") or lane.ends("b"))[0]
-    assert end.failure == "infra" and "preempted" in end.reason, end
+    assert (end.failure, "preempted" in end.reason) == ("infra", True), end
     for order in orders:
         await lane.backend.stop(order, "")
     await lane.end("a")
@@ -144,7 +149,8 @@ async def test_controller_restarts_and_is_away(frail_lane: SlurmLane) -> None:
 async def test_time_limit_asks_for_more(lane: SlurmLane) -> None:
     end = await lane.run_task("a", seconds=150, command="sleep 300", resources={"time": "00:01:00"})
     assert end.failure == "timeout"
-    assert end.again is not None and end.again.time == "00:02:00", end
+    assert end.again is not None, end
+    assert end.again.time == "00:02:00"
 
 
 @pytest.mark.slow
@@ -153,7 +159,7 @@ async def test_executor_is_killed(lane: SlurmLane) -> None:
     await lane.until(lambda: "TaskStarted" in lane.kinds("a") and ("a", "said") in lane.lines)
     os.kill(executor_of(lane, "a"), signal.SIGKILL)
     end = await lane.end("a", seconds=150)
-    assert end.failure == "infra" and "killed" in end.reason, end
+    assert (end.failure, "killed" in end.reason) == ("infra", True), end
     assert "said" in end.tail
 
 
@@ -175,4 +181,4 @@ async def test_job_vanishes(tmp_path: Path, tmp_path_factory: pytest.TempPathFac
     finally:
         await lane.backend.close()
         testbed.do("down")
-    assert end.failure == "infra" and "vanished" in end.reason, end
+    assert (end.failure, "vanished" in end.reason) == ("infra", True), end

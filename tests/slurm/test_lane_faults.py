@@ -1,6 +1,7 @@
 """What goes wrong on clusters, provoked on a real one: each attempt runs once, and what is said of it is true."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,8 @@ async def test_sbatch_that_submits_and_fails_is_believed_neither(lane: SlurmLane
     lane.fake("sbatch", f'{ONCE}"$REAL" "$@" >/dev/null; {lie}')
     await lane.open()
     assert (await lane.run_task("a", **counted(lane, 1))).outcome == "succeeded"
-    assert len(runs(lane)) == 1 and len(lane.jobs(lane.orders["a", 1])) == 1
+    assert len(runs(lane)) == 1
+    assert len(lane.jobs(lane.orders["a", 1])) == 1
 
 
 async def test_sbatch_that_fails_without_a_job_is_called_again_when_there_is_surely_none(lane: SlurmLane) -> None:
@@ -92,7 +94,8 @@ async def test_dispatcher_killed_between_sbatch_and_its_record(lane: SlurmLane) 
     await lane.until(lambda: bool(lane.jobs(order)))
     await lane.kill()
     await lane.restart()
-    assert (await lane.end("a")).outcome == "succeeded"
+    end = await lane.end("a")
+    assert end.outcome == "succeeded", (end.reason, end.tail, lane.queue())
     assert len(runs(lane)) == 1
 
 
@@ -103,7 +106,8 @@ async def test_dispatcher_killed_before_sbatch(lane: SlurmLane) -> None:
     await lane.until((lane.folder / "bin" / "first").exists)
     await lane.kill()
     await lane.restart()
-    assert (await lane.end("a")).outcome == "succeeded"
+    end = await lane.end("a")
+    assert end.outcome == "succeeded", (end.reason, end.tail, lane.queue())
     assert len(runs(lane)) == 1
 
 
@@ -141,7 +145,8 @@ async def test_looks_that_fail_change_nothing(lane: SlurmLane, fault: str) -> No
     await lane.start("a", command="sleep 3")
     await lane.until(lambda: "TaskStarted" in lane.kinds("a"))
     (lane.folder / "bin" / "away").touch()
-    assert (await lane.end("a")).outcome == "succeeded"
+    end = await lane.end("a")
+    assert end.outcome == "succeeded", (end.reason, end.tail, lane.queue())
     await lane.until(lambda: lane.away, 20)
     waiting = await lane.start("b")
     await asyncio.sleep(1)
@@ -180,7 +185,8 @@ async def test_end_is_told_again_until_the_log_has_it(lane: SlurmLane) -> None:
 async def test_order_that_was_never_begun_is_begun(lane: SlurmLane) -> None:
     await lane.open()
     assert await lane.backend.adopt(lane.order("a", **counted(lane)))
-    assert (await lane.end("a")).outcome == "succeeded"
+    end = await lane.end("a")
+    assert end.outcome == "succeeded", (end.reason, end.tail, lane.queue())
 
 
 async def test_lost_spool_loses_no_job(lane: SlurmLane) -> None:
@@ -191,7 +197,8 @@ async def test_lost_spool_loses_no_job(lane: SlurmLane) -> None:
     ledger = lane.folder / "spool" / "ledger"
     ledger.rename(lane.folder / "lost")
     await lane.restart()
-    assert (await lane.end("a")).outcome == "succeeded"
+    end = await lane.end("a")
+    assert end.outcome == "succeeded", (end.reason, end.tail, lane.queue())
     assert len(lane.jobs(order)) == 1
 
 
@@ -206,6 +213,31 @@ async def test_attempts_that_the_log_gave_up_are_cancelled(lane: SlurmLane) -> N
     assert lane.ends("a") == []
 
 
+async def test_attempts_that_the_log_gave_up_are_looked_for(lane: SlurmLane) -> None:
+    lane.fake("sbatch", f'{ONCE}"$REAL" "$@" > "$HERE/job"; sleep 60')
+    await lane.open()
+    order = await lane.start("a", command="sleep 300")
+    await lane.until(lambda: bool(lane.jobs(order)))
+    await lane.kill()
+    await lane.restart(adopt=False)
+    await lane.backend.sweep()
+    await lane.state(order, "CANCELLED")
+
+
+async def test_what_was_not_submitted_is_cancelled_without_a_controller(lane: SlurmLane) -> None:
+    lane.fake("squeue", "exit 1")
+    await lane.open()
+    first = await lane.start("first", slurm="down")
+    await lane.until(lambda: lane.away, 20)
+    second, third = await lane.start("second"), await lane.start("third")
+    await asyncio.sleep(0.5)
+    for task, order in (("second", second), ("third", third)):
+        assert await lane.backend.stop(order, "asked to")
+        assert (await lane.end(task, seconds=2)).outcome == "cancelled"
+        assert lane.jobs(order) == []
+    lane.testbed.client("scancel", *(job for job, _ in lane.jobs(first)))
+
+
 async def test_second_dispatcher_in_one_spool_is_refused(lane: SlurmLane) -> None:
     await lane.open()
     code = (
@@ -214,8 +246,6 @@ async def test_second_dispatcher_in_one_spool_is_refused(lane: SlurmLane) -> Non
         "from pto_runtime.clock import SystemClock\n"
         f"House(Spool(Path({str(lane.folder / 'spool')!r})), SystemClock()).open()\n"
     )
-    import sys
-
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stderr=asyncio.subprocess.PIPE)
     _, said = await process.communicate()
     assert b"another dispatcher works in" in said

@@ -45,7 +45,7 @@ WORDS: dict[str, Word] = {
     "python": Word(
         "config",
         "node {node} has no Python that runs tasks: {said}",
-        "The nodes need Python 3.8 or newer: name one with PTO_NODE_PYTHON.",
+        "The nodes need Python 3.8 or newer: name one with PTO_SLURM_PYTHON.",
     ),
     "spool_unwritable": Word("infra", "job {job} could not write its result on node {node}", _FULL),
     "killed": Word(

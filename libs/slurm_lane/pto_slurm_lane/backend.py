@@ -17,12 +17,13 @@ from pto_ports.blob_store import BlobStore
 from pto_ports.clock import Clock
 from pto_proto.ids import InstanceId, external_name
 from pto_runtime.logs import get_logger
+from pto_slurm.identity import attempt_of
 from pto_slurm.shape import Unplaceable, shape_of
 from pto_slurm_lane.attempt import JobAttempt
 from pto_slurm_lane.board import Board
 from pto_slurm_lane.bucket import TokenBucket
 from pto_slurm_lane.canceller import Canceller
-from pto_slurm_lane.clients import SlurmClients
+from pto_slurm_lane.clients import ClientFailed, SlurmClients
 from pto_slurm_lane.fleet import Fleet
 from pto_slurm_lane.gate import Gate
 from pto_slurm_lane.house import House
@@ -160,11 +161,21 @@ class SlurmBackend:
     async def sweep(self) -> None:
         """What the ledger still holds has ended by the log's word: its jobs must go."""
         lane = self._known_lane()
-        for record in lane.ledger.records():
-            if record.name in self._attempts:
-                continue
-            if record.job and record.end is None:
-                lane.canceller.cancel(record.job)
+        left = [record for record in lane.ledger.records() if record.name not in self._attempts]
+        unsure = [record for record in left if record.end is None and record.has_intent and not record.job]
+        try:
+            jobs = await lane.clients.jobs() if unsure else ()
+        except ClientFailed as failed:
+            self._logger.warning(
+                "jobs of attempts that were given up are looked for at the next start", reason=str(failed)
+            )
+            left = [record for record in left if record not in unsure]
+            jobs = ()
+        for record in left:
+            comment = attempt_of(record.run, record.ready).comment
+            for job in [record.job] if record.job else [row.job for row in jobs if row.comment == comment]:
+                if record.end is None:
+                    lane.canceller.cancel(job)
             self._clean_up(record)
         await asyncio.to_thread(self._house.sweep, frozenset(self._attempts))
         if self._fleet is not None:

@@ -44,11 +44,15 @@ class House:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except (BlockingIOError, PermissionError) as error:
             os.close(descriptor)
             raise HouseTaken(
                 f"another dispatcher works in {self._spool.root}; give each a folder of its own (PTO_SLURM_SPOOL)"
             ) from error
+        except OSError as error:
+            get_logger().warning(
+                "this file system has no locks; see to it that one dispatcher works here", reason=str(error)
+            )
         self._lock = descriptor
         return install(self._spool)
 
