@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Iterable
 from functools import partial
 
-from . import crash, embedded, floor, scale
+from . import containers, crash, embedded, floor, scale
 from .meter import Record
 from .options import Options
 from .warm import WORKLOADS
@@ -21,10 +21,11 @@ APART: dict[str, Measure] = {
     "S3": scale.after_many,
     "S4": scale.dispatchers,
     "S5": scale.long_log,
+    "D1": containers.at_once,
 }
 """Workloads that bring up what they need themselves."""
 NAMES = (*WORKLOADS, *APART)
-DEFAULT = tuple(name for name in NAMES if not name.startswith("S"))
+DEFAULT = tuple(name for name in NAMES if not name.startswith(("S", "D")))
 ALL = "all"
 
 

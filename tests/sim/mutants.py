@@ -22,6 +22,7 @@ from pto_proto import events as ev
 from pto_scheduler import intake, leadership, scheduler
 
 from . import agent_mutants as agent_mutants
+from . import place_mutants as place_mutants
 from .breaking import MUTANTS as MUTANTS
 from .breaking import handle, mutant, put
 

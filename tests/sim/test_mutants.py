@@ -11,7 +11,10 @@ from .mutants import MUTANTS
 from .test_simulation import sim
 
 QUICK = {
+    "bad-nodes-are-not-avoided": 40,
     "capacity-is-not-looked-at": 10,
+    "containers-are-lost-as-soon-as-local-tasks": 10,
+    "containers-are-made-of-the-default-image": 20,
     "dependents-are-released-too-early": 10,
     "edited-plan-is-not-read": 20,
     "limit-of-cost-is-not-looked-at": 10,
@@ -19,7 +22,7 @@ QUICK = {
     "no-fence": 20,
     "one-executor-too-many": 10,
     "one-retry-more-than-allowed": 10,
-    "order-that-comes-again-starts-again": 20,
+    "plans-are-made-in-the-planners-lane-only": 20,
     "plan-runs-before-a-person-answers": 20,
     "rest-ends-too-early": 10,
     "reopened-task-keeps-its-key": 10,
@@ -29,9 +32,15 @@ QUICK = {
     "third-round": 10,
     "tick-is-not-read-back": 10,
     "unsettled-write-counts-as-written": 20,
+    "values-of-the-run-are-forgotten": 10,
+    "values-of-the-run-reach-every-lane": 10,
+    "values-of-the-run-replace-those-of-the-plan": 20,
     "what-runs-again-does-not-wait-for-all-above-it": 30,
     "what-saw-a-change-never-runs-again": 30,
     "what-saw-no-change-runs-again": 30,
+    "what-the-next-attempt-needs-is-forgotten": 40,
+    "what-was-needed-is-forgotten-by-the-next-failure": 40,
+    "what-was-needed-outlives-a-success": 40,
 }
 SLOW_SEEDS = 1_400
 """For those that take a rarer world."""

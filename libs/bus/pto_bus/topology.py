@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pto_bus import limits
 from pto_ports.lease import LEASE_S
 from pto_proto.events import WRITERS
-from pto_proto.ids import LANE_CONSOLIDATOR, LANE_PLANNER, Lane, is_instance_id, is_lane
+from pto_proto.ids import LANE_CONSOLIDATOR, LANE_DOCKER, LANE_PLANNER, Lane, is_instance_id, is_lane
 from pto_proto.subjects import (
     ARCHIVE_SUBJECT,
     AUDIT_SUBJECT,
@@ -184,6 +184,11 @@ def _scheduler_rules(account: Account) -> tuple[list[str], list[str]]:
     return publish, subscribe
 
 
+def _dispatcher_rules(account: Account) -> tuple[list[str], list[str]]:
+    """In the lane of containers plans are made, too."""
+    return (_planner_rules if account.lane == LANE_DOCKER else _service_rules)(account)
+
+
 def _planner_rules(account: Account) -> tuple[list[str], list[str]]:
     publish, subscribe = _service_rules(account)
     return publish + writer_subjects(WRITERS["planner"], account.lane), subscribe
@@ -226,7 +231,7 @@ _ROLE_RULES = {
     "bootstrap": _bootstrap_rules,
     "scheduler": _scheduler_rules,
     "planner": _planner_rules,
-    "dispatcher": _service_rules,
+    "dispatcher": _dispatcher_rules,
     "consolidator": _consolidator_rules,
     "archiver": _archiver_rules,
     "requester": _requester_rules,
