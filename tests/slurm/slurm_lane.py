@@ -38,6 +38,7 @@ class SlurmLane:
         self.blobs = MemoryBlobStore()
         self.said: dict[tuple[str, int], list[ev.Entry]] = defaultdict(list)
         self.lines: list[tuple[str, str]] = []
+        self.on_report: Callable[[Order, ev.Entry], None] = lambda _order, _entry: None
         self.orders: dict[tuple[str, int], Order] = {}
         self._settings = {"site": SITE, "poll_s": POLL_S, "rate": 100.0, "burst": 100, **settings}
         self.environment = dict(testbed.environment)
@@ -163,6 +164,8 @@ class SlurmLane:
         for entry in entries:
             msgspec.json.encode(entry)
         self.said[order.ready.task, order.ready.attempt] += entries
+        for entry in entries:
+            self.on_report(order, entry)
 
     def _line(self, order: Order, stream: str, text: str) -> None:
         self.lines.append((order.ready.task, text))

@@ -72,6 +72,8 @@ class SlurmBackend:
         self._tasks: set[asyncio.Task[None]] = set()
         self._lane: Lane | None = None
         self._told_away = False
+        self._ended_records: list[Record] = []
+        self._has_ended = asyncio.Event()
         self._logger = get_logger()
 
     def can_run(self) -> tuple[str, ...]:
@@ -121,7 +123,15 @@ class SlurmBackend:
             self._fleet = Fleet(lane, settings.pilots)
             self._go(self._fleet.run())
         tails = Tails(clock, live, interval_s=1.0, logs=self._running_logs)
-        for work in (watch.run, lane.board.run, lane.canceller.run, lane.projections.run, tails.run, self._look_round):
+        for work in (
+            watch.run,
+            lane.board.run,
+            lane.canceller.run,
+            lane.projections.run,
+            tails.run,
+            self._look_round,
+            self._tidy,
+        ):
             self._go(work())
 
     async def start(self, order: Order) -> None:
@@ -235,7 +245,16 @@ class SlurmBackend:
         lane = self._known_lane()
         lane.ledger.drop(record.name)
         lane.board.drop(record.name)
-        self._go(asyncio.to_thread(self._house.clean_up, record))
+        self._ended_records.append(record)
+        self._has_ended.set()
+
+    async def _tidy(self) -> None:
+        """Remove what ended attempts leave behind, many in one go."""
+        while True:
+            await self._has_ended.wait()
+            self._has_ended.clear()
+            records, self._ended_records = self._ended_records, []
+            await asyncio.to_thread(self._house.clean_up_all, records)
 
     async def _noop(self, order: Order) -> None:
         lane = self._known_lane()

@@ -50,7 +50,7 @@ class Fleet:
     @property
     def is_busy(self) -> bool:
         """Whether results may come any moment."""
-        return any(wing.members for wing in self._wings.values())
+        return any(wing.members or wing.settled for wing in self._wings.values())
 
     def takes(self, record: Record, shape: JobShape) -> bool:
         """Whether pilots do it: not what was a job before, nor what needs a job of its own."""
@@ -96,8 +96,8 @@ class Fleet:
 
     async def _look_at_claims(self) -> None:
         for wing in self._wings.values():
-            if wing.members:
-                strays = wing.take_claims(await asyncio.to_thread(wing.pool.claims))
+            if wing.members or wing.settled:
+                strays = wing.take_claims(await asyncio.to_thread(wing.scan))
                 for stray in strays if self._is_swept else ():
                     await asyncio.to_thread(wing.pool.clear, stray)
 

@@ -7,7 +7,7 @@ of an attempt whose end the log does not have is removed.
 import fcntl
 import os
 import shutil
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -62,6 +62,11 @@ class House:
             os.close(self._lock)
             self._lock = None
 
+    def clean_up_all(self, records: Iterable[Record]) -> None:
+        """The log has their ends."""
+        for record in records:
+            self.clean_up(record)
+
     def clean_up(self, record: Record) -> None:
         """The log has its end: what is kept of the attempt may go, but not what the next one may go on with.
 
@@ -77,9 +82,11 @@ class House:
         is_needed = bool(ready.spec.agent) and record.end is not None and record.end.outcome == "failed"
         if not is_needed:
             # By their whole names: ``a.1.*`` would also be the workspaces of a task ``a.1``.
-            for name in (stem, f"{stem}.log", f".{stem}.out", f".{stem}.{MARK}"):
-                for path in (work / name, *work.glob(f"{name}.restart*")):
-                    _remove(path)
+            names = (stem, f"{stem}.log", f".{stem}.out", f".{stem}.{MARK}")
+            _remove_all(work, names)
+            restart = 1
+            while _remove_all(work, [f"{name}.restart{restart}" for name in names]):
+                restart += 1
 
     def sweep(self, names: Container[str]) -> None:
         """At a start: words for nobody are put aside, and what is old goes."""
@@ -102,6 +109,14 @@ def _newest_s(path: Path) -> float:
         below = [entry.stat(follow_symlinks=False).st_mtime for entry in os.scandir(path)] if path.is_dir() else []
         return max(path.stat().st_mtime, *below, 0.0)
     return 0.0
+
+
+def _remove_all(folder: Path, names: Iterable[str]) -> int:
+    """How many of them were there."""
+    there = [folder / name for name in names if os.path.lexists(f"{folder}/{name}")]
+    for path in there:
+        _remove(path)
+    return len(there)
 
 
 def _remove(path: Path) -> None:

@@ -82,7 +82,7 @@ class PooledAttempt:
         lane.projections.finish(record, self._assignment)
         lane.report(record.order, record.end)
         if self.job:
-            await asyncio.to_thread(self._wing.pool.clear, Claim(self._entry, self.job))
+            self._wing.settled.append(Claim(self._entry, self.job))
         self.is_over = True
 
     def wake(self) -> None:
@@ -162,7 +162,7 @@ class PooledAttempt:
             return
         await self._assignment.prepare()
         self._lane.projections.define(self.record, ())
-        await asyncio.to_thread(self._wing.pool.put, self._entry)
+        self._wing.pool.put(self._entry)
         self._is_offered = True
 
     def _find(self) -> bool:

@@ -54,6 +54,8 @@ class Wing:
         self.pool = pool
         self.members: dict[str, PooledAttempt] = {}
         """Attempts by name, from their coming until their end is told."""
+        self.settled: list[Claim] = []
+        """Claims whose attempts' ends are told: they are to be cleared away."""
         self.launches = Launches()
         self.unsure: dict[int, float] = {}
         """Places that may have a pilot which no look has shown, and since when."""
@@ -120,6 +122,13 @@ class Wing:
             flight.sighting.take_look(look)
         now = self._clock.monotonic_s()
         self.unsure = {slot: since for slot, since in self.unsure.items() if now - since < UNSURE_S}
+
+    def scan(self) -> list[Claim]:
+        """In a thread, as the shared folder may be slow: clear away what is settled; what is left."""
+        settled, self.settled = self.settled, []
+        for claim in settled:
+            self.pool.clear(claim)
+        return self.pool.claims()
 
     def take_claims(self, claims: list[Claim]) -> list[Claim]:
         """Note who does what; returns claims of nobody's attempts."""
