@@ -37,7 +37,8 @@ if [ ! -e "$version/.complete" ]; then
         fail "$python cannot be installed; publish a bundle for a Python that this image has"
     rm -rf "$version"
     "$python" -m venv "$version"
-    "$version/bin/pip" install --quiet --disable-pip-version-check --no-index --find-links "$work/wheels" \
+    wheels=$work/wheels
+    "$version/bin/pip" install --quiet --disable-pip-version-check --no-index --find-links "$wheels" \
         --require-hashes -r "$work/requirements.txt"
     touch "$version/.complete"
 fi
