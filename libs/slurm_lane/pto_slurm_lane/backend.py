@@ -117,18 +117,18 @@ class SlurmBackend:
             host_environment=self._host_environment,
             report=report,
             live=live,
+            tails=Tails(clock, live, interval_s=1.0, logs=self._running_logs),
             installed=installed,
         )
         if settings.pilots:
             self._fleet = Fleet(lane, settings.pilots)
             self._go(self._fleet.run())
-        tails = Tails(clock, live, interval_s=1.0, logs=self._running_logs)
         for work in (
             watch.run,
             lane.board.run,
             lane.canceller.run,
             lane.projections.run,
-            tails.run,
+            lane.tails.run,
             self._look_round,
             self._tidy,
         ):
