@@ -120,7 +120,7 @@ class SlurmBackend:
             installed=installed,
         )
         if settings.pilots:
-            self._fleet = Fleet(lane, settings.pilots)
+            self._fleet = Fleet(lane, self._capacity)
             self._go(self._fleet.run())
         tails = Tails(clock, live, interval_s=1.0, logs=self._running_logs)
         for work in (
@@ -204,6 +204,8 @@ class SlurmBackend:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._fleet is not None:
+            await self._fleet.leave()
         if self._lane is not None:
             await self._lane.projections.flush()
         self._house.close()
