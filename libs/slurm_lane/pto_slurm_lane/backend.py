@@ -121,7 +121,7 @@ class SlurmBackend:
             installed=installed,
         )
         if settings.pilots:
-            self._fleet = Fleet(lane, settings.pilots)
+            self._fleet = Fleet(lane, self._capacity)
             self._go(self._fleet.run())
         for work in (
             watch.run,
@@ -204,6 +204,8 @@ class SlurmBackend:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._fleet is not None:
+            await self._fleet.leave()
         if self._lane is not None:
             await self._lane.projections.flush()
         self._house.close()
