@@ -92,6 +92,32 @@ async def test_gpus_have_jobs_of_their_own(lane: PilotLane) -> None:
     assert lane.all_pilots() == []
 
 
+async def test_jobs_and_pilots_together_are_no_more_than_allowed(slurm_cluster: SlurmTestbed, tmp_path: Path) -> None:
+    lane = PilotLane(slurm_cluster, tmp_path, pilots=2)
+    lane.capacity = 2
+    lane.backend = lane._make()
+    await lane.open()
+    for number in range(2):
+        await lane.start(f"t{number}", command="sleep 1")
+    await all_ended(lane, ["t0", "t1"])
+    assert len(lane.pilots()) == 2
+    for number in range(2):
+        await lane.start(f"gpu{number}", command="sleep 600", resources={"gpus": 1}, slurm="gpu")
+    await lane.until(lambda: lane.pilots() == [], 60)
+    for number in range(2):
+        await lane.backend.stop(lane.orders[f"gpu{number}", 1], "")
+    await all_ended(lane, ["gpu0", "gpu1"])
+    assert (await lane.run_task("after")).outcome == "succeeded"
+    await lane.backend.close()
+
+
+async def test_pilots_leave_with_their_dispatcher(lane: PilotLane) -> None:
+    await lane.run_task("one")
+    assert len(lane.pilots()) == 1
+    await lane.kill()
+    await lane.until(lambda: lane.pilots() == [], 30)
+
+
 async def test_cancelling_a_task_that_waits_and_one_that_runs(lane: PilotLane) -> None:
     long = [await lane.start(f"long{number}", command="echo x > part; sleep 60") for number in range(2)]
     waiting = await lane.start("waiting")

@@ -136,6 +136,13 @@ class Pool:
         with contextlib.suppress(FileNotFoundError):
             (self.beats / job).unlink()
 
+    def forget_ghosts(self, before_s: float) -> None:
+        """Pilots that were buried before this time are surely gone."""
+        for name in _names(self._gone):
+            with contextlib.suppress(FileNotFoundError):
+                if (self._gone / name).stat().st_mtime < before_s:
+                    (self._gone / name).unlink()
+
     def drain(self, is_draining: bool) -> None:
         """Let pilots end after what they do now, or take work again."""
         if is_draining:

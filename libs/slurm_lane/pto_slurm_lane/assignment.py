@@ -57,13 +57,17 @@ class Assignment:
         """``out`` or ``err`` of the job itself."""
         return self._lane.spool.job_log(self._order.run, self._attempt.name, stream)
 
-    async def prepare(self) -> None:
-        """Bring everything to the shared folder. Raises what Materials and the disk raise."""
+    async def prepare(self, limit_s: float = 0.0) -> None:
+        """Bring everything to the shared folder; ``limit_s`` is the time of a task that says nothing of it.
+
+        Raises what Materials and the disk raise.
+        """
         order, lane, ready = self._order, self._lane, self._order.ready
         lane.spool.prepare_run(order.run)
         private_folder(self.folder)
         seen = await lane.materials.seen_by(ready)
         task = {**self._described, "env": dict(self._described["env"])}
+        task["time_limit_s"] = task["time_limit_s"] or limit_s
         task["files"] = await lane.materials.files_for(ready, seen)
         secrets = {name: task["env"].pop(name) for name in ready.spec.env if name in task["env"]}
         task["secrets"] = []

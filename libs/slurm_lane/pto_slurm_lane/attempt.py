@@ -78,6 +78,7 @@ class JobAttempt:
                 end = await self._persist(self._live)
                 record.end = await self._persist(lambda: lane.revise(record, end))
                 await self._persist(self._keep)
+                await lane.tails.finish(record.order, "stdout", self._assignment.task_log)
             self._tell(_known(record.end))
             await self._persist(self._linger)
         finally:

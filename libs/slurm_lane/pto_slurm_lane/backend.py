@@ -119,19 +119,19 @@ class SlurmBackend:
             host_environment=self._host_environment,
             report=report,
             live=live,
+            tails=Tails(clock, live, interval_s=1.0, logs=self._running_logs),
             installed=installed,
             revise=self._revise,
         )
         if settings.pilots:
-            self._fleet = Fleet(lane, settings.pilots)
+            self._fleet = Fleet(lane, self._capacity)
             self._go(self._fleet.run())
-        tails = Tails(clock, live, interval_s=1.0, logs=self._running_logs)
         for work in (
             watch.run,
             lane.board.run,
             lane.canceller.run,
             lane.projections.run,
-            tails.run,
+            lane.tails.run,
             self._look_round,
             self._tidy,
         ):
@@ -207,6 +207,8 @@ class SlurmBackend:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._fleet is not None:
+            await self._fleet.leave()
         if self._lane is not None:
             await self._lane.projections.flush()
         self._house.close()

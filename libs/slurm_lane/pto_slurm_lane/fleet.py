@@ -7,6 +7,7 @@ over has left behind is judged, never guessed.
 
 import asyncio
 from collections.abc import Container
+from contextlib import suppress
 
 from pto_runtime.logs import get_logger
 from pto_slurm.answers import Ambiguous, Refused, Submitted, Throttled
@@ -14,12 +15,13 @@ from pto_slurm.pending import what_it_needs
 from pto_slurm.pilots import Launches, is_pooled, is_starved, kind_of, lane_of, moves, name_in, pilot_shape, shares
 from pto_slurm.shape import JobShape
 from pto_slurm.submission import sbatch_argv
-from pto_slurm.verdicts import Verdict
+from pto_slurm.verdicts import THERE, Verdict
 from pto_slurm_lane.clients import ClientFailed
 from pto_slurm_lane.lane import Lane
 from pto_slurm_lane.ledger import Record
 from pto_slurm_lane.news import News
 from pto_slurm_lane.pooled import PooledAttempt
+from pto_slurm_lane.watch import Look
 from pto_slurm_lane.wing import Wing
 from pto_slurm_node.pool import Pool
 
@@ -28,15 +30,17 @@ TICK_S = 0.5
 IDLE_S = 60.0
 """A pilot without work ends after so long: the next tasks may come any moment, and a node is dear."""
 HOPELESS_HINT = "See the last lines of the pilots' logs in the spool's folder pilots, then `orchestrator resume RUN`."
+GHOSTS_S = 30 * 86_400.0
+"""No job lives so long that it could still come back as a ghost."""
 NS = 1_000_000
 
 
 class Fleet:
-    """All pilots of a lane; ``most`` of them at once."""
+    """All pilots of a lane; with the jobs of single attempts there are ``capacity`` of them at once."""
 
-    def __init__(self, lane: Lane, most: int) -> None:
+    def __init__(self, lane: Lane, capacity: int) -> None:
         self._lane = lane
-        self._most = most
+        self._capacity = capacity
         self._name = lane_of(str(lane.spool.root))
         self._wings: dict[str, Wing] = {}
         self._limits: dict[str, int] | None = None
@@ -86,11 +90,25 @@ class Fleet:
                 task.cancel()
             await asyncio.gather(*self._launching, return_exceptions=True)
 
+    async def leave(self) -> None:
+        """The dispatcher ends: pilots that have nothing to do are not needed until somebody comes again."""
+        waiting = []
+        for wing in self._wings.values():
+            if wing.members:
+                continue
+            for pilot in wing.demand().pilots:
+                await asyncio.to_thread(wing.pool.bury, pilot.job)
+                if not pilot.is_running:
+                    waiting.append(pilot.job)
+        with suppress(ClientFailed):
+            await self._lane.clients.cancel(waiting)
+
     async def sweep(self, names: Container[str]) -> None:
         """At a start, when all attempts from before are known: what is in pools for nobody goes."""
         self._is_swept = True
+        old_s = self._lane.clock.now_ms() / 1000 - GHOSTS_S
         for pool in [Pool(path) for path in self._lane.spool.pilots.iterdir() if path.is_dir()]:
-            await asyncio.to_thread(_sweep, pool, names)
+            await asyncio.to_thread(_sweep, pool, names, old_s)
 
     # --- one turn ---
 
@@ -109,29 +127,43 @@ class Fleet:
             return
         for wing in self._wings.values():
             wing.take_look(look)
+            self._warn_of_silence(wing)
             await self._judge(wing)
             self._tell_waits(wing)
         demands = {kind: wing.demand() for kind, wing in self._wings.items()}
-        strangers = sum(
-            1
-            for row in look.jobs.values()
-            if (name := name_in(row.name)) and name.lane == self._name and name.kind not in self._wings
-            and row.state in ("PENDING", "RUNNING", "CONFIGURING")
-        )  # fmt: skip
-        room = shares(self._most - strangers, demands)
+        allowed = self._allowed(look)
+        room = shares(allowed, demands)
         now = self._lane.clock.monotonic_s()
+        staying = sum(len(demand.pilots) for demand in demands.values()) - sum(
+            len(wing.leaving) for wing in self._wings.values()
+        )
+        surplus = staying - allowed
         for kind, wing in self._wings.items():
             made = moves(demands[kind], room=room[kind], launches=wing.launches, now_s=now)
             for job in made.cancel:
                 self._cancel(wing, job)
-            if made.release and is_starved(self._most - strangers, demands):
-                for job in wing.idle()[: made.release]:
-                    await asyncio.to_thread(wing.pool.bury, job)
+            going = wing.idle()[: max(surplus, made.release if is_starved(allowed, demands) else 0, 0)]
+            for job in going:
+                surplus -= 1
+                wing.leaving.add(job)
+                wing.give_up_on(job)
+                await asyncio.to_thread(wing.pool.bury, job)
             for slot in made.submit:
-                wing.unsure[slot] = now
+                wing.launching.add(slot)
                 self._go(self._launch(wing, slot))
-            if wing.launches.failed and not wing.launches.is_hopeless and demands[kind].waiting:
+            if wing.launches.failed and demands[kind].waiting:
                 self._lane.clock.call_later(max(0.0, wing.launches.rest_until_s - now) + TICK_S, self._news.wake)
+
+    def _allowed(self, look: Look) -> int:
+        """How many pilots its wings may have: others have places too, and pilots of earlier incarnations."""
+        strangers = sum(
+            1
+            for row in look.jobs.values()
+            if (name := name_in(row.name)) and name.lane == self._name and name.kind not in self._wings
+            and row.state in THERE
+        )  # fmt: skip
+        jobs = len(self._lane.places.holders())
+        return max(0, min(self._lane.settings.pilots, self._capacity - jobs) - strangers)
 
     async def _judge(self, wing: Wing) -> None:
         for job, verdict in wing.judged():
@@ -171,27 +203,39 @@ class Fleet:
                 if member.is_waiting:
                     member.say("queued", why)
 
+    def _warn_of_silence(self, wing: Wing) -> None:
+        for job, minutes in wing.silent(self._lane.clock.now_ms() / 1000):
+            self._logger.warning(
+                "a pilot has shown no sign of life, though SLURM says that it runs; is its node's file system stuck?",
+                job=job,
+                minutes=minutes,
+            )
+
     # --- pilots ---
 
     async def _launch(self, wing: Wing, slot: int) -> None:
         lane = self._lane
-        await self._make_ready(wing)
-        argv = sbatch_argv(wing.job(slot, lane.installed, lane.settings.python))
-        async with lane.gate.turn():
-            answer = await lane.clients.submit(argv)
+        try:
+            await self._make_ready(wing)
+            argv = sbatch_argv(wing.job(slot, lane.installed, lane.settings.python))
+            async with lane.gate.turn():
+                if not wing.demand().waiting:
+                    return
+                answer = await lane.clients.submit(argv)
+        finally:
+            wing.launching.discard(slot)
         if isinstance(answer, Submitted):
             wing.submitted(slot, answer.job)
             self._logger.info("a pilot is submitted", job=answer.job, kind=wing.kind, slot=slot)
         elif isinstance(answer, Refused):
-            wing.unsure.pop(slot, None)
             self._doom(
                 wing,
                 Verdict(kind="ended", word="refused", failure=answer.failure, reason=answer.words, hint=answer.hint),
             )
         elif isinstance(answer, Throttled):
-            wing.unsure.pop(slot, None)
             lane.gate.shut(answer.words)
         elif isinstance(answer, Ambiguous):
+            wing.unsure[slot] = lane.clock.monotonic_s()
             self._logger.warning("sbatch's answer may hide a pilot; looking for it", answer=answer.words)
         lane.watch.hurry()
         self._news.wake()
@@ -233,10 +277,11 @@ class Fleet:
             self._logger.error("a pilot could not be started", exc_info=task.exception())
 
 
-def _sweep(pool: Pool, names: Container[str]) -> None:
+def _sweep(pool: Pool, names: Container[str], old_s: float) -> None:
     for entry in pool.waiting():
         if entry.name not in names:
             pool.withdraw(entry)
     for claim in pool.claims():
         if claim.entry.name not in names:
             pool.clear(claim)
+    pool.forget_ghosts(old_s)

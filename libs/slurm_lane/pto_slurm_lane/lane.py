@@ -22,6 +22,7 @@ from pto_slurm_lane.gate import Gate
 from pto_slurm_lane.ledger import Ledger, Record
 from pto_slurm_lane.places import Places
 from pto_slurm_lane.projection import Projections
+from pto_slurm_lane.tail import Tails
 from pto_slurm_lane.watch import Watch
 from pto_slurm_node.spool import Spool
 
@@ -83,6 +84,7 @@ class Lane(msgspec.Struct, kw_only=True):
     host_environment: Mapping[str, str]
     report: Report
     live: LiveLine
+    tails: Tails
     installed: Installed
     """The executor, on the shared file system."""
     revise: Revise = as_it_is

@@ -160,7 +160,7 @@ class PooledAttempt:
         if not self._is_new and await asyncio.to_thread(self._find):
             self._is_offered = True
             return
-        await self._assignment.prepare()
+        await self._assignment.prepare(self._wing.task.minutes * 60.0)
         self._lane.projections.define(self.record, ())
         self._wing.pool.put(self._entry)
         self._is_offered = True

@@ -14,7 +14,7 @@ from pto_slurm.evidence import Evidence
 from pto_slurm.pilots import Demand, Launches, Pilot, PilotName, after_end, name_in, pilot_lead_s, pilot_shape
 from pto_slurm.shape import JobShape
 from pto_slurm.submission import Job
-from pto_slurm.verdicts import JobFacts, Verdict, judge
+from pto_slurm.verdicts import THERE, JobFacts, Verdict, judge
 from pto_slurm_lane.sighting import Sighting
 from pto_slurm_lane.watch import Look
 from pto_slurm_node.pool import Claim, PilotSettings, Pool
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 UNSURE_S = 30.0
 """A submission whose answer may hide a job keeps its place for so long, unless a look shows the job before."""
+
+BEATS_EACH_S, SILENT_S = 30.0, 180.0
+"""How often signs of life are read, and how long without one is told; only SLURM's word ends a pilot."""
 
 
 class Flight(msgspec.Struct):
@@ -57,8 +60,15 @@ class Wing:
         self.settled: list[Claim] = []
         """Claims whose attempts' ends are told: they are to be cleared away."""
         self.launches = Launches()
+        self.launching: set[int] = set()
+        """Places whose pilot waits for its turn with sbatch."""
         self.unsure: dict[int, float] = {}
         """Places that may have a pilot which no look has shown, and since when."""
+        self.leaving: set[str] = set()
+        """Pilots that were told to go: they take nothing more, and are still there."""
+        self._beats: dict[str, float] = {}
+        self._beats_read_s = 0.0
+        self._silent: set[str] = set()
         self._lane = lane
         self._clock = clock
         self._flights: dict[str, Flight] = {}
@@ -111,23 +121,26 @@ class Wing:
         self._flights[job] = Flight(name, Sighting(self._clock, job, name.comment, self.shape))
 
     def take_look(self, look: Look) -> None:
-        """Note what a look has shown of its pilots, those of an earlier incarnation among them."""
+        """Note what a look has shown of its pilots, those of an earlier incarnation among them if they live."""
         for row in look.jobs.values():
             name = name_in(row.name)
             is_ours = name is not None and (name.lane, name.kind, name.comment) == (self._lane, self.kind, row.comment)
-            if name is not None and is_ours and row.job not in self._flights:
+            is_news = row.state in THERE and row.job not in self._flights
+            if name is not None and is_ours and is_news:
                 self._flights[row.job] = Flight(name, Sighting(self._clock, row.job, name.comment, self.shape))
                 self.unsure.pop(name.slot, None)
         for flight in self._flights.values():
             flight.sighting.take_look(look)
-        now = self._clock.monotonic_s()
-        self.unsure = {slot: since for slot, since in self.unsure.items() if now - since < UNSURE_S}
+        self.unsure = {slot: since for slot, since in self.unsure.items() if look.began_s - since < UNSURE_S}
 
     def scan(self) -> list[Claim]:
         """In a thread, as the shared folder may be slow: clear away what is settled; what is left."""
         settled, self.settled = self.settled, []
         for claim in settled:
             self.pool.clear(claim)
+        if self._clock.monotonic_s() - self._beats_read_s >= BEATS_EACH_S:
+            self._beats_read_s = self._clock.monotonic_s()
+            self._beats = self.pool.last_beats()
         return self.pool.claims()
 
     def take_claims(self, claims: list[Claim]) -> list[Claim]:
@@ -172,12 +185,25 @@ class Wing:
             for job, flight in self._flights.items()
             if not flight.sighting.is_over and not (flight.is_ours_to_end and not flight.sighting.is_called_running)
         ]
-        return Demand(waiting=waiting, doing=doing, pilots=tuple(pilots), unsure=frozenset(self.unsure))
+        return Demand(
+            waiting=waiting, doing=doing, pilots=tuple(pilots), unsure=frozenset((*self.unsure, *self.launching))
+        )
 
     def idle(self) -> list[str]:
         """Pilots that do nothing, as far as is known."""
         busy = {member.job for member in self.members.values()}
-        return [pilot.job for pilot in self.demand().pilots if pilot.is_running and pilot.job not in busy]
+        return [
+            pilot.job
+            for pilot in self.demand().pilots
+            if pilot.is_running and pilot.job not in busy and pilot.job not in self.leaving
+        ]
+
+    def silent(self, now_s: float) -> list[tuple[str, int]]:
+        """(job, minutes) of pilots that stopped to show signs of life; each once."""
+        quiet = {job: now_s - beat for job, beat in self._beats.items() if now_s - beat > SILENT_S}
+        fresh = [(job, int(quiet[job] // 60)) for job in quiet.keys() & self._flights.keys() - self._silent]
+        self._silent = {job for job in self._silent | quiet.keys() if job in quiet}
+        return fresh
 
     def give_up_on(self, job: str) -> None:
         """Its end is asked for, and counts for nothing."""
@@ -214,6 +240,7 @@ class Wing:
         gone = [job for job, flight in self._flights.items() if flight.sighting.is_over and job not in busy]
         for job in gone:
             del self._flights[job]
+        self.leaving.difference_update(gone)
         return gone
 
     def reasons(self) -> set[str]:
