@@ -1,6 +1,7 @@
 """What goes wrong on clusters, provoked on a real one: each attempt runs once, and what is said of it is true."""
 
 import asyncio
+import json
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -85,6 +86,28 @@ async def test_attempt_submitted_twice_runs_once(lane: SlurmLane) -> None:
     assert len(runs(lane)) == 1
     states = sorted(state for _, state in lane.jobs(lane.orders["a", 1]))
     assert states in (["CANCELLED", "COMPLETED"], ["COMPLETED", "COMPLETED"])
+
+
+async def test_the_job_that_works_is_followed_though_it_said_nothing_yet(lane: SlurmLane) -> None:
+    """Of two jobs the one with the claim counts: the end of the other one, which is cancelled, is not the attempt's."""
+    slowly = f"""{ONCE}
+        folder=${{@: -1}}; again=()
+        for word in "${{@:1:$#-5}}"; do
+            case $word in --dependency=* | --partition=*) ;; *) again+=("$word") ;; esac
+        done
+        "$REAL" "$@" >/dev/null
+        {{
+            sleep 3
+            job=$("$REAL" "${{again[@]}}" --wrap="sleep 4; exec sh ${{*: -5}}")
+            echo -n "$(basename "$folder").$job.0" > "$folder/claim"
+        }} >/dev/null 2>&1 &
+        {TIMED_OUT}"""
+    lane.fake("sbatch", slowly)
+    await lane.open()
+    await lane.start("a", slurm="down", **counted(lane))
+    end = await lane.end("a")
+    assert end.outcome == "succeeded", (end.reason, end.tail, lane.queue())
+    assert len(runs(lane)) == 1
 
 
 async def test_dispatcher_killed_between_sbatch_and_its_record(lane: SlurmLane) -> None:
@@ -213,6 +236,23 @@ async def test_attempts_that_the_log_gave_up_are_cancelled(lane: SlurmLane) -> N
     await lane.backend.sweep()
     await lane.state(order, "CANCELLED")
     assert lane.ends("a") == []
+
+
+async def test_job_that_has_the_id_of_one_that_was_given_up_is_not_touched(lane: SlurmLane) -> None:
+    """A cluster that was made anew counts from one again."""
+    await lane.open()
+    order = await lane.start("a", command="sleep 300")
+    await lane.state(order, "RUNNING")
+    stranger = lane.testbed.client("sbatch", "--parsable", "--mem=100M", "-o", "/dev/null", "--wrap", "sleep 20")
+    await lane.kill()
+    (path,) = lane.folder.glob("spool/ledger/attempts/*.json")
+    record = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**record, "job": stranger}))
+    await lane.restart(adopt=False)
+    await lane.backend.sweep()
+    await lane.state(order, "CANCELLED")
+    assert lane.testbed.client("squeue", "-h", "-j", stranger, "-o", "%T") in ("PENDING", "RUNNING")
+    lane.testbed.client("scancel", stranger)
 
 
 async def test_attempts_that_the_log_gave_up_are_looked_for(lane: SlurmLane) -> None:
