@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 UNSURE_S = 30.0
 """A submission whose answer may hide a job keeps its place for so long, unless a look shows the job before."""
 
+NOWHERE = -1
+"""The place of a pilot that nobody knows."""
 BEATS_EACH_S, SILENT_S = 30.0, 180.0
 """How often signs of life are read, and how long without one is told; only SLURM's word ends a pilot."""
 
@@ -129,9 +131,20 @@ class Wing:
             if name is not None and is_ours and is_news:
                 self._flights[row.job] = Flight(name, Sighting(self._clock, row.job, name.comment, self.shape))
                 self.unsure.pop(name.slot, None)
+        for job in {member.job for member in self.members.values()} - {"", *self._flights}:
+            self._flights[job] = self._past_flight(job, look)
         for flight in self._flights.values():
             flight.sighting.take_look(look)
         self.unsure = {slot: since for slot, since in self.unsure.items() if look.began_s - since < UNSURE_S}
+
+    def _past_flight(self, job: str, look: Look) -> Flight:
+        """A pilot that an attempt is with and that ended before this process looked; or SLURM has forgotten it."""
+        row = look.jobs.get(job)
+        name = name_in(row.name) if row is not None else None
+        if name is None or (name.lane, name.kind) != (self._lane, self.kind):
+            name = self.name(NOWHERE)
+        sighting = Sighting(self._clock, job, name.comment, self.shape, known_s=look.began_s)
+        return Flight(name, sighting, is_counted=True)
 
     def scan(self) -> list[Claim]:
         """In a thread, as the shared folder may be slow: clear away what is settled; what is left."""
