@@ -1,4 +1,5 @@
-"""Fixtures shared by all tests: a real broker per test, set up, and connections to it by account; a SLURM cluster.
+"""Fixtures shared by all tests: a real broker per test, set up, and connections to it by account; a Docker engine; a
+SLURM cluster.
 
 A broker's start with bootstrap takes about 100 ms, so every test has a store of its own. The cluster takes a second and
 serves all tests; those that damage it start one of their own (``SlurmTestbed.start``).
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from fakes.containers import docker_engine  # noqa: F401  (a fixture, for tests of any folder)
 from tests.slurm.testbed import SlurmTestbed
 
 from pto_bus.bootstrap import bootstrap
@@ -18,6 +20,7 @@ from pto_bus.topology import Account, single_host_accounts
 from pto_proto.ids import LANE_LOCAL
 
 PASSWORD = "for-tests"
+pytest_plugins = ("tests.aws.buckets",)
 
 
 @dataclass

@@ -17,7 +17,7 @@
 #
 # Environment: PTO_SLURM_TESTBED_DIR   state folder (default: slurm-testbed-<user> in TMPDIR)
 #              PTO_SLURM_TESTBED_PORT  first of 100 ports (default 17800)
-#              MINJOBAGE (300)  SLURMDTIMEOUT (10)  EXTRA (more lines of slurm.conf)
+#              MINJOBAGE (300)  SLURMDTIMEOUT (60)  EXTRA (more lines of slurm.conf)
 #              DBD=1            accounting: slurmdbd on a MariaDB of its own, so that sacct works
 set -euo pipefail
 
@@ -95,7 +95,7 @@ PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 GresTypes=gpu
 MinJobAge=${MINJOBAGE:-300}
-SlurmdTimeout=${SLURMDTIMEOUT:-10}
+SlurmdTimeout=${SLURMDTIMEOUT:-60}
 KillWait=5
 ReturnToService=2
 SlurmdParameters=config_overrides
@@ -122,12 +122,12 @@ END
     done
     cat >>"$dir/slurm.conf" <<END
 PartitionName=DEFAULT MaxTime=7-0 DefMemPerCPU=500 PriorityTier=1 State=UP
-PartitionName=compute Nodes=ALL Default=YES
+PartitionName=compute Nodes=n[1-$nodes] Default=YES
 PartitionName=gpu Nodes=$gpus MaxTime=1-0
-PartitionName=research Nodes=ALL
-PartitionName=data Nodes=ALL
-PartitionName=urgent Nodes=ALL MaxTime=1-0 PriorityTier=10
-PartitionName=down Nodes=ALL State=DOWN
+PartitionName=research Nodes=n[1-$nodes]
+PartitionName=data Nodes=n[1-$nodes]
+PartitionName=urgent Nodes=n[1-$nodes] MaxTime=1-0 PriorityTier=10
+PartitionName=down Nodes=n[1-$nodes] State=DOWN
 END
     case $(slurmd -V) in
         *" 21."* | *" 22."*) echo "CgroupAutomount=no" ;;
@@ -308,10 +308,12 @@ status() {
 
 is_up() { [ -e "$dir/slurm.conf" ] || fail "there is no test bed in $dir; start one: $0 up"; }
 
-node() { # N or nN
-    local name=n${1#n}
-    grep -q "^NodeName=$name " "$dir/slurm.conf" || fail "there is no node '${1:-}'"
-    echo "$name"
+node() { # N, nN or another node's name
+    local name
+    for name in "n$1" "$1"; do
+        ! grep -q "^NodeName=$name " "$dir/slurm.conf" || { echo "$name"; return; }
+    done
+    fail "there is no node '$1'"
 }
 
 command=${1:-}

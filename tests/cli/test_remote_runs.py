@@ -137,6 +137,35 @@ def test_leaving_does_not_end_a_run_elsewhere(site: Site) -> None:
     assert run != site.cli("run", "--plan", "plan.yaml", "--detach").stdout.strip()
 
 
+ABSENT = "waits for a dispatcher of lane slurm-default; none is up"
+
+
+def test_a_run_whose_dispatcher_is_not_there_says_so(site: Site) -> None:
+    site.cli("bootstrap")
+    site.start_services()
+    (site.folder / "plan.yaml").write_text("tasks: [{id: a, command: 'true', backend: slurm}]")
+    run = site.cli("run", "--plan", "plan.yaml", "--detach").stdout.strip()
+    deadline = time.monotonic() + 20
+    while ABSENT not in site.cli("status", run).stdout and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert json.loads(site.cli("status", run, "--json").stdout)["absent_lanes"] == ["slurm-default"]
+    assert "a dispatcher of lane slurm-default that can run it; there is none" in site.cli("explain", run, "a").stdout
+
+
+@pytest.mark.slow
+def test_who_follows_a_run_is_told_once_that_nobody_takes_it(site: Site) -> None:
+    site.cli("bootstrap")
+    site.start_services()
+    (site.folder / "plan.yaml").write_text("tasks: [{id: a, command: 'true', backend: slurm}]")
+    command = [str(BIN / "orchestrator"), "run", "--plan", "plan.yaml", "-o", "out"]
+    process = subprocess.Popen(command, env=site.environment, cwd=site.folder, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert any(ABSENT in line for line in process.stdout)
+    time.sleep(6)
+    process.send_signal(signal.SIGINT)
+    assert ABSENT not in process.communicate(timeout=30)[0]
+
+
 @pytest.mark.slow
 def test_without_a_scheduler_one_is_told_and_the_request_waits(site: Site) -> None:
     site.cli("bootstrap")

@@ -5,6 +5,8 @@ told only after the true end was reported.
 """
 
 import asyncio
+from collections.abc import Callable
+from contextvars import Context
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -41,7 +43,7 @@ class Host:
 
     running: dict[Name, Work] = field(default_factory=dict)
     ended: dict[Name, tuple[Order, tuple[ev.Entry, ...]]] = field(default_factory=dict)
-    """Ends that no dispatcher has heard of yet."""
+    """Ends that are not in the log yet, as far as dispatchers said."""
     backend: "FakeBackend | None" = None
 
 
@@ -66,7 +68,10 @@ def name_of(order: Order) -> Name:
 class FakeBackend:
     """The Backend port of one dispatcher process."""
 
-    def __init__(self, world: "World", process: "Process", host: Host, abilities: tuple[str, ...]) -> None:
+    def __init__(
+        self, world: "World", process: "Process", host: Host, abilities: tuple[str, ...], *, survives: bool
+    ) -> None:
+        """``survives``: whether attempts outlive their dispatcher and are found again."""
         self._world = world
         self._process = process
         self._life = process.life
@@ -77,8 +82,23 @@ class FakeBackend:
         self._report: Report | None = None
         self.instance = InstanceId(process.name)
         host.backend = self
-        if not world.profile.survivors:
+        self._survives = survives
+        if not survives:
             self._life.at_death.append(self._die)
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether its dispatcher lives and takes reports."""
+        return not self._life.is_dead and self._report is not None
+
+    @property
+    def context(self) -> Context:
+        return self._life.context
+
+    def _later(self, delay: float, act: Callable[..., None], *args: object) -> asyncio.TimerHandle:
+        """On the host, which may outlive the dispatcher."""
+        context = self._world.outside if self._survives else self._life.context
+        return self._world.loop.call_later(delay, act, *args, context=context)
 
     def can_run(self) -> tuple[str, ...]:
         return self._abilities
@@ -99,11 +119,14 @@ class FakeBackend:
         took = self._random.uniform(*behaviour.duration_s)
         if self._random.random() < world.profile.manners.slow:
             took += self._random.choice((5.0, 12.0, 40.0))
+        self._begin(work, took)
+
+    def _begin(self, work: Work, took: float) -> None:
+        order = work.order
         if self._random.random() < 0.9:
-            self._say(order, ev.TaskStarted(**identity(order, world.clock.now_ms()), instance=self.instance))
+            self.say(order, ev.TaskStarted(**identity(order, self._world.clock.now_ms()), instance=self.instance))
         self._tell_of_earlier_round(order)
-        context = world.outside if world.profile.survivors else self._life.context
-        work.timer = world.loop.call_later(took, self._end, work, False, context=context)
+        work.timer = self._later(took, self._end, work, False)
 
     async def stop(self, order: Order, reason: str) -> bool:
         work = self._host.running.get(name_of(order))
@@ -114,21 +137,20 @@ class FakeBackend:
         work.timer.cancel()
         slow = self._random.random() < self._world.profile.manners.dawdle
         took = self._random.choice((2.0, 15.0)) if slow else 0.01
-        context = self._world.outside if self._world.profile.survivors else self._life.context
-        work.timer = self._world.loop.call_later(took, self._end, work, True, context=context)
+        work.timer = self._later(took, self._end, work, True)
         return True
 
     async def sweep(self) -> None:
         pass
 
     def forget(self, order: Order) -> None:
-        pass
+        self._host.ended.pop(name_of(order), None)
 
     async def adopt(self, order: Order) -> bool:
         name = name_of(order)
         if name in self._host.ended:
-            order, entries = self._host.ended.pop(name)
-            self._say(order, *entries)
+            order, entries = self._host.ended[name]
+            self.say(order, *entries)
             return True
         return name in self._host.running
 
@@ -166,13 +188,12 @@ class FakeBackend:
 
     def _tell(self, order: Order, entries: tuple[ev.Entry, ...]) -> None:
         backend = self._host.backend
-        if backend is not None and not backend._life.is_dead and backend._report is not None:
-            self._world.loop.call_soon(backend._tell_all, order, entries, context=backend._life.context)
-        else:
-            self._host.ended[name_of(order)] = (order, entries)
+        self._host.ended[name_of(order)] = (order, entries)
+        if backend is not None and backend.is_listening:
+            self._world.loop.call_soon(backend._tell_all, order, entries, context=backend.context)
 
     def _tell_all(self, order: Order, entries: tuple[ev.Entry, ...]) -> None:
-        self._say(order, *entries)
+        self.say(order, *entries)
         self._lie(order, entries)
 
     def _outcome(self, order: Order, is_stopped: bool) -> ev.FailureClass | None:
@@ -203,7 +224,12 @@ class FakeBackend:
         return ev.TaskFinished(
             **base, instance=self.instance, outcome=outcome, failure=failure, reason=f"executor says {failure}",
             cost_usd=cost, retry_after_s=0.0 if self._is_walled(order) else retry_after_s(self._random, failure),
+            **self._fault(order, failure),
         )  # fmt: skip
+
+    def _fault(self, order: Order, failure: ev.FailureClass) -> dict[str, Any]:
+        """What else the executor knows about this failure."""
+        return {}
 
     def _die(self) -> None:
         """The attempts die with their dispatcher."""
@@ -220,30 +246,30 @@ class FakeBackend:
         ready = order.ready
         if random.random() < manners.twice:
             started = ev.TaskStarted(**identity(order, world.clock.now_ms()), instance=self.instance)
-            self._say(order, started, *entries)
+            self.say(order, started, *entries)
         if random.random() < manners.contradict:
             ends = (None, "task", "cancelled", "infra")
-            self._say(order, self._finished(order, random.choice(ends)))
+            self.say(order, self._finished(order, random.choice(ends)))
         if random.random() < manners.stale and ready.attempt > 1:
             fields = {"attempt": ready.attempt - 1}
             stale = self._finished(order, random.choice((None, "task")))
-            self._say(order, ev.TaskFinished(**{**_fields(stale), **fields}))
+            self.say(order, ev.TaskFinished(**{**_fields(stale), **fields}))
         if random.random() < manners.late:
             again = self._finished(order, random.choice((None, "task")))
-            world.loop.call_later(random.uniform(5.0, 60.0), self._say, order, again, context=self._life.context)
+            world.loop.call_later(random.uniform(5.0, 60.0), self.say, order, again, context=self._life.context)
         if random.random() < manners.unheard:
             world.trace(f"{self.instance}: reports {ready.task}.{ready.attempt + 1}, which was never ordered")
             unheard = self._finished(order, None)
-            self._say(order, ev.TaskFinished(**{**_fields(unheard), "attempt": ready.attempt + 1}))
+            self.say(order, ev.TaskFinished(**{**_fields(unheard), "attempt": ready.attempt + 1}))
 
     def _tell_of_earlier_round(self, order: Order) -> None:
         """The end of the round before comes once more while this one goes on."""
         manners, random, ready = self._world.profile.manners, self._random, order.ready
         if ready.round > 0 and random.random() < max(manners.stale, manners.late, manners.twice):
             old = self._finished(order, random.choice((None, None, "task")))
-            self._say(order, ev.TaskFinished(**{**_fields(old), "round": ready.round - 1}))
+            self.say(order, ev.TaskFinished(**{**_fields(old), "round": ready.round - 1}))
 
-    def _say(self, order: Order, *entries: ev.Entry) -> None:
+    def say(self, order: Order, *entries: ev.Entry) -> None:
         assert self._report is not None
         self._report(order, *entries)
 

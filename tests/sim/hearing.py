@@ -7,8 +7,11 @@ from pto_proto.ids import InstanceId, Lane
 
 UNKNOWN_S = 10.0
 LOST_S = 30.0
+CONTAINER_LOST_S = 300.0
 TOLERANCE_S = 5.0
 """Naps and deafness shorter than this need not be noticed."""
+LATEST_SIGN_S = UNKNOWN_S + TOLERANCE_S + 10.0
+"""Who counts as alive was heard of at least since then; what is read late is a sign when it is read."""
 
 Place = tuple[Lane, InstanceId, str]
 """Lane, instance and incarnation."""
@@ -33,6 +36,12 @@ class Hearing:
         """A sign of life was taken in."""
         self.heard.setdefault(place, []).append(now)
 
+    def last_sign(self, lane: Lane, instance: str) -> float:
+        """When this dispatcher was last heard of, whatever its incarnation."""
+        return max(
+            (at for place, signs in self.heard.items() if place[:2] == (lane, instance) for at in signs), default=-1e9
+        )
+
     def disturb(self, start: float, end: float, *, slept: bool) -> None:
         """It stood still, or was cut off, from then to then."""
         if end - start >= TOLERANCE_S:
@@ -50,6 +59,7 @@ class Hearing:
         return now - since
 
 
-def least_silence(entry: AttemptUnknown | AttemptLost) -> float:
+def least_silence(entry: AttemptUnknown | AttemptLost, lane: Lane) -> float:
     """How long a silence has to last for this conclusion, less what is tolerated."""
-    return (LOST_S if isinstance(entry, AttemptLost) else UNKNOWN_S) - TOLERANCE_S
+    lost = CONTAINER_LOST_S if lane == "docker" else LOST_S
+    return (lost if isinstance(entry, AttemptLost) else UNKNOWN_S) - TOLERANCE_S

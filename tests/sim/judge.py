@@ -11,7 +11,8 @@ from pto_proto import events as ev
 from pto_proto.envelope import Event
 from pto_proto.ids import Digest, InstanceId, Lane, RunId, TaskId
 
-from .handing_out import check_task
+from .handing_out import check_task, least_wait
+from .placing import check_place
 from .reviews import Reviews
 from .rounds import check_round, skip, spread
 from .spending import (
@@ -212,6 +213,7 @@ class Judge:
             self.complain(f"promise 3: {run.run} ends at {seq} and says nothing of {sorted(missing)}, which are out")
         if unconfirmed and not run.cancelling_seq:
             self.complain(f"promise 6: {run.run} ends at {seq} while {sorted(unconfirmed)} are out")
+        run.give_up(seq)
         for name in run.order:
             run.tasks[name].state = run.tasks[name].state or "cancelled"
 
@@ -289,6 +291,7 @@ class Judge:
         for check in (
             check_money(run, attempt, writer_read, what),
             check_waits(self.waits, attempt, writer_read, what),
+            check_place(run, entry, event.lane, writer_read, what),
         ):
             for violation in check:
                 self.complain(violation)
@@ -316,7 +319,7 @@ class Judge:
             self.complain(f"promise 10: a retry of {entry.task}.{entry.attempt} at {seq}, which did not fail")
             return
         attempt.retry_due = entry.due_at
-        least = _least_wait(self.runs[attempt.name[0]], attempt)
+        least = least_wait(self.runs[attempt.name[0]], attempt)
         if entry.due_at - entry.at < least:
             self.complain(f"promise 11: {entry.task}.{entry.attempt} at {seq} is due in {entry.due_at - entry.at} ms")
 
@@ -333,7 +336,7 @@ class Judge:
             failure = "cancelled" if entry.outcome == "cancelled" else entry.failure or ""
             if "a fault of" in entry.reason:
                 self.complain(f"a service failed: {entry.reason}")
-            attempt.cost = bill_of(entry)
+            attempt.cost, attempt.again, attempt.node = bill_of(entry), entry.again, entry.node
             if failure == "capacity" and entry.retry_after_s:
                 wait_ms = min(LONGEST_WAIT_MS, round(entry.retry_after_s * 1000))
                 self.waits.append(Wait(seq, attempt.lane, attempt.model, self.now + wait_ms))
@@ -363,14 +366,6 @@ class Judge:
             story.state = "failed"
         if story.state and story.spec is not None and not run.cancelling_seq:
             skip(run, task)
-
-
-def _least_wait(run: RunStory, attempt: Attempt) -> int:
-    """The backoff without its jitter: 80 % of 5 s, doubled with every failure of the task itself."""
-    if attempt.failure not in ("task", "timeout"):
-        return 0
-    burned = run.story(attempt.name[1]).failures("task", "timeout")
-    return min(300_000, 5_000 << (burned - 1)) * 8 // 10
 
 
 _HANDLERS: dict[type[ev.Entry], Callable[[Judge, int, Event, Any, int], None]] = {

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from pto_proto import events as ev
 from pto_proto.ids import Digest, InstanceId, Lane, RunId, TaskId
-from pto_proto.plans import Plan, TaskSpec
+from pto_proto.plans import Plan, Resources, TaskSpec
 from pto_proto.requests import RunRequested
 
 INFRA_BOUND = 5
@@ -36,6 +36,10 @@ class Attempt:
     reserved: int = 0
     cost: int | None = None
     """Millionths of a dollar; None: nobody knows, or it is out."""
+    again: Resources | None = None
+    """What it said the next one should get."""
+    node: str = ""
+    """Where it ran, if it said so."""
     stop_seq: int = 0
     retry_due: int = 0
 
@@ -111,6 +115,11 @@ class RunStory:
     def out(self) -> list[Attempt]:
         """Attempts that are handed out and have neither ended nor been given up."""
         return [a for story in self.tasks.values() for a in story.attempts[-1:] if not a.end_seq]
+
+    def give_up(self, seq: int) -> None:
+        """The run ended there: nobody waits any more for what is out."""
+        for attempt in self.out():
+            attempt.end_seq, attempt.outcome = seq, "unconfirmed"
 
     def story(self, task: TaskId) -> TaskStory:
         """The task's story, begun when first asked for."""

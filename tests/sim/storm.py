@@ -1,7 +1,8 @@
 """What happens to a world: requests, and while the rage lasts, crashes, pauses and cuts at random moments.
 
-Invariant: nothing new is broken when the rage is over, and what was broken then is mended within two minutes; what
-people asked to pause is resumed, so that every run can end.
+Invariant: nothing new is broken when the rage is over, and what was broken then is mended within two minutes (a
+dispatcher of containers or of a cluster may be away for longer); what people asked to pause is resumed, so that every
+run can end.
 """
 
 import asyncio
@@ -65,12 +66,15 @@ class Storm:
             self._plan_requests(ask.run, ask.at_s)
             for delay, answer in self._approvers.too_early(ask):
                 self._at(ask.at_s + delay, world.ask, answer)
+        world.strangers.begin()
         profile = world.profile
         for rate, act in self._acts:
             moment = random.expovariate(rate / 60.0) if rate else profile.rage_s
             while moment < profile.rage_s:
                 self._at(moment, self._hit, act)
                 moment += random.expovariate(rate / 60.0)
+        for name, (share, length) in world.places.aways.items():
+            self._at(share * profile.rage_s, self._send_away, name, length)
         if profile.ambushes:
             world.on_event = self._lie_in_wait
         self._at(profile.rage_s, self._calm)
@@ -143,6 +147,14 @@ class Storm:
             self._world.loop.kill(process.life)
             away = self._length((0.0, 0.2, 1.0, 4.0), (12.0, 40.0))
             self._world.loop.call_later(away, self._restart, process, context=self._world.outside)
+
+    def _send_away(self, name: str, length: float) -> None:
+        process = self._world.processes[name]
+        if process.is_up:
+            self._world.trace(f"{name}: killed, and away for {length} s")
+            self._world.note_state(process)
+            self._world.loop.kill(process.life)
+            self._world.loop.call_later(length, self._restart, process, context=self._world.outside)
 
     def _restart(self, process: Process) -> None:
         if not process.is_up:

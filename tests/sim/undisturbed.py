@@ -10,10 +10,13 @@ from pto_proto.ids import LANE_CONSOLIDATOR, LANE_LOCAL, LANE_PLANNER, MERGE_TAS
 from pto_proto.requests import PlanApproved, RunResumeRequested
 
 from .executors import merged_by, output_of
+from .places import CLUSTERS, DOCKER
 from .plans import Ask
 
+TASKS = ("noop", "command", "agent:simulated")
 ABILITIES = {
-    LANE_PLANNER: ("plan", "edit"), LANE_CONSOLIDATOR: ("merge",), LANE_LOCAL: ("noop", "command", "agent:simulated"),
+    LANE_PLANNER: ("plan", "edit"), LANE_CONSOLIDATOR: ("merge",), DOCKER: ("plan", *TASKS),
+    **dict.fromkeys((LANE_LOCAL, *CLUSTERS), TASKS),
 }  # fmt: skip
 
 

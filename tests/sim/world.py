@@ -31,13 +31,16 @@ from pto_scheduler.intake import Intake
 from pto_scheduler.scheduler import Scheduler
 
 from .agents import ESTIMATES, employ_agents
+from .clusters import Cluster, Containers, ContainersAndPlanner
 from .executors import FakeBackend, Host, Ledger
-from .hearing import least_silence
+from .hearing import LATEST_SIGN_S, least_silence
 from .judge import Judge
 from .loop import Life, LoopClock, SimLoop
+from .places import DOCKER, spread_out
 from .plans import Ask, draw_asks
 from .reviews import Reviews
 from .roughness import Profile, draw_profile
+from .strangers import Strangers
 from .wires import FaultyBlobs, FaultyChannel, FaultyLease, FaultyLog, Stream, Wire, at_once
 
 structlog.configure(
@@ -98,6 +101,7 @@ class World:
         self.profile: Profile = draw_profile(Random(f"{seed}/profile"))
         self.asks = {ask.run: ask for ask in draw_asks(Random(f"{seed}/plans"))}
         employ_agents(self.asks, Random(f"{seed}/agents"))
+        self.places = spread_out(self.asks, Random(f"{seed}/places"))
         self.wall_until_s = 0.0
         """Until then no model takes anything."""
         self._trace = trace
@@ -112,6 +116,7 @@ class World:
         self.blobs = MemoryBlobStore()
         reviews = Reviews(self.complain, self.request, lambda digest: at_once(self.blobs.get(digest)))
         self.judge = Judge(self.complain, reviews)
+        self.strangers = Strangers(self)
         self.ledger = Ledger()
         self.acks: list[tuple[Sequence[Outgoing], int]] = []
         self.asked: list[Recorded] = []
@@ -121,6 +126,8 @@ class World:
         """(who, sequence, dump) of a scheduler's state at some moment."""
         self.stored_at: list[float] = []
         """Moment of each sequence, from 1."""
+        self.spoke_at: dict[str, float] = {}
+        """Dispatcher -> moment of its last event."""
         self.on_event: Callable[[Event], None] | None = None
         self._first_read: dict[str, int] = {}
         """Wire id -> how far its writer had read when it wrote that first."""
@@ -147,6 +154,8 @@ class World:
         for name in ("local-1", "local-2"):
             self._add(name, build_local, capacities.choice((1, 2, 4)))
         self._add("consolidator-1", build_consolidator, capacities.choice((1, 4)))
+        for name, lane in self.places.dispatchers.items():
+            self._add(name, build_containers if lane == DOCKER else build_cluster, capacities.choice((1, 2, 4)))
 
     def _add(self, name: str, build: Callable[["World", Process], Coroutine[Any, Any, None]], capacity: int) -> None:
         life = Life(name, "none")
@@ -190,11 +199,14 @@ class World:
             shown = "; ".join(_shown(entry) for entry in event.entries)
             self.trace(f"  #{recorded.seq} {event.kind.__name__} {where} [{event.source} {event.id}] {shown}")
         self.stored_at.append(self.loop.time())
+        if event.source.startswith("dispatcher/"):
+            self.spoke_at[event.source.rpartition("/")[2]] = self.loop.time()
         if wire is not None and event.kind in (AttemptUnknown, AttemptLost):
             self._check_silence(recorded.seq, event, wire.life, read)
         if recorded.seq > MAX_EVENTS:
             raise EndlessLog(f"{MAX_EVENTS} events are in the log, and it goes on")
         self.judge.apply(recorded.seq, event, read)
+        self.strangers.judge(recorded.seq, event)
         if self.on_event is not None:
             self.on_event(event)
 
@@ -205,9 +217,24 @@ class World:
             announced = self.judge.instances[event.lane, entry.instance]
             incarnation = next((name for at, name, _ in reversed(announced) if at <= read), "")
             silence = life.hearing.silence((event.lane, entry.instance, incarnation), event.id)
-            if silence < least_silence(entry):
+            if silence < least_silence(entry, event.lane):
                 what = f"{event.kind.__name__} of {entry.task}.{entry.attempt} at {seq}"
                 self.complain(f"promise 12: {what}, {silence:.1f} s after {life.name} heard of {entry.instance}")
+            if isinstance(entry, AttemptLost) and event.lane in self.places.dispatchers.values():
+                self._check_loss(entry, life, event.lane)
+
+    def _check_loss(self, entry: AttemptLost, life: Life, lane: Lane) -> None:
+        """A cluster's job is never lost by silence, a container only if another dispatcher can take its place."""
+        now = self.loop.time()
+        signs = [
+            max(self.spoke_at.get(name, -1e9), life.hearing.last_sign(lane, name))
+            for name, where in self.places.dispatchers.items()
+            if where == lane and name != entry.instance
+        ]
+        if lane != DOCKER:
+            self.complain(f"promise 12: {entry.task}.{entry.attempt} is lost by silence in lane {lane}")
+        elif not any(now - sign < LATEST_SIGN_S for sign in signs):
+            self.complain(f"promise 12: {entry.task}.{entry.attempt} is lost, but nobody can take its place")
 
     def _on_request(self, recorded: Recorded, wire: Wire | None) -> None:
         self.asked.append(recorded)
@@ -228,11 +255,11 @@ class World:
 
     # --- requests ---
 
-    def ask(self, request: Request) -> None:
+    def ask(self, request: Request, requester: str = "tester") -> None:
         """Somebody outside asks; sometimes the message comes twice."""
         self._count += 1
-        data = encode_request(f"q{self._count}", "tester", self.clock.now_ms(), request)
-        message = Outgoing(request_subject(type(request), "tester"), data, "")
+        data = encode_request(f"q{self._count}", requester, self.clock.now_ms(), request)
+        message = Outgoing(request_subject(type(request), requester), data, "")
         self.trace(f"asked: {type(request).__name__} {request.run}")
         self.requests.put([message], None, None, again=False)
         if self.random.random() < self.profile.repeated_requests:
@@ -286,29 +313,45 @@ def _dispatcher(world: World, process: Process, lane: Lane, backend: Any) -> Cor
     return dispatcher.run(_never())
 
 
-def build_planner(world: World, process: Process) -> Coroutine[Any, Any, None]:
-    """A planner process."""
+def _planner(world: World, process: Process) -> PlannerBackend:
     wire = process.wire
     engine = FixedEngine(world.asks)
-    backend = PlannerBackend(
+    return PlannerBackend(
         log=FaultyLog(wire, world.log, world.note_ack),
         blobs=FaultyBlobs(wire, world.blobs),
         clock=LoopClock(world.loop, process.skew_ms),
         instance=InstanceId(process.name),
         engines={engine.name: engine},
     )
-    return _dispatcher(world, process, LANE_PLANNER, backend)
+
+
+def build_planner(world: World, process: Process) -> Coroutine[Any, Any, None]:
+    """A planner process."""
+    return _dispatcher(world, process, LANE_PLANNER, _planner(world, process))
 
 
 def build_local(world: World, process: Process) -> Coroutine[Any, Any, None]:
     """A dispatcher process of the local lane."""
-    backend = FakeBackend(world, process, process.host, ("noop", "command", "agent:simulated"))
+    survives = world.profile.survivors
+    backend = FakeBackend(world, process, process.host, ("noop", "command", "agent:simulated"), survives=survives)
     return _dispatcher(world, process, LANE_LOCAL, backend)
+
+
+def build_containers(world: World, process: Process) -> Coroutine[Any, Any, None]:
+    """A dispatcher process of the docker lane."""
+    backend = ContainersAndPlanner(Containers(world, process, process.host), _planner(world, process))
+    return _dispatcher(world, process, DOCKER, backend)
+
+
+def build_cluster(world: World, process: Process) -> Coroutine[Any, Any, None]:
+    """A dispatcher process next to a cluster."""
+    lane = world.places.dispatchers[process.name]
+    return _dispatcher(world, process, lane, Cluster(world, process, process.host))
 
 
 def build_consolidator(world: World, process: Process) -> Coroutine[Any, Any, None]:
     """A consolidator process, with a fake merge."""
-    backend = FakeBackend(world, process, process.host, ("merge",))
+    backend = FakeBackend(world, process, process.host, ("merge",), survives=world.profile.survivors)
     return _dispatcher(world, process, LANE_CONSOLIDATOR, backend)
 
 

@@ -77,6 +77,9 @@ async def test_lines_are_shown_while_a_task_runs(lane: SlurmLane) -> None:
     await lane.until(lambda: ("loud", "line 1") in lane.lines)
     assert not lane.ends("loud")
     await lane.end("loud")
+    assert [text for task, text in lane.lines if task == "loud"] == [f"line {number}" for number in range(1, 7)]
+    await lane.run_task("short", command="echo at once")
+    assert lane.lines[-1] == ("short", "at once")
 
 
 async def test_cancelling_ends_jobs_in_any_state(lane: SlurmLane) -> None:

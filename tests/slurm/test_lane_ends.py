@@ -11,13 +11,15 @@ import pytest
 from tests.slurm.slurm_lane import SlurmLane
 from tests.slurm.testbed import SlurmTestbed
 
+from pto_slurm.identity import attempt_of
+
 HOG = "import time; data = [bytearray(2**20) for _ in range(400)]; time.sleep(30)"
 
 
 @pytest.fixture(scope="module")
 def frail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmTestbed]:
     """Two nodes that are given up after a few seconds."""
-    testbed = SlurmTestbed.start(tmp_path_factory.mktemp("frail") / "c", nodes=2, SLURMDTIMEOUT="4")
+    testbed = SlurmTestbed.start(tmp_path_factory.mktemp("frail") / "c", nodes=2, SLURMDTIMEOUT="8")
     yield testbed
     testbed.do("down")
 
@@ -38,11 +40,11 @@ async def frail_lane(frail: SlurmTestbed, tmp_path: Path) -> AsyncIterator[Slurm
 
 def executor_of(lane: SlurmLane, task: str) -> int:
     """The process of the executor that does the task."""
-    order = lane.orders[task, 1]
+    name = attempt_of(lane.run, lane.orders[task, 1].ready).name
     found = subprocess.run(
-        ["pgrep", "-f", f"executor-.* run .*{lane.run}/attempts/"], capture_output=True, text=True, check=False
+        ["pgrep", "-f", f"executor-.* run .*/attempts/{name}"], capture_output=True, text=True, check=False
     ).stdout.split()
-    assert len(found) == 1, (order, found)
+    assert len(found) == 1, (name, found)
     return int(found[0])
 
 
@@ -146,39 +148,45 @@ async def test_controller_restarts_and_is_away(frail_lane: SlurmLane) -> None:
 
 
 @pytest.mark.slow
-async def test_time_limit_asks_for_more(lane: SlurmLane) -> None:
-    end = await lane.run_task("a", seconds=150, command="sleep 300", resources={"time": "00:01:00"})
-    assert end.failure == "timeout"
-    assert end.again is not None, end
+async def test_ends_that_take_a_minute(
+    lane: SlurmLane, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Side by side: a time limit, an executor that is killed, and a job that SLURM forgets."""
+    testbed = SlurmTestbed.start(tmp_path_factory.mktemp("forgetful") / "c", nodes=1, MINJOBAGE="2")
+    forgetful = SlurmLane(testbed, tmp_path / "forgetful")
+    try:
+        await asyncio.gather(time_limit_asks_for_more(lane), executor_is_killed(lane), job_vanishes(forgetful))
+    finally:
+        await forgetful.backend.close()
+        testbed.do("down")
+
+
+async def time_limit_asks_for_more(lane: SlurmLane) -> None:
+    end = await lane.run_task("limited", seconds=150, command="sleep 300", resources={"time": "00:01:00"})
+    assert end.failure == "timeout", end
+    assert end.again is not None
     assert end.again.time == "00:02:00"
 
 
-@pytest.mark.slow
-async def test_executor_is_killed(lane: SlurmLane) -> None:
-    await lane.start("a", command="echo said; sleep 300")
-    await lane.until(lambda: "TaskStarted" in lane.kinds("a") and ("a", "said") in lane.lines)
-    os.kill(executor_of(lane, "a"), signal.SIGKILL)
-    end = await lane.end("a", seconds=150)
+async def executor_is_killed(lane: SlurmLane) -> None:
+    await lane.start("killed", command="echo said; sleep 300")
+    await lane.until(lambda: "TaskStarted" in lane.kinds("killed") and ("killed", "said") in lane.lines)
+    os.kill(executor_of(lane, "killed"), signal.SIGKILL)
+    end = await lane.end("killed", seconds=150)
     assert (end.failure, "killed" in end.reason) == ("infra", True), end
     assert "said" in end.tail
 
 
-@pytest.mark.slow
-async def test_job_vanishes(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+async def job_vanishes(lane: SlurmLane) -> None:
     """Its executor is killed, and SLURM has forgotten it before anybody could ask."""
-    testbed = SlurmTestbed.start(tmp_path_factory.mktemp("forgetful") / "c", nodes=1, MINJOBAGE="2")
-    lane = SlurmLane(testbed, tmp_path)
+    lane.folder.mkdir()
     lane.fake("squeue", '[ -e "$HERE/away" ] && exit 1; exec "$REAL" "$@"')
     await lane.open()
-    try:
-        order = await lane.start("a", command="sleep 300")
-        await lane.until(lambda: "TaskStarted" in lane.kinds("a"))
-        (tmp_path / "bin" / "away").touch()
-        os.kill(executor_of(lane, "a"), signal.SIGKILL)
-        await lane.until(lambda: not lane.jobs(order))
-        (tmp_path / "bin" / "away").unlink()
-        end = await lane.end("a", seconds=150)
-    finally:
-        await lane.backend.close()
-        testbed.do("down")
+    order = await lane.start("gone", command="sleep 300")
+    await lane.until(lambda: "TaskStarted" in lane.kinds("gone"))
+    (lane.folder / "bin" / "away").touch()
+    os.kill(executor_of(lane, "gone"), signal.SIGKILL)
+    await lane.until(lambda: not lane.jobs(order))
+    (lane.folder / "bin" / "away").unlink()
+    end = await lane.end("gone", seconds=150)
     assert (end.failure, "vanished" in end.reason) == ("infra", True), end

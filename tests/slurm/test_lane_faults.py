@@ -17,8 +17,8 @@ ONCE = 'mkdir "$HERE/first" 2>/dev/null || exec "$REAL" "$@"\n'
 
 @pytest.fixture(scope="module")
 def frail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmTestbed]:
-    """Two nodes, quick to be given up, on a controller that forgets jobs after two seconds."""
-    testbed = SlurmTestbed.start(tmp_path_factory.mktemp("frail") / "c", nodes=2, MINJOBAGE="2", SLURMDTIMEOUT="4")
+    """Two nodes, on a controller that forgets jobs after two seconds."""
+    testbed = SlurmTestbed.start(tmp_path_factory.mktemp("frail") / "c", nodes=2, MINJOBAGE="2")
     yield testbed
     testbed.do("down")
 
@@ -184,6 +184,8 @@ async def test_end_is_told_again_until_the_log_has_it(lane: SlurmLane) -> None:
 
 async def test_order_that_was_never_begun_is_begun(lane: SlurmLane) -> None:
     await lane.open()
+    await lane.kill()
+    await lane.restart()
     assert await lane.backend.adopt(lane.order("a", **counted(lane)))
     end = await lane.end("a")
     assert end.outcome == "succeeded", (end.reason, end.tail, lane.queue())

@@ -1,9 +1,12 @@
 """``pto-attempt JOB.json ANSWER.json``: does one agent's task, or makes one plan, where no dispatcher runs.
 
 Wires harness and engines, as a service's main does. Invariants: the answer appears complete or not at all; SIGTERM ends
-the work in order; what the file of credentials holds is in this process's memory and nowhere else.
+the work in order; what the file of credentials holds is in this process's memory and nowhere else: the file is removed
+if that is allowed, and the kernel shows this process's memory and environment to no other of the same user.
 """
 
+import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -22,6 +25,7 @@ from pto_runtime.clock import SystemClock
 from pto_runtime.settings import read_settings
 
 EXIT_USAGE = 2
+_PR_SET_DUMPABLE = 4
 
 
 def main() -> None:
@@ -79,8 +83,17 @@ def _show(stream: str, text: str) -> None:
 def _credentials(path: str) -> dict[str, str]:
     if not path:
         return {}
-    found = json.loads(Path(path).read_bytes())
+    _hide_memory()
+    file = Path(path)
+    found = json.loads(file.read_bytes())
+    with contextlib.suppress(OSError):
+        file.unlink()
     return {str(name): str(value) for name, value in found.items()}
+
+
+def _hide_memory() -> None:
+    """What an agent runs has the same user as this process, and must not look into it."""
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def hand_out(
     for name in state.hungry if rooms else ():
         run = state.active[name]
         allowances[name] = Allowance(run, estimates)
-        for lane in _lanes(run, now) & rooms.keys():
+        for lane in waiting_lanes(run, now) & rooms.keys():
             waiting.setdefault(lane, []).append(_Waiting(run, lane, now))
     is_alone = len({run.run.id for runs in waiting.values() for run in runs}) == 1
     left = MAX_ENTRIES * len(waiting) if is_alone else MAX_HAND_OUT
@@ -144,7 +144,8 @@ def ability_for(run: Run, task: Task) -> str:
     return f"agent:{run.request.engine}" if task.spec.agent else "command"
 
 
-def _lanes(run: Run, now: int) -> set[Lane]:
+def waiting_lanes(run: Run, now: int) -> set[Lane]:
+    """The lanes in which the run, if it ``may_be_handed_out``, has something for a dispatcher."""
     lanes = {lane for lane, ready in run.ready.items() if ready} if run.phase is RunPhase.RUNNING else set()
     lanes |= {run.lane_of(task) for task in _due(run, now)}
     system = run.waiting_system_task

@@ -18,13 +18,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def holds_more(folder: str, most_bytes: int, most_files: int = MAX_FILES * 2) -> bool:
-    """Whether the folder takes more room on the disk, or has more entries."""
+def holds_more(folder: str, most_bytes: int, most_files: int = MAX_FILES * 2, *, with_holes: bool = False) -> bool:
+    """Whether the folder takes more room on the disk, or has more entries.
+
+    ``with_holes``: files count by their length, which is what a copy of them takes.
+    """
     size = count = 0
     for below, _, names in os.walk(folder):
         for name in names:
             with contextlib.suppress(OSError):
-                size += os.lstat(f"{below}/{name}").st_blocks * 512
+                status = os.lstat(f"{below}/{name}")
+                size += max(status.st_blocks * 512, status.st_size if with_holes else 0)
             count += 1
             if size > most_bytes or count > most_files:
                 return True

@@ -21,16 +21,20 @@ from pto_harness.box import Box
 from pto_harness.cancel import Cancel
 from pto_harness.desk import Desk
 from pto_harness.failure import Failed, WorkFailed, judged_end, missing_outputs, not_started
+from pto_harness.kept import Kept
 from pto_harness.limits import LOG_HEAD_BYTES, LOG_TAIL_BYTES
 from pto_harness.log import TaskLog
 from pto_harness.manifest import small_bundle, write_bundle
 from pto_harness.poller import Poller
 from pto_harness.process import Command, Ended, Process
+from pto_harness.room import holds_more
 from pto_harness.sandbox import NoSandbox, find_sandbox
 from pto_harness.unfinished import earlier_work
 from pto_harness.workspace import Workspace, WorkspaceError
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from pto_harness.guard import Guard
     from pto_harness.poller import Then
     from pto_harness.sandbox import Sandbox
@@ -41,8 +45,19 @@ if TYPE_CHECKING:
     """Commands to run and functions that may block; what comes of each is sent back."""
     Work = Callable[["Desk"], None]
     """Does an agent's work at a desk; raises WorkFailed."""
+
+    class Launched(Protocol):
+        """A command in the hands of whoever runs it, such as ``Process``."""
+
+        def start(self) -> None:
+            """Begin; what comes of it is told once: Ended, or why nobody knows how it ended."""
+
+        def abandon(self) -> None:
+            """End it at once, without telling."""
+
+    Launch = Callable[[Command, Poller, Callable[[str, bytes], None], Cancel, Then, "Guard | None"], Launched]
 else:
-    Work = Callable
+    Work = Launch = Callable
 
 
 def run_task(
@@ -78,8 +93,11 @@ class TaskRun:
     ``task``: ``workspace`` and ``out`` (folders), ``log`` (file), ``files`` (see ``Workspace.fill``), ``command`` (text
     or list; without it ``work`` is called), ``env``, ``marker``, ``outputs``, ``checks``, ``time_limit_s``,
     ``memory_bytes``, ``secrets`` (values blanked out of the output), ``inline_bytes`` (a bundle up to this size comes
-    with the result and not as files), ``sandbox`` (``required``: all that it runs is confined, or it fails with
-    ``config``; ``wanted``: as well as the host can; else it is not). For the work of an agent also ``writes`` (its
+    with the result and not as files), ``most_bytes`` (what the workspace may hold when its outputs are taken),
+    ``owner`` (user and group of all that is put there), ``sandbox`` (``required``: all that it runs is confined, or it
+    fails with ``config``; ``wanted``: as well as the host can; else it is not). Where ``launch`` runs commands that
+    outlive this process, also ``resumed`` (the attempt began in another one, ``began_ago_s`` ago) and ``kept`` (a file
+    that remembers which outputs were taken before the checks). For the work of an agent also ``writes`` (its
     scope), ``feedback_turns``, ``unfinished`` (the file that marks it as not ended) and ``earlier`` (see
     ``earlier_work``). The result has ``outcome``, ``failure``, ``reason``, ``hint``, ``tail``, ``exit_code``,
     ``duration_s``, ``files``, ``refused``, ``sandbox`` (the level that was had; empty if none was asked for) and, when
@@ -96,12 +114,14 @@ class TaskRun:
         on_line: Callable[[str, str], None] | None = None,
         guard: Guard | None = None,
         find: Callable[[], Sandbox] = find_sandbox,
+        launch: Launch = Process,
     ) -> None:
         self._poller = poller
         self._then = then
         self._cancel = cancel or Cancel()
         self._guard = guard
-        self._process: Process | None = None
+        self._launch = launch
+        self._process: Launched | None = None
         self._log = TaskLog(task.get("log", ""), LOG_HEAD_BYTES, LOG_TAIL_BYTES, on_line, task.get("secrets", ()))
         # Sandboxes know no working folder of this process.
         task = {**task, **{name: os.path.abspath(task[name]) for name in ("workspace", "out")}}  # noqa: PTH100
@@ -128,7 +148,7 @@ class TaskRun:
             self._then(None, fault)
             return
         if isinstance(step, Command):
-            self._process = Process(step, self._poller, self._log.feed, self._cancel, self._advance, self._guard)
+            self._process = self._launch(step, self._poller, self._log.feed, self._cancel, self._advance, self._guard)
             self._process.start()
         else:
             self._poller.aside(step, self._advance)
@@ -147,7 +167,7 @@ class _Attempt:
         self._find = find
         self._sandbox: Sandbox | None = None
         self._level = ""
-        self._began = time.monotonic()
+        self._began = time.monotonic() - task.get("began_ago_s", 0.0)
         limit = task.get("time_limit_s") or 0
         self._until = self._began + limit if limit else None
 
@@ -184,14 +204,17 @@ class _Attempt:
         if task.get("sandbox"):
             yield self._confine
         try:
-            workspace = Workspace(Path(task["workspace"]))
-            files = task.get("files", ())
-            if files or not task.get("command"):
+            owner = task.get("owner")
+            workspace = Workspace(Path(task["workspace"]), tuple(owner) if owner else None)
+            files, is_there = task.get("files", ()), task.get("resumed", False)
+            if is_there:
+                yield partial(workspace.recall, files)
+            elif files or not task.get("command"):
                 yield partial(workspace.fill, files)
             if work is not None and not task.get("command"):
                 return (yield from self._at_desk(workspace, work))
-            exit_code = yield from self._work(workspace, None if files else workspace.make)
-            if workspace.is_empty:
+            exit_code = yield from self._work(workspace, None if files or is_there else workspace.make)
+            if workspace.is_empty and not task.get("kept"):
                 result = self._take([], list(task.get("outputs", ())))
             else:
                 result = yield partial(self._search, workspace)
@@ -288,16 +311,24 @@ class _Attempt:
             raise Failed("timeout", f"the work was given up at the time limit of {limit:g} s")
 
     def _search(self, workspace: Workspace) -> dict[str, Any]:
+        kept = Kept(self._task.get("kept", ""))
+        known = kept.read()
+        if known is not None:
+            return known
+        most = self._task.get("most_bytes", 0)
+        if most and holds_more(str(workspace.folder), most, with_holes=True):
+            hint = "Let it write less, or raise the limit of workspaces."
+            raise Failed("task", f"the workspace holds more than {most // 2**20} MiB or too many files", hint)
         declared = list(self._task.get("outputs", ()))
         paths, missing = workspace.matching(declared) if declared else (workspace.changed(), [])
-        return self._take(paths, missing, workspace.folder)
+        return kept.write(self._take(paths, missing, workspace.folder))
 
     def _take(self, paths: list[str], missing: list[str], folder: Path | None = None) -> dict[str, Any]:
         if missing:
             raise missing_outputs(missing)
         if folder is None or not paths:
             return {"files": 0}
-        small = small_bundle(folder, paths, self._task.get("inline_bytes", 0))
+        small = None if self._task.get("kept") else small_bundle(folder, paths, self._task.get("inline_bytes", 0))
         return small or write_bundle(folder, paths, Path(self._task["out"]))
 
     def _check(self, workspace: Workspace, check: str) -> Steps[None]:

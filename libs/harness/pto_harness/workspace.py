@@ -39,13 +39,17 @@ class WorkspaceError(Exception):
 
 
 class Workspace:
-    """One attempt's folder, which begins to be there with ``make`` or ``fill``."""
+    """One attempt's folder, which begins to be there with ``make`` or ``fill``.
 
-    def __init__(self, folder: Path) -> None:
+    ``owner`` (user and group) gets all that they put there, so that somebody else can work in it.
+    """
+
+    def __init__(self, folder: Path, owner: tuple[int, int] | None = None) -> None:
         self.folder = folder
         self.refused: list[str] = []
         """Names that were not taken, with the reason."""
-        self._baseline: dict[str, tuple[tuple[int, int, int], int, str]] = {}
+        self._owner = owner
+        self._baseline: dict[str, tuple[tuple[int, int, int] | None, int, str]] = {}
         self._carried: dict[str, tuple[int, int, int]] = {}
 
     def make(self) -> None:
@@ -59,9 +63,11 @@ class Workspace:
                     if not above.exists():
                         above.mkdir(parents=True, exist_ok=True)
                         spread_below(above)
-                self.folder.mkdir()
+                # What is mounted there can be emptied, but not removed.
+                self.folder.mkdir(exist_ok=os.path.ismount(self.folder))
             except OSError as error:
                 raise WorkspaceError(f"the workspace cannot be made: {error}") from error
+        self._hand_over()
 
     @property
     def is_empty(self) -> bool:
@@ -89,6 +95,27 @@ class Workspace:
                 self._write(file, Path(file["source"]))
         for bundle, members in by_bundle.items():
             self._unpack(bundle, members)
+        self._hand_over()
+
+    def recall(self, files: Iterable[dict[str, Any]]) -> None:
+        """Know what another process filled the folder with (each with its ``sha256``); only its content tells then
+        whether a file was changed.
+        """
+        for file in files:
+            self._baseline[file["path"]] = (None, normal_mode(file.get("mode", 0o644)), file["sha256"])
+
+    def _hand_over(self) -> None:
+        if self._owner is None:
+            return
+        try:
+            os.chown(self.folder, *self._owner)
+            for below, folders, names in os.walk(self.folder):
+                for name in (*folders, *names):
+                    os.chown(f"{below}/{name}", *self._owner, follow_symlinks=False)
+        except OSError as error:
+            raise WorkspaceError(f"the workspace cannot be handed over: {error}") from error
+        for path, (_, mode, sha256) in self._baseline.items():
+            self._baseline[path] = (_identity((self.folder / path).stat()), mode, sha256)
 
     def changed(self) -> list[str]:
         """Paths of all files that are new or differ from what the workspace was filled with."""
@@ -204,7 +231,7 @@ class Workspace:
             return False
         identity, mode, sha256 = known
         status = (self.folder / path).stat()
-        if normal_mode(status.st_mode) != mode or status.st_size != identity[0]:
+        if normal_mode(status.st_mode) != mode or (identity is not None and status.st_size != identity[0]):
             return False
         # ``mv`` and ``cp -p`` carry the sealed time to another file, so the time alone proves nothing.
         untouched = int(status.st_mtime) == MATERIALISED_MTIME_S and _identity(status) == identity

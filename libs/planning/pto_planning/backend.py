@@ -5,7 +5,7 @@ one that an engine made is checked here, one that a person brought or edited was
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, TypedDict
 
@@ -36,6 +36,8 @@ SEEN_BYTES = 68
 """What ``seen_inputs`` adds for each task, and the comma between two tasks."""
 
 
+EngineFor = Callable[[Order, RunRequested], PlanEngine | None]
+"""The engine for one order; None: there is none of this name."""
 NONE_MISSING: Mapping[str, object] = {}
 NOTHING = Spent()
 CANCEL_GRACE_S = 6.0
@@ -81,7 +83,7 @@ class PlannerBackend:
         blobs: BlobStore,
         clock: Clock,
         instance: InstanceId,
-        engines: Mapping[str, PlanEngine],
+        engines: Mapping[str, PlanEngine] | EngineFor,
         missing: Mapping[str, object] = NONE_MISSING,
     ) -> None:
         """``missing``: why engines that others have cannot be used here."""
@@ -90,6 +92,8 @@ class PlannerBackend:
         self._clock = clock
         self._instance = instance
         self._engines = engines
+        self._asks_others = callable(engines)
+        """Whether even a simulated plan is made elsewhere and has to be told to end."""
         self._missing = missing
         self._cancels: dict[tuple[str, TaskId, int], Cancel] = {}
         self._endings: set[asyncio.Task[None]] = set()
@@ -279,13 +283,14 @@ class PlannerBackend:
         return await asyncio.to_thread(seen_inputs, plan, files)
 
     async def _ask_engine(self, order: Order, request: RunRequested) -> PlanDraft:
-        engine = self._engines.get(request.engine)
+        engines = self._engines
+        engine = engines(order, request) if callable(engines) else engines.get(request.engine)
         if engine is None:
             why = self._missing.get(request.engine)
             reason = f"this planner has no engine {request.engine!r}"
             raise PlanFailed("config", f"{reason}: {why}" if why is not None else reason)
         cancel = None
-        if request.engine != "simulated":
+        if request.engine != "simulated" or self._asks_others:
             cancel = self._cancels[(order.run, order.ready.task, order.ready.attempt)] = Cancel()
         try:
             return await asyncio.to_thread(

@@ -1,254 +1,21 @@
 """A service's settings from its environment: one table, read and checked whole.
 
-Imports ports and proto. Invariants: all that is wrong is said at once, before anything starts; a secret is never shown.
+Imports core, ports and variables. Invariants: all that is wrong is said at once, before anything starts; a secret is
+never shown.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
-from pto_core.units import parse_memory_bytes, parse_time_s
+from pto_core.limits import MAX_TASKS, REQUEST_BYTES_PER_MINUTE, REQUESTS_PER_MINUTE
 from pto_ports.observer import UNOBSERVED, Observer
-from pto_proto.ids import is_instance_id, is_lane
-
-ENGINES = ("simulated", "api", "claude-code")
-MAX_PORT = 65_535
-MAX_SITE_CHARS = 48
-MAX_DRAIN_S = 7 * 86_400
-DEFAULT_CAPACITY = 16
-"""Attempts one instance takes at once, unless told otherwise: threads that mostly wait for processes."""
+from pto_runtime.variables import DEFAULT_CAPACITY, ENGINES, SETTINGS
 
 
 class BadSettings(Exception):
     """Settings that cannot be used; the message names each with what to do, one per line."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """One environment variable."""
-
-    name: str
-    default: str
-    meaning: str
-    parse: Callable[[str], Any] = str
-    is_secret: bool = False
-
-
-def _capacity(text: str) -> int:
-    if not text.isdigit() or not 1 <= int(text) <= 10_000:
-        raise ValueError("must be a number from 1 to 10000")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    if not text.isdigit() or int(text) > MAX_DRAIN_S:
-        raise ValueError(f"must be a number of seconds up to {MAX_DRAIN_S}")
-    return float(text)
-
-
-def _instance(text: str) -> str:
-    if text and not is_instance_id(text):
-        raise ValueError("must be 1-64 characters of a-z, 0-9 and -")
-    return text
-
-
-def _one_of(*words: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in words:
-            raise ValueError(f"must be one of {', '.join(words)}")
-        return text
-
-    return parse
-
-
-def _engines(text: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(text.replace(",", " ").split()))
-    if not names or not set(names) <= set(ENGINES):
-        raise ValueError(f"must name some of {', '.join(ENGINES)}")
-    return names
-
-
-def _blobs(text: str) -> str:
-    if text != "nats" and not (text.startswith("dir:") and len(text) > len("dir:")):
-        raise ValueError("must be nats or dir:FOLDER")
-    return text
-
-
-def _address(text: str) -> tuple[str, int] | None:
-    host, colon, port = text.rpartition(":")
-    if not text:
-        return None
-    if not colon or not port.isdecimal() or int(port) > MAX_PORT:
-        raise ValueError("must be HOST:PORT such as 127.0.0.1:9464")
-    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - asked for by leaving the host out
-
-
-def _path(text: str) -> Path | None:
-    return Path(text) if text else None
-
-
-def _number(low: float, high: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        if not low <= value <= high:
-            raise ValueError(f"must be a number from {low:g} to {high:g}")
-        return value
-
-    return parse
-
-
-def _site(text: str) -> str:
-    if not is_lane(f"slurm-{text}") or len(text) > MAX_SITE_CHARS:
-        raise ValueError(f"must be 1-{MAX_SITE_CHARS} characters of a-z, 0-9 and -")
-    return text
-
-
-def _amount(parse_amount: Callable[[str], object], example: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        try:
-            if text:
-                parse_amount(text)
-        except ValueError as error:
-            raise ValueError(f"must be written as {example}") from error
-        return text
-
-    return parse
-
-
-SETTINGS: dict[str, Setting] = {
-    "url": Setting(name="NATS_URL", default="nats://127.0.0.1:4222", meaning="Where the broker listens."),
-    "user": Setting(name="PTO_USER", default="", meaning="Account at the broker; default: the instance's name."),
-    "password": Setting(name="PTO_PASSWORD", default="", meaning="Password of the account.", is_secret=True),
-    "credentials": Setting(
-        name="PTO_CREDS", default="", meaning="Credentials file, instead of a password.", parse=_path
-    ),
-    "ca": Setting(name="PTO_CA", default="", meaning="CA certificate of the broker; turns on TLS.", parse=_path),
-    "cert": Setting(name="PTO_CERT", default="", meaning="Client certificate, for mutual TLS.", parse=_path),
-    "key": Setting(name="PTO_KEY", default="", meaning="Key of the client certificate.", parse=_path),
-    "instance": Setting(
-        name="PTO_INSTANCE",
-        default="",
-        meaning="Name of this instance, stable over restarts; default: the service's own name.",
-        parse=_instance,
-    ),
-    "capacity": Setting(
-        name="PTO_CAPACITY",
-        default=str(DEFAULT_CAPACITY),
-        meaning="Attempts that a dispatcher takes at once.",
-        parse=_capacity,
-    ),
-    "drain_s": Setting(
-        name="PTO_DRAIN_S",
-        default="0",
-        meaning="Seconds that a dispatcher's attempts may go on after SIGTERM, while it takes nothing new.",
-        parse=_seconds,
-    ),
-    "work_dir": Setting(
-        name="PTO_WORK_DIR",
-        default="work/{run}",
-        meaning="Folder of a run's workspaces; {run} stands for the run's id.",
-        parse=Path,
-    ),
-    "blobs": Setting(
-        name="PTO_BLOBS", default="nats", meaning="Where blobs are: nats, or dir:FOLDER on one host.", parse=_blobs
-    ),
-    "snapshots": Setting(
-        name="PTO_SNAPSHOT_DIR",
-        default="snapshots",
-        meaning="Folder of the scheduler's snapshots: a start from one need not read the whole log.",
-        parse=Path,
-    ),
-    "engines": Setting(
-        name="PTO_ENGINES",
-        default=",".join(ENGINES),
-        meaning="Engines that planner and dispatcher offer, as far as they can be used.",
-        parse=_engines,
-    ),
-    "provider": Setting(
-        name="PTO_MODEL_PROVIDER",
-        default="anthropic",
-        meaning="Who is asked for models: anthropic or bedrock.",
-        parse=_one_of("anthropic", "bedrock"),
-    ),
-    "model": Setting(name="PTO_MODEL", default="", meaning="Model of runs that name none; default: the provider's."),
-    "claude_code": Setting(
-        name="PTO_CLAUDE_CODE", default="", meaning="Program of Claude Code; default: the one on the PATH."
-    ),
-    "prices": Setting(name="PTO_PRICES", default="", meaning="File that replaces list prices.", parse=_path),
-    "http": Setting(
-        name="PTO_HTTP",
-        default="",
-        meaning="HOST:PORT of /healthz, /readyz and /metrics; empty: none.",
-        parse=_address,
-    ),
-    "slurm_site": Setting(
-        name="PTO_SLURM_SITE", default="default", meaning="The cluster's name: its lane is slurm-NAME.", parse=_site
-    ),
-    "slurm_spool": Setting(
-        name="PTO_SLURM_SPOOL",
-        default="",
-        meaning="Folder that the compute nodes mount at the same path; default: slurm beside PTO_SNAPSHOT_DIR.",
-        parse=_path,
-    ),
-    "slurm_mode": Setting(
-        name="PTO_SLURM_MODE",
-        default="jobs",
-        meaning="jobs: one job per task; pilot: a few jobs work through many tasks.",
-        parse=_one_of("jobs", "pilot"),
-    ),
-    "slurm_pilots": Setting(
-        name="PTO_SLURM_PILOTS",
-        default="0",
-        meaning="Pilots that may be there at once, in mode pilot; 0: as many as attempts at once.",
-        parse=_number(0, 1000),
-    ),
-    "slurm_poll_s": Setting(
-        name="PTO_SLURM_POLL_S",
-        default="10",
-        meaning="Seconds between two looks at the queue; longer while nothing changes.",
-        parse=_number(0.2, 600),
-    ),
-    "slurm_rate": Setting(
-        name="PTO_SLURM_SUBMIT_RATE", default="2", meaning="Jobs submitted per second.", parse=_number(0.01, 1000)
-    ),
-    "slurm_burst": Setting(
-        name="PTO_SLURM_SUBMIT_BURST", default="10", meaning="Jobs submitted at once.", parse=_number(1, 1000)
-    ),
-    "slurm_python": Setting(
-        name="PTO_SLURM_PYTHON", default="python3", meaning="Python of the compute nodes, 3.8 or newer."
-    ),
-    "slurm_agent_python": Setting(
-        name="PTO_SLURM_AGENT_PYTHON",
-        default="",
-        meaning="Python of the compute nodes that has this distribution, for agents; default: the dispatcher's own.",
-    ),
-    "slurm_max_memory": Setting(
-        name="PTO_SLURM_MAX_MEMORY",
-        default="",
-        meaning="What a retry after too little memory may ask for; default: twice what the attempt had.",
-        parse=_amount(parse_memory_bytes, "4G"),
-    ),
-    "slurm_max_time": Setting(
-        name="PTO_SLURM_MAX_TIME",
-        default="",
-        meaning="What a retry after too little time may ask for; default: half as much again as the attempt had.",
-        parse=_amount(parse_time_s, "HH:MM:SS"),
-    ),
-    "log_format": Setting(
-        name="PTO_LOG_FORMAT", default="json", meaning="json or plain.", parse=_one_of("json", "plain")
-    ),
-    "log_level": Setting(
-        name="PTO_LOG_LEVEL",
-        default="info",
-        meaning="debug, info, warning or error.",
-        parse=_one_of("debug", "info", "warning", "error"),
-    ),
-}
-"""Field of ``Settings`` -> the variable it comes from. docs/howto/separate-services.md names them all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,6 +40,16 @@ class Settings:
     model: str = ""
     claude_code: str = ""
     prices: Path | None = None
+    quota_requests: int = REQUESTS_PER_MINUTE
+    quota_bytes: int = REQUEST_BYTES_PER_MINUTE
+    quota_tasks: int = MAX_TASKS
+    docker_socket: str = "/var/run/docker.sock"
+    docker_image: str = "parallel-orchestrator:latest"
+    docker_network: str = "bridge"
+    docker_memory: int = 4 * 1024**3
+    docker_cpus: float = 2.0
+    docker_pids: int = 512
+    docker_workspace: int = 10 * 1024**3
     http: tuple[str, int] | None = None
     slurm_site: str = "default"
     slurm_spool: Path | None = None
@@ -285,6 +62,11 @@ class Settings:
     slurm_agent_python: str = ""
     slurm_max_memory: str = ""
     slurm_max_time: str = ""
+    aws_cluster: str = ""
+    aws_region: str = "eu-central-1"
+    aws_bucket: str = ""
+    aws_on_demand: tuple[tuple[str, str], ...] = ()
+    aws_capacity_retry_s: float = 600.0
     log_format: str = "json"
     log_level: str = "info"
     observer: Observer = UNOBSERVED

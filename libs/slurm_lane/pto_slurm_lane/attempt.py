@@ -76,8 +76,9 @@ class JobAttempt:
         try:
             if record.end is None:
                 end = await self._persist(self._live)
-                record.end = end
+                record.end = await self._persist(lambda: lane.revise(record, end))
                 await self._persist(self._keep)
+                await lane.tails.finish(record.order, "stdout", self._assignment.task_log)
             self._tell(_known(record.end))
             await self._persist(self._linger)
         finally:

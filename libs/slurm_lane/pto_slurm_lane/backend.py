@@ -27,7 +27,7 @@ from pto_slurm_lane.clients import ClientFailed, SlurmClients
 from pto_slurm_lane.fleet import Fleet
 from pto_slurm_lane.gate import Gate
 from pto_slurm_lane.house import House
-from pto_slurm_lane.lane import Lane, LaneSettings
+from pto_slurm_lane.lane import Lane, LaneSettings, Revise, as_it_is
 from pto_slurm_lane.ledger import Ledger, Record
 from pto_slurm_lane.places import Places
 from pto_slurm_lane.pooled import PooledAttempt
@@ -56,6 +56,7 @@ class SlurmBackend:
         work_folder: Callable[[str], Path],
         engines: tuple[str, ...],
         host_environment: Mapping[str, str],
+        revise: Revise = as_it_is,
     ) -> None:
         self._blobs = blobs
         self._clock = clock
@@ -64,6 +65,7 @@ class SlurmBackend:
         self._work_folder = work_folder
         self._engines = engines
         self._host_environment = dict(host_environment)
+        self._revise = revise
         self._outcomes = Outcomes(blobs, clock, instance)
         self._spool = Spool(settings.spool)
         self._house = House(self._spool, clock)
@@ -117,18 +119,19 @@ class SlurmBackend:
             host_environment=self._host_environment,
             report=report,
             live=live,
+            tails=Tails(clock, live, interval_s=1.0, logs=self._running_logs),
             installed=installed,
+            revise=self._revise,
         )
         if settings.pilots:
             self._fleet = Fleet(lane, self._capacity)
             self._go(self._fleet.run())
-        tails = Tails(clock, live, interval_s=1.0, logs=self._running_logs)
         for work in (
             watch.run,
             lane.board.run,
             lane.canceller.run,
             lane.projections.run,
-            tails.run,
+            lane.tails.run,
             self._look_round,
             self._tidy,
         ):

@@ -5,7 +5,9 @@ since ``SBATCH_*`` and ``SLURM_*`` change what it does; a call that fails raises
 """
 
 import asyncio
+import getpass
 import os
+import shutil
 import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -90,10 +92,39 @@ class SlurmClients:
         """The nodes of all partitions. Raises ClientFailed."""
         return read_sinfo((await self._checked(("sinfo", "-h", "-e", "-o", SINFO_FORMAT))).stdout)
 
+    async def node_reason(self, node: str) -> str:
+        """Why a node is in the state it is in, in the words of whoever set it; may be empty. Raises ClientFailed."""
+        said = (await self._checked(("scontrol", "show", "node", node))).stdout
+        return next((line.strip().removeprefix("Reason=") for line in said.splitlines() if "Reason=" in line), "")
+
     async def cancel(self, jobs: Sequence[str]) -> None:
         """Ask for the end of these jobs; whether they end, the next look tells. Raises ClientFailed."""
         for at in range(0, len(jobs), CANCEL_AT_ONCE):
             await self._checked(("scancel", "-Q", *jobs[at : at + CANCEL_AT_ONCE]))
+
+    async def nodes(self) -> tuple[NodeGroup, ...]:
+        """What the cluster is made of. Raises ClientFailed."""
+        return read_sinfo((await self._checked(("sinfo", "-h", "-e", "-o", SINFO_FORMAT))).stdout)
+
+    async def version(self) -> str:
+        """What sbatch calls itself. Raises ClientFailed."""
+        return (await self._checked(("sbatch", "--version"))).stdout.strip()
+
+    async def configuration(self) -> dict[str, str]:
+        """The controller's settings by name. Raises ClientFailed."""
+        lines = (await self._checked(("scontrol", "show", "config"))).stdout.splitlines()
+        return {name.strip(): value.strip() for name, mark, value in (line.partition("=") for line in lines) if mark}
+
+    async def own_limits(self) -> str:
+        """What accounting allows this user, in its own words; empty without accounting. Raises ClientFailed."""
+        fields = "format=account,partition,qos,maxjobs,maxsubmitjobs"
+        argv = ("sacctmgr", "-n", "-P", "show", "associations", f"user={getpass.getuser()}", fields)
+        if shutil.which(argv[0], path=self._environment.get("PATH")) is None:
+            return ""
+        ended = await self._call(argv)
+        if ended.exit_code != 0:
+            return ""
+        return "; ".join(f"association {line}" for line in ended.stdout.split())
 
     async def _checked(self, argv: Sequence[str]) -> Ended:
         ended = await self._call(argv)

@@ -3,7 +3,7 @@
 Imports attempts, ports and siblings. Invariant: it holds things together and decides nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -12,17 +12,27 @@ from pto_attempts.materials import Materials
 from pto_attempts.outcome import Outcomes
 from pto_ports.backend import LiveLine, Report
 from pto_ports.clock import Clock
+from pto_proto.events import TaskFinished
 from pto_slurm.package import Installed
 from pto_slurm.shape import Site
 from pto_slurm_lane.board import Board
 from pto_slurm_lane.canceller import Canceller
 from pto_slurm_lane.clients import LIMIT_S, SlurmClients
 from pto_slurm_lane.gate import Gate
-from pto_slurm_lane.ledger import Ledger
+from pto_slurm_lane.ledger import Ledger, Record
 from pto_slurm_lane.places import Places
 from pto_slurm_lane.projection import Projections
+from pto_slurm_lane.tail import Tails
 from pto_slurm_lane.watch import Watch
 from pto_slurm_node.spool import Spool
+
+Revise = Callable[[Record, TaskFinished], Awaitable[TaskFinished]]
+"""Has the last word on how an attempt ended, before anybody is told; may be asked again after a restart."""
+
+
+async def as_it_is(record: Record, end: TaskFinished) -> TaskFinished:
+    """For sites that know nothing better than SLURM."""
+    return end
 
 
 class LaneSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,5 +84,7 @@ class Lane(msgspec.Struct, kw_only=True):
     host_environment: Mapping[str, str]
     report: Report
     live: LiveLine
+    tails: Tails
     installed: Installed
     """The executor, on the shared file system."""
+    revise: Revise = as_it_is

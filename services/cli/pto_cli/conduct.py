@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from pto_cli.absent import Lookout
 from pto_cli.access import Access
 from pto_cli.job import Job
 from pto_cli.progress import Progress
@@ -90,6 +91,7 @@ async def follow(
     ``review`` is asked when the plan waits for approval; without it, somebody else will answer.
     """
     follower.on_seen = progress.take
+    lookout = Lookout(access)
     while not stop.is_set():
         view = follower.view
         if view.finished is not None:
@@ -102,6 +104,8 @@ async def follow(
         if review is not None and awaits_review(view) and not await review(access, follower, progress, stop):
             return _left(access, stop)
         news = await follower.next(TICK_S)
+        for line in await lookout.news(view, now_ms()):
+            progress.say(line)
         progress.show(view)
         on_change(view)
         if not check_host(access, bool(news)):

@@ -35,6 +35,9 @@ class Progress(Protocol):
     def take(self, view: RunView, seen: Seen) -> None:
         """Called with each event, right after the view has taken it in."""
 
+    def say(self, line: str) -> None:
+        """A line that belongs to no event."""
+
     def show(self, view: RunView) -> None:
         """Called after each batch of events, and a few times a second without."""
 
@@ -59,6 +62,9 @@ class Quiet:
     def take(self, view: RunView, seen: Seen) -> None:
         """Nothing."""
 
+    def say(self, line: str) -> None:
+        """Nothing."""
+
     def show(self, view: RunView) -> None:
         """Nothing."""
 
@@ -75,6 +81,9 @@ class _Lines:
     def take(self, view: RunView, seen: Seen) -> None:
         """Collect the lines of this event."""
         self._lines += self._lines_of(view, seen)
+
+    def say(self, line: str) -> None:
+        """Nothing: what is written is the log's."""
 
     def show(self, view: RunView) -> None:
         """Write what was collected."""
@@ -95,6 +104,10 @@ class PlainLines(_Lines):
 
     def _lines_of(self, view: RunView, seen: Seen) -> Iterable[str]:
         return event_lines(view, seen.event) if seen.event is not None else ()
+
+    def say(self, line: str) -> None:
+        """Keep it for the next batch."""
+        self._lines.append(line)
 
 
 class JsonLines(_Lines):
@@ -132,6 +145,10 @@ class LivePicture:
         """Keep what must not get lost."""
         if seen.event is not None and seen.event.kind in _LOUD:
             self._loud += [line for line in event_lines(view, seen.event) if " succeeded after " not in line]
+
+    def say(self, line: str) -> None:
+        """Keep it for the next picture."""
+        self._loud.append(line)
 
     def show(self, view: RunView) -> None:
         """Print what must not get lost, then draw."""

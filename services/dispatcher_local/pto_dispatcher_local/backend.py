@@ -17,7 +17,7 @@ from pto_attempts.agent import AgentWork, agent_task
 from pto_attempts.assignment import describe
 from pto_attempts.materials import Materials
 from pto_attempts.outcome import Bill, Outcomes, with_bill
-from pto_dispatcher_local.polling import LoopPoller
+from pto_attempts.polling import LoopPoller
 from pto_harness import Cancel, Sandbox, TaskRun, find_sandbox
 from pto_harness.environment import OWNER
 from pto_harness.guard import Guard

@@ -1,0 +1,131 @@
+"""A plan made in a container: a planning engine for ``PlannerBackend`` whose work ``pto-attempt`` does inside.
+
+Imports attempts, harness, ports and siblings. Invariants: it is called in a thread and waits for the event loop of the
+service; whatever the container left is looked at as a stranger's.
+"""
+
+import asyncio
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from pto_attempts.job import PlanJob
+from pto_dispatcher_docker.agent import (
+    ARGV,
+    CREDENTIALS,
+    Places,
+    Resolve,
+    hand_over,
+    make_places,
+    read_container_answer,
+    remove_places,
+    resolved,
+    write_job,
+)
+from pto_dispatcher_docker.answer import Untrusted
+from pto_dispatcher_docker.body import PRIVATE, allowance, name_of
+from pto_dispatcher_docker.limits import AGENT_GRACE_S, PLAN_S
+from pto_dispatcher_docker.site import Site, Wanted
+from pto_harness import Cancel
+from pto_harness.failure import Failed
+from pto_harness.limits import LOG_HEAD_BYTES, LOG_TAIL_BYTES
+from pto_harness.log import TaskLog
+from pto_ports import engine as port
+from pto_ports.backend import LiveLine, Order
+from pto_ports.engine import EngineError, EngineVariables, PlanDraft, Spent
+
+FOLDER = "planner"
+
+
+class ContainerPlanner:
+    """Makes the plan of one order."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        site: Site,
+        resolve: Resolve,
+        order: Order,
+        folder: Path,
+        prices: Path | None,
+        live: LiveLine | None,
+    ) -> None:
+        """``folder``: the run's work folder. Make it inside the event loop."""
+        self.name = name
+        self._site = site
+        self._resolve = resolve
+        self._order = order
+        self._folder = folder / FOLDER
+        self._prices = prices
+        self._live = live
+        self._loop = asyncio.get_running_loop()
+
+    def plan(
+        self, requirement: str, max_executors: int, cancel: port.Cancel | None = None, model: str = ""
+    ) -> PlanDraft:
+        """As the port says."""
+        job = PlanJob(
+            requirement=requirement,
+            max_executors=max_executors,
+            engine=self.name,
+            model=model,
+            credentials=f"{PRIVATE}/{CREDENTIALS}",
+        )
+        inner = Cancel()
+        if cancel is not None:
+            cancel.listen(lambda: inner.request(cancel.reason))
+        try:
+            variables = resolved(self._resolve, self.name, model)
+            return asyncio.run_coroutine_threadsafe(self._plan(job, variables, inner), self._loop).result()
+        except Failed as failed:
+            unknown = Spent(cost_usd=None) if self._order.ready.reserved_usd else Spent()
+            raise EngineError(str(failed), failure=failed.failure, hint=failed.hint, spent=unknown) from failed  # type: ignore[arg-type]
+
+    async def _plan(self, job: PlanJob, variables: EngineVariables, cancel: Cancel) -> PlanDraft:
+        site, order = self._site, self._order
+        attempt = f"attempt.{order.ready.attempt}"
+        places = Places.of({"workspace": self._folder / attempt, "out": self._folder / f".{attempt}.out"})
+        mounts, environment = await asyncio.to_thread(make_places, site, order, places, self._prices)
+        await asyncio.to_thread(write_job, places, job)
+        log = TaskLog(
+            str(self._folder / f"{attempt}.log"), LOG_HEAD_BYTES, LOG_TAIL_BYTES, self._on_line(), variables.secrets
+        )
+        wanted = Wanted(
+            order=order,
+            what="the planner",
+            argv=ARGV,
+            environment=environment,
+            mounts=(*mounts, hand_over(site, order, variables)),
+            folders=(places.workspace, places.answer),
+            room_bytes=site.rooms.limit(self._folder),
+            allowed=allowance(site.defaults, order.ready.docker, order.ready.spec.resources),
+            limit_s=PLAN_S,
+            whole_limit_s=PLAN_S,
+            grace_s=AGENT_GRACE_S,
+        )
+        try:
+            ended = await site.run(wanted, log.feed, cancel)
+            answer = await asyncio.to_thread(read_container_answer, places, ended)
+        except Untrusted as error:
+            raise Failed("task", f"what the planner's container left is not taken over: {error}") from error
+        finally:
+            log.close()
+            site.private.drop(name_of(order))
+        if answer.failure is not None:
+            raise answer.failure.error()
+        if answer.draft is None:
+            raise Failed("task", "the planner's container answered with no plan")
+        text = msgspec.json.format(msgspec.json.encode(answer.draft.plan), indent=2)
+        with suppress(OSError):  # a projection; the log has the plan
+            (self._folder / "execution_plan.json").write_bytes(text)
+        await asyncio.to_thread(remove_places, places)
+        await asyncio.to_thread(shutil.rmtree, places.workspace, ignore_errors=True)
+        return answer.draft
+
+    def _on_line(self) -> Callable[[str, str], None] | None:
+        live, order = self._live, self._order
+        return None if live is None else lambda stream, text: live(order, stream, text)

@@ -1,0 +1,64 @@
+"""What only one attempt's container may read: its user's files, in the memory of this host, gone with the attempt.
+
+Imports the standard library. Invariants: no value is ever in a name, an argument or the engine's own records; what a
+killed dispatcher left behind is removed when its next incarnation sweeps.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Container
+from pathlib import Path
+
+MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own below it, closed to others
+OWNER_ONLY = 0o700
+READ_ONLY = 0o400
+
+
+class PrivateFiles:
+    """Of one dispatcher; a folder per attempt, to be mounted into its container."""
+
+    def __init__(self, owner: str, user: tuple[int, int], memory: Path = MEMORY) -> None:
+        """``owner`` tells dispatchers apart; ``user`` is who the container runs as."""
+        at = memory if os.access(memory, os.W_OK | os.X_OK) else Path(os.environ.get("TMPDIR", "/tmp"))  # noqa: S108
+        self._folder = at / f"pto-{os.getuid()}-{hashlib.sha256(owner.encode()).hexdigest()[:16]}"
+        self._user = user
+
+    def put(self, attempt: str, name: str, text: str) -> Path:
+        """Write one file; returns the folder to be mounted. Raises OSError."""
+        self._open()
+        folder = self._folder / attempt
+        folder.mkdir(OWNER_ONLY, exist_ok=True)
+        path = folder / name
+        path.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, READ_ONLY)
+        with os.fdopen(descriptor, "w") as file:
+            if os.getuid() == 0:
+                os.fchown(descriptor, *self._user)
+            file.write(text)
+        if os.getuid() == 0:
+            os.chown(folder, *self._user)
+        return folder
+
+    def drop(self, attempt: str) -> None:
+        """Remove what there is of this attempt."""
+        shutil.rmtree(self._folder / attempt, ignore_errors=True)
+
+    def sweep(self, known: Container[str]) -> None:
+        """Remove what there is of attempts that are not known."""
+        try:
+            found = list(self._folder.iterdir())
+        except OSError:
+            return
+        for folder in found:
+            if folder.name not in known:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _open(self) -> None:
+        """The folder of all, ours and closed to everybody else: others may write where it lies."""
+        try:
+            self._folder.mkdir(OWNER_ONLY)
+        except FileExistsError:
+            status = self._folder.lstat()
+            if status.st_uid != os.getuid() or status.st_mode & 0o7777 != OWNER_ONLY or self._folder.is_symlink():
+                raise PermissionError(f"{self._folder} is there, and others can use it; remove it") from None

@@ -1,0 +1,52 @@
+"""Files for one container alone: who may read them, and when they are gone."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from pto_dispatcher_docker.private import PrivateFiles
+
+OWN = (os.getuid(), os.getgid())
+
+
+def test_only_the_containers_user_can_read_them(tmp_path: Path) -> None:
+    files = PrivateFiles("d-1.x", OWN, tmp_path)
+    folder = files.put("pto-1", "credentials.json", "secret")
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / "credentials.json").stat().st_mode) == 0o400
+    assert stat.S_IMODE(folder.parent.stat().st_mode) == 0o700
+    assert (folder / "credentials.json").stat().st_uid == OWN[0]
+    files.put("pto-1", "credentials.json", "newer")
+    assert (folder / "credentials.json").read_text() == "newer"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+def test_root_gives_them_to_the_containers_user(tmp_path: Path) -> None:
+    folder = PrivateFiles("d-1.x", (4321, 4321), tmp_path).put("pto-1", "credentials.json", "secret")
+    assert (folder.stat().st_uid, (folder / "credentials.json").stat().st_uid) == (4321, 4321)
+
+
+def test_they_go_with_the_attempt_or_with_the_next_sweep(tmp_path: Path) -> None:
+    files = PrivateFiles("d-1.x", OWN, tmp_path)
+    kept, dropped, left = (files.put(name, "f", "x") for name in ("pto-1", "pto-2", "pto-3"))
+    files.drop("pto-2")
+    assert not dropped.exists()
+    PrivateFiles("d-1.x", OWN, tmp_path).sweep({"pto-1"})
+    assert kept.exists()
+    assert not left.exists()
+
+
+def test_a_folder_that_others_may_use_is_refused(tmp_path: Path) -> None:
+    files = PrivateFiles("d-1.x", OWN, tmp_path)
+    above = files.put("pto-1", "f", "x").parent
+    above.chmod(0o755)
+    with pytest.raises(PermissionError):
+        files.put("pto-2", "f", "x")
+
+
+def test_two_dispatchers_do_not_sweep_each_other(tmp_path: Path) -> None:
+    other = PrivateFiles("d-2.x", OWN, tmp_path).put("pto-1", "f", "x")
+    PrivateFiles("d-1.x", OWN, tmp_path).sweep(set())
+    assert other.exists()
