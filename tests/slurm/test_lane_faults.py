@@ -11,6 +11,9 @@ import pytest
 from tests.slurm.slurm_lane import SlurmLane
 from tests.slurm.testbed import SlurmTestbed
 
+from pto_slurm import evidence
+from pto_slurm_lane import sighting
+
 TIMED_OUT = "echo 'sbatch: error: Batch job submission failed: Socket timed out on send/recv operation' >&2; exit 1"
 ONCE = 'mkdir "$HERE/first" 2>/dev/null || exec "$REAL" "$@"\n'
 """A fake that fails the first time only."""
@@ -189,6 +192,27 @@ async def test_jobs_go_on_without_their_dispatcher(frail_lane: SlurmLane) -> Non
     assert (await lane.end("short")).files == 1
     assert (await lane.end("long")).outcome == "succeeded"
     assert len(runs(lane)) == 1
+
+
+async def test_result_of_long_ago_is_read_before_anything_is_said(
+    lane: SlurmLane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job ended long before its next dispatcher looks: that looks at what the job left before it says that there
+    is nothing.
+    """
+    monkeypatch.setattr(sighting, "CLOCKS_DIFFER_S", 0.0)
+    monkeypatch.setattr(evidence, "GRACE_S", 1.0)
+    lane = SlurmLane(lane.testbed, lane.folder, poll_s=30.0)
+    await lane.open()
+    order = await lane.start("a", **counted(lane, 1))
+    await lane.until(lambda: bool(lane.jobs(order)))
+    await lane.kill()
+    await lane.state(order, "COMPLETED")
+    await asyncio.sleep(3)
+    await lane.restart()
+    end = await lane.end("a")
+    await lane.kill()
+    assert end.outcome == "succeeded", (end.reason, end.tail, lane.queue())
 
 
 async def test_end_is_told_again_until_the_log_has_it(lane: SlurmLane) -> None:

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from pto_slurm.package import Installed
     from pto_slurm_lane.pooled import PooledAttempt
 
-NO_SLOT = -1
-"""Of a pilot that no look has shown."""
 UNSURE_S = 30.0
 """A submission whose answer may hide a job keeps its place for so long, unless a look shows the job before."""
 
+NOWHERE = -1
+"""The place of a pilot that no look has shown."""
 BEATS_EACH_S, SILENT_S = 30.0, 180.0
 """How often signs of life are read, and how long without one is told; only SLURM's word ends a pilot."""
 
@@ -124,23 +124,23 @@ class Wing:
     def take_look(self, look: Look) -> None:
         """Note what a look has shown of its pilots; those of an earlier incarnation if they live or have an attempt."""
         busy = {member.job for member in self.members.values() if member.job}
-        known = {job for job, flight in self._flights.items() if flight.name.slot != NO_SLOT}
+        known = {job for job, flight in self._flights.items() if flight.name.slot != NOWHERE}
         for row in look.jobs.values():
             name = name_in(row.name)
             is_ours = name is not None and (name.lane, name.kind, name.comment) == (self._lane, self.kind, row.comment)
             is_news = row.job not in known and (row.state in THERE or row.job in busy)
             if name is not None and is_ours and is_news:
-                self._add(row.job, name, has_worked=row.job in busy)
+                self._add(row.job, name, is_counted=row.state not in THERE)
                 self.unsure.pop(name.slot, None)
         for job in busy - self._flights.keys():  # SLURM has forgotten it, or does not show it yet
-            self._add(job, self.name(NO_SLOT), has_worked=True)
+            self._add(job, self.name(NOWHERE), is_counted=True)
         for flight in self._flights.values():
             flight.sighting.take_look(look)
         self.unsure = {slot: since for slot, since in self.unsure.items() if look.began_s - since < UNSURE_S}
 
-    def _add(self, job: str, name: PilotName, *, has_worked: bool = False) -> None:
+    def _add(self, job: str, name: PilotName, *, is_counted: bool = False) -> None:
         sighting = Sighting(self._clock, job, name.comment, self.shape)
-        self._flights[job] = Flight(name, sighting, has_worked=has_worked)
+        self._flights[job] = Flight(name, sighting, is_counted=is_counted)
 
     def scan(self) -> list[Claim]:
         """In a thread, as the shared folder may be slow: clear away what is settled; what is left."""
@@ -192,7 +192,7 @@ class Wing:
         pilots = [
             Pilot(flight.name.slot, job, flight.sighting.is_called_running)
             for job, flight in self._flights.items()
-            if flight.name.slot != NO_SLOT
+            if flight.name.slot != NOWHERE
             and not flight.sighting.is_over
             and not (flight.is_ours_to_end and not flight.sighting.is_called_running)
         ]
