@@ -179,6 +179,10 @@ class JobAttempt:
             if lane.watch.look is not None:
                 sighting.take_look(lane.watch.look)
             verdict = self._judge(sighting)
+            if verdict.kind == "ended" and sighting.result is None:
+                await lane.board.scan()  # what it left counts, however slow the shared folder is
+                if self._sighting is not sighting or sighting.result is not None:
+                    continue
             self._tell_progress(sighting, verdict)
             end = await self._act(sighting, verdict)
             if end is not None:
