@@ -252,6 +252,16 @@ async def test_a_pilot_that_died_while_nobody_looked(
     assert end.reason.startswith("pilot_lost")
 
 
+async def test_limits_of_partitions_are_asked_for_until_they_are_known(lane: PilotLane) -> None:
+    """A pilot that does not know them asks for too much time, and never starts."""
+    await lane.kill()
+    lane.fake("sinfo", 'mkdir "$HERE/first" 2>/dev/null || exec "$REAL" "$@"; echo unreachable >&2; exit 1')
+    await lane.open()
+    long: dict[str, Any] = {"resources": {"time": "20:00:00"}, "slurm": "urgent"}
+    end = await lane.run_task("long", **long)
+    assert end.outcome == "succeeded", end.reason
+
+
 async def test_shapes_that_come_while_pilots_are_steered(lane: PilotLane) -> None:
     await lane.start("first", command="sleep 1")
     for number in range(1, 13):

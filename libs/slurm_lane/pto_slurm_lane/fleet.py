@@ -223,12 +223,15 @@ class Fleet:
     async def _launch(self, wing: Wing, slot: int) -> None:
         lane = self._lane
         try:
-            await self._make_ready(wing)
-            argv = sbatch_argv(wing.job(slot, lane.installed, lane.settings.python))
             async with lane.gate.turn():
                 if not wing.demand().waiting:
                     return
-                answer = await lane.clients.submit(argv)
+                await self._make_ready(wing)
+                answer = await lane.clients.submit(sbatch_argv(wing.job(slot, lane.installed, lane.settings.python)))
+        except (ClientFailed, OSError) as error:
+            self._logger.warning("a pilot cannot be prepared; trying again", reason=str(error))
+            await lane.clock.sleep(FAULT_S)
+            return
         finally:
             wing.launching.discard(slot)
         if isinstance(answer, Submitted):
@@ -248,12 +251,9 @@ class Fleet:
         self._news.wake()
 
     async def _make_ready(self, wing: Wing) -> None:
-        """The time limit is known, and what pilots are told is written."""
+        """The time limit is known, and what pilots are told is written. Raises ClientFailed, OSError."""
         if self._limits is None:
-            try:
-                groups = await self._lane.clients.node_groups()
-            except ClientFailed:
-                groups = ()
+            groups = await self._lane.clients.node_groups()
             self._limits = {group.partition: group.limit_s // 60 for group in groups}
             self._limits[""] = next((group.limit_s // 60 for group in groups if group.is_default), 0)
         task = wing.task
