@@ -12,27 +12,37 @@ import threading
 from typing import TYPE_CHECKING
 
 from pto_harness.cancel import Cancel
-from pto_harness.limits import LOOK_S, MAX_FILES
+from pto_harness.limits import LOOK_S, MAX_DEPTH, MAX_FILES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 def holds_more(folder: str, most_bytes: int, most_files: int = MAX_FILES * 2, *, with_holes: bool = False) -> bool:
-    """Whether the folder takes more room on the disk, or has more entries.
+    """Whether the folder takes more room on the disk, has more entries, or is so deep that nobody can tell.
 
     ``with_holes``: files count by their length, which is what a copy of them takes.
     """
     size = count = 0
-    for below, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                status = os.lstat(f"{below}/{name}")
-                size += max(status.st_blocks * 512, status.st_size if with_holes else 0)
+    waiting = [(folder, 0)]
+    while waiting:
+        at, depth = waiting.pop()
+        for entry in _entries(at):
             count += 1
-            if size > most_bytes or count > most_files:
+            with contextlib.suppress(OSError):
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append((entry.path, depth + 1))
+                else:
+                    status = entry.stat(follow_symlinks=False)
+                    size += max(status.st_blocks * 512, status.st_size if with_holes else 0)
+            if size > most_bytes or count > most_files or depth > MAX_DEPTH:
                 return True
     return False
+
+
+def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        yield from entries
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -130,8 +131,7 @@ def make_places(
     site: Site, order: Order, places: Places, prices: Path | None
 ) -> tuple[tuple[Mount, ...], dict[str, str]]:
     """Make the folders, empty; returns how they are mounted, and the environment of the container."""
-    for folder in (places.job, places.answer, places.out):
-        shutil.rmtree(folder, ignore_errors=True)
+    remove_places(places)
     owner = site.user if os.getuid() == 0 else None
     Workspace(places.workspace, owner).make()
     Workspace(places.answer, owner).make()
@@ -221,7 +221,15 @@ def read_container_answer(places: Places, ended: Ended) -> Answer:
 def remove_places(places: Places) -> None:
     """All but the workspace and its log."""
     for folder in (places.job, places.answer, places.out):
+        remove_tree(folder)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove the folder, whatever a container made of it."""
+    try:
         shutil.rmtree(folder, ignore_errors=True)
+    except RecursionError:  # deeper than this interpreter follows; the system's own program does
+        subprocess.run(["/bin/rm", "-rf", "--", folder], check=False, capture_output=True)
 
 
 def unknown_bill(order: Order) -> Bill:

@@ -5,7 +5,6 @@ service; whatever the container left is looked at as a stranger's.
 """
 
 import asyncio
-import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +21,7 @@ from pto_dispatcher_docker.agent import (
     make_places,
     read_container_answer,
     remove_places,
+    remove_tree,
     resolved,
     write_job,
 )
@@ -123,7 +123,7 @@ class ContainerPlanner:
         with suppress(OSError):  # a projection; the log has the plan
             (self._folder / "execution_plan.json").write_bytes(text)
         await asyncio.to_thread(remove_places, places)
-        await asyncio.to_thread(shutil.rmtree, places.workspace, ignore_errors=True)
+        await asyncio.to_thread(remove_tree, places.workspace)
         return answer.draft
 
     def _on_line(self) -> Callable[[str, str], None] | None:
