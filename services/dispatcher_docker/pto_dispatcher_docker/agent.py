@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 import msgspec
 
 from pto_attempts.agent import agent_task
-from pto_attempts.job import AgentJob, Answer, PlanJob, read_answer
+from pto_attempts.job import AgentJob, Answer, Failure, PlanJob, read_answer
 from pto_attempts.outcome import NO_BILL, Bill
 from pto_dispatcher_docker.answer import (
     HarnessResult,
     Scope,
     Untrusted,
+    check_bill,
     missing_outputs,
     read_result,
     read_small,
@@ -168,8 +169,7 @@ async def read_end(
         bill = Bill(answer.spent, answer.is_final, answer.retry_after_s)
         if answer.failure is not None:
             failure = answer.failure
-            result = read_result({"outcome": "failed", **_failure_fields(failure)}, secrets)
-            return result, {}, Bill(failure.spent, True, failure.retry_after_s)
+            return read_failure(failure, secrets), {}, Bill(failure.spent, True, failure.retry_after_s)
         if answer.result is None:
             raise Untrusted("its answer holds no result")
         result = read_result(answer.result, secrets)
@@ -189,20 +189,33 @@ async def read_end(
 def read_container_answer(places: Places, ended: Ended) -> Answer:
     """What the container answered. Raises Untrusted, Failed when it answered nothing."""
     try:
-        return read_answer(read_small(places.answer, "answer.json"))
+        answer = read_answer(read_small(places.answer, "answer.json"))
     except FileNotFoundError as error:
         if ended.why == "cancelled":
             raise Failed("cancelled", "cancelled", exit_code=ended.exit_code) from error
         if ended.why == "timeout":
-            reason = "the agent's container did not end at its time limit, and was stopped"
-            raise Failed(
-                "timeout", reason, "Raise the task's time limit (resources: time).", ended.exit_code
-            ) from error
+            raise overdue(ended) from error
         reason = f"the agent's container ended with exit code {ended.exit_code} and left no answer"
         failure = "config" if ended.exit_code == 2 else "task"
         raise Failed(failure, reason, NO_ANSWER, ended.exit_code) from error
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise Untrusted(f"its answer is none: {error}") from error
+        raise Untrusted(f"its answer is none: {str(error)[:200]}") from error
+    for said in (answer, answer.failure):
+        if said is not None:
+            check_bill(said.spent.usage, said.spent.cost_usd)
+    return answer
+
+
+def read_failure(failure: Failure, secrets: Sequence[str]) -> HarnessResult:
+    """A failure as a result, cut short and without secrets. Raises Untrusted."""
+    said = {"failure": failure.failure, "reason": failure.reason, "hint": failure.hint, "tail": [failure.reason]}
+    return read_result({"outcome": "cancelled" if failure.failure == "cancelled" else "failed", **said}, secrets)
+
+
+def overdue(ended: Ended) -> Failed:
+    """The container was stopped because its harness did not end at the time limit."""
+    reason = "the agent's container did not end at its time limit, and was stopped"
+    return Failed("timeout", reason, "Raise the task's time limit (resources: time).", ended.exit_code)
 
 
 def remove_places(places: Places) -> None:
@@ -214,10 +227,6 @@ def remove_places(places: Places) -> None:
 def unknown_bill(order: Order) -> Bill:
     """Of an agent whose container said nothing: it may have asked, and be charged for it."""
     return Bill(is_final=False) if order.ready.engine != "simulated" else NO_BILL
-
-
-def _failure_fields(failure: Any) -> dict[str, Any]:
-    return {"failure": failure.failure, "reason": failure.reason, "hint": failure.hint, "tail": [failure.reason]}
 
 
 def _keep_mark(places: Places, task: Mapping[str, Any], result: HarnessResult) -> None:

@@ -15,7 +15,7 @@ from pto_attempts.assignment import describe
 from pto_attempts.materials import Materials
 from pto_attempts.outcome import NO_BILL, Outcomes, with_bill
 from pto_attempts.polling import LoopPoller
-from pto_dispatcher_docker.agent import ARGV, Places, hand_over, prepare, read_end, unknown_bill
+from pto_dispatcher_docker.agent import ARGV, Places, hand_over, overdue, prepare, read_end, unknown_bill
 from pto_dispatcher_docker.body import (
     PRIVATE,
     WORK,
@@ -226,7 +226,9 @@ class Attempt:
             result, taken, bill = await read_end(places, self.task, files, ended, variables.secrets)
         finally:
             log.close()
-        if result.outcome == "cancelled" and ended.why == "exited" and not self.cancel.requested:
+        if result.outcome == "cancelled" and not self.cancel.requested:
+            if ended.why == "timeout":
+                raise overdue(ended)
             raise Failed("infra", "the agent's container was told to end, and not by its dispatcher")
         outcome = {
             "outcome": result.outcome,

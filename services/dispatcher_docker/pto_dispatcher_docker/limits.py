@@ -44,5 +44,11 @@ LEAST_FREE_SHARE = 2
 """A workspace may take at most this part of what is free on its disk when it starts (half), whatever the limit says."""
 ANSWER_BYTES = 4 * 1024 * 1024
 """What an agent's harness or a planner answers; a plan is the longest."""
+TEXT_CHARS = 2000
+"""Of one text in an answer that goes into an event."""
+RATIONALE_CHARS = 20_000
+"""Of a plan's rationale, which is a page or two."""
+MOST_SPENT = 2**53
+"""Tokens, or dollars: what is beyond is no number of either."""
 MANIFEST_BYTES = 64 * 1024 * 1024
 """The list of an attempt's outputs: a hundred thousand files with long names."""
