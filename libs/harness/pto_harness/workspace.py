@@ -23,11 +23,13 @@ from pto_harness.limits import (
     JUNK_FOLDERS,
     MATERIALISED_MTIME_S,
     MAX_FILES,
+    MAX_PATH_BYTES,
     MAX_REFUSED,
 )
 from pto_harness.manifest import hash_file, normal_mode
 from pto_harness.paths import refused_path
 from pto_harness.placement import spread_below
+from pto_harness.removal import remove_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -57,7 +59,7 @@ class Workspace:
         try:
             os.mkdir(self.folder)  # noqa: PTH102 - once per task, and twice as fast
         except OSError:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            remove_folder(self.folder)
             try:
                 for above in (self.folder.parent.parent, self.folder.parent):
                     if not above.exists():
@@ -244,8 +246,9 @@ class Workspace:
         count = 0
         self.refused = []
         for folder, folders, names in os.walk(self.folder):
-            folders[:] = sorted(name for name in folders if name not in junk)
             below = os.path.relpath(folder, self.folder)
+            # Nothing there can have a sound name, and to go on down has an end for Python and for the kernel.
+            folders[:] = sorted(name for name in folders if name not in junk) if len(below) <= MAX_PATH_BYTES else []
             for name in sorted(names) + [name for name in folders if Path(folder, name).is_symlink()]:
                 path = name if below == "." else f"{below}/{name}"
                 if not self._is_taken(path):

@@ -34,6 +34,7 @@ from pto_dispatcher_docker.site import Site
 from pto_harness.failure import Failed
 from pto_harness.limits import MAX_NOTES_BYTES
 from pto_harness.process import Ended
+from pto_harness.removal import remove_folder
 from pto_harness.unfinished import CUT_OFF
 from pto_harness.workspace import Workspace
 from pto_ports.backend import Order
@@ -127,7 +128,7 @@ def make_places(
 ) -> tuple[tuple[Mount, ...], dict[str, str]]:
     """Make the folders, empty; returns how they are mounted, and the environment of the container."""
     for folder in (places.job, places.answer, places.out):
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_folder(folder)
     owner = site.user if os.getuid() == 0 else None
     Workspace(places.workspace, owner).make()
     Workspace(places.answer, owner).make()
@@ -221,7 +222,7 @@ def overdue(ended: Ended) -> Failed:
 def remove_places(places: Places) -> None:
     """All but the workspace and its log."""
     for folder in (places.job, places.answer, places.out):
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_folder(folder)
 
 
 def unknown_bill(order: Order) -> Bill:

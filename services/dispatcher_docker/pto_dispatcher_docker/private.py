@@ -1,14 +1,15 @@
 """What only one attempt's container may read: its user's files, in the memory of this host, gone with the attempt.
 
-Imports the standard library. Invariants: no value is ever in a name, an argument or the engine's own records; what a
+Imports harness. Invariants: no value is ever in a name, an argument or the engine's own records; what a
 killed dispatcher left behind is removed when its next incarnation sweeps.
 """
 
 import hashlib
 import os
-import shutil
 from collections.abc import Container
 from pathlib import Path
+
+from pto_harness.removal import remove_folder
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own below it, closed to others
 OWNER_ONLY = 0o700
@@ -42,7 +43,7 @@ class PrivateFiles:
 
     def drop(self, attempt: str) -> None:
         """Remove what there is of this attempt."""
-        shutil.rmtree(self._folder / attempt, ignore_errors=True)
+        remove_folder(self._folder / attempt)
 
     def sweep(self, known: Container[str]) -> None:
         """Remove what there is of attempts that are not known."""
@@ -52,7 +53,7 @@ class PrivateFiles:
             return
         for folder in found:
             if folder.name not in known:
-                shutil.rmtree(folder, ignore_errors=True)
+                remove_folder(folder)
 
     def _open(self) -> None:
         """The folder of all, ours and closed to everybody else: others may write where it lies."""
