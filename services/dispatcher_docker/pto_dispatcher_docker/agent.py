@@ -41,7 +41,7 @@ from pto_ports.backend import Order
 
 ARGV = ("pto-attempt", f"{JOB}/job.json", f"{ANSWER}/answer.json")
 NOTES, PRICES, MADE = "notes", "prices.json", "made"
-READABLE = 0o644
+READABLE, _FOLDER = 0o644, 0o755
 _OTHERS_READ = 0o004
 NO_ANSWER = "Does the image hold this version of the product? Build it anew with deploy/docker/build.sh."
 
@@ -111,6 +111,7 @@ def prepare(
     if task.get("earlier"):
         workspace, mark = task["earlier"]
         shutil.copyfile(mark, places.job / NOTES)
+        (places.job / NOTES).chmod(READABLE)
         mounts = (*mounts, Mount(workspace, EARLIER, is_read_only=True))
         inside["earlier"] = [EARLIER, f"{JOB}/{NOTES}"]
     job = AgentJob(
@@ -134,9 +135,11 @@ def make_places(
     Workspace(places.answer, owner).make()
     places.answer.chmod(0o700)
     places.job.mkdir(parents=True)
+    places.job.chmod(_FOLDER)
     environment = container_environment(order)
     if prices is not None:
         shutil.copyfile(prices, places.job / PRICES)
+        (places.job / PRICES).chmod(READABLE)
         environment["PTO_PRICES"] = f"{JOB}/{PRICES}"
     return places.mounts, environment
 
@@ -240,6 +243,7 @@ def _keep_mark(places: Places, task: Mapping[str, Any], result: HarnessResult) -
 def _stage(files: Sequence[Mapping[str, Any]], target: Path, user: int) -> list[dict[str, Any]]:
     """The files with their blobs where the container can read them."""
     target.mkdir()
+    target.chmod(_FOLDER)
     staged: set[str] = set()
     found = []
     for file in files:

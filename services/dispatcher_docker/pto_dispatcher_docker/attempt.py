@@ -91,6 +91,12 @@ class Attempt:
 
     async def run(self) -> ev.TaskFinished:
         """Do it, or go on with it; what its end is. Never raises for what may happen to an attempt."""
+        finished = await self._finish()
+        # Not if it is left to the next incarnation: its container may not have read that yet.
+        self._means.site.private.drop(name_of(self.order))
+        return finished
+
+    async def _finish(self) -> ev.TaskFinished:
         means, order = self._means, self.order
         bill = NO_BILL
         try:
@@ -108,8 +114,6 @@ class Attempt:
             return with_bill(order, self._failed(failed), bill)
         except Exception as error:
             return with_bill(order, means.outcomes.failed_by(order, error), bill)
-        finally:
-            means.site.private.drop(name_of(order))
 
     def abandon(self) -> None:
         """Leave its containers alone; its end is for somebody else to tell."""
@@ -197,6 +201,8 @@ class Attempt:
         if self._found is None:
             made = await asyncio.to_thread(prepare, site, order, self.task, files, means.prices)
             mounts, environment = (*made.mounts, hand_over(site, order, variables)), made.environment
+        elif self._found.status == "created":
+            hand_over(site, order, variables)
         limit_s = self.task["time_limit_s"]
         log = TaskLog(
             self.task["log"],

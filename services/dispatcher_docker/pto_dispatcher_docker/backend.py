@@ -18,6 +18,7 @@ from pto_dispatcher_docker.attempt import Attempt, Means
 from pto_dispatcher_docker.body import OWNER, PART, WORK, labels_of, name_of
 from pto_dispatcher_docker.container import Pauses
 from pto_dispatcher_docker.daemon import DaemonAway, DaemonRefused, NoContainer, Seen
+from pto_dispatcher_docker.limits import LEAVING_S
 from pto_planning.backend import PlannerBackend
 from pto_ports.backend import LiveLine, Order, Report
 from pto_proto import events as ev
@@ -121,7 +122,11 @@ class DockerBackend:
             return
         attempt = self._attempts.pop(name, None)
         if attempt is not None:
-            self._go(self._clean(name, attempt))
+            working = self._working.get(name)
+            if working is not None:  # an earlier incarnation had told its end, and its word came late
+                attempt.abandon()
+                working.cancel()
+            self._go(self._clean(name, attempt, working))
 
     async def close(self) -> None:
         """Leave the containers alone, or end and delete them all; no end is reported."""
@@ -132,11 +137,13 @@ class DockerBackend:
         for task in self._working.values():
             task.cancel()
         await asyncio.gather(*self._working.values(), return_exceptions=True)
-        if not self._leaves_running:
-            await self._remove([*self._attempts, *self._plans], is_last=True)
+        if self._errands and not self._leaves_running:
+            await asyncio.wait(self._errands, timeout=LEAVING_S)
         for errand in self._errands:
             errand.cancel()
         await asyncio.gather(*self._errands, return_exceptions=True)
+        if not self._leaves_running:
+            await self._remove_all()
         self._means.poller.close()
         await self._site.daemon.close()
 
@@ -178,7 +185,10 @@ class DockerBackend:
 
     # --- cleaning up ---
 
-    async def _clean(self, name: str, attempt: Attempt) -> None:
+    async def _clean(self, name: str, attempt: Attempt, working: asyncio.Task[None] | None) -> None:
+        if working is not None:
+            await asyncio.wait({working})
+        self._site.private.drop(name)
         await self._remove([name, *(f"{name}-check-{number + 1}" for number in range(attempt.checks))])
         await asyncio.to_thread(remove_places, attempt.places)
 
@@ -194,12 +204,21 @@ class DockerBackend:
         if orphans:
             self._logger.info("removing containers of attempts that ended", containers=len(orphans))
         await self._remove(orphans)
-        await asyncio.to_thread(self._site.private.sweep, frozenset(self._attempts) | frozenset(self._plans))
+        await asyncio.to_thread(self._site.private.sweep, self._is_open)
+
+    async def _remove_all(self) -> None:
+        """Of this owner, whatever it was for; nobody will be there to do it later."""
+        with suppress(DaemonAway, DaemonRefused):
+            await self._remove(await self._look_round(), is_last=True)
+        await asyncio.to_thread(self._site.private.sweep, lambda name: False)
 
     def _is_known(self, name: str, seen: Seen) -> bool:
         part = seen.labels.get(PART, WORK)
         work = name if part == WORK else name.removesuffix(f"-{part}")
-        return work in self._attempts or work in self._plans
+        return self._is_open(work)
+
+    def _is_open(self, name: str) -> bool:
+        return name in self._attempts or name in self._plans
 
     async def _remove(self, names: Iterable[str], *, is_last: bool = False) -> None:
         """Delete these; while the daemon is away that waits, unless nobody will be there to do it."""

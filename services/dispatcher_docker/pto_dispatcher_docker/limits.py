@@ -27,6 +27,8 @@ AGENT_GRACE_S = 10
 """The same for agents: they close a connection to a model and write down what they have cost."""
 AGENT_SPARE_S = 30.0
 """An agent's harness ends it at its time limit; only if that does not work, its container is stopped so much later."""
+LEAVING_S = 5.0
+"""How long a dispatcher that leaves nothing behind waits for deletions under way before it deletes all that is left."""
 SHUTDOWN_S = 20.0
 """A daemon that is stopped gives its containers 15 s to end before it is gone."""
 PLAN_S = 3600.0

@@ -6,7 +6,7 @@ killed dispatcher left behind is removed when its next incarnation sweeps.
 
 import hashlib
 import os
-from collections.abc import Container
+from collections.abc import Callable
 from pathlib import Path
 
 from pto_harness.removal import remove_folder
@@ -45,14 +45,14 @@ class PrivateFiles:
         """Remove what there is of this attempt."""
         remove_folder(self._folder / attempt)
 
-    def sweep(self, known: Container[str]) -> None:
-        """Remove what there is of attempts that are not known."""
+    def sweep(self, is_known: Callable[[str], bool]) -> None:
+        """Remove what there is of attempts that are not known at the moment when they are looked at."""
         try:
             found = list(self._folder.iterdir())
         except OSError:
             return
         for folder in found:
-            if folder.name not in known:
+            if not is_known(folder.name):
                 remove_folder(folder)
 
     def _open(self) -> None:
