@@ -353,9 +353,7 @@ class TaskFinished(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
     node: str = ""
     """Where it ran, if that may be to blame for a failure of the infrastructure."""
     sandbox: str = ""
-    """What confined the programs it ran: ``bubblewrap``, ``landlock`` or ``none``; ``container``, with what there was
-    inside behind a plus sign; empty: nothing had to.
-    """
+    """What confined its programs: ``bubblewrap``, ``landlock``, ``container`` (``+landlock``), ``none``; or empty."""
 
 
 # --- consolidator ----------------------------------------------------------------------------------------------------

@@ -22,8 +22,8 @@ from pto_harness.limits import (
     HASH_BYTES,
     JUNK_FOLDERS,
     MATERIALISED_MTIME_S,
+    MAX_DEPTH,
     MAX_FILES,
-    MAX_PATH_BYTES,
     MAX_REFUSED,
 )
 from pto_harness.manifest import hash_file, normal_mode
@@ -247,8 +247,10 @@ class Workspace:
         self.refused = []
         for folder, folders, names in os.walk(self.folder):
             below = os.path.relpath(folder, self.folder)
-            # Nothing there can have a sound name, and to go on down has an end for Python and for the kernel.
-            folders[:] = sorted(name for name in folders if name not in junk) if len(below) <= MAX_PATH_BYTES else []
+            folders[:] = sorted(name for name in folders if name not in junk)
+            if below.count("/") >= MAX_DEPTH:
+                self._refuse(below, "folders are too deep there")
+                folders.clear()
             for name in sorted(names) + [name for name in folders if Path(folder, name).is_symlink()]:
                 path = name if below == "." else f"{below}/{name}"
                 if not self._is_taken(path):
@@ -266,10 +268,14 @@ class Workspace:
             reason = "it is a link"
         else:
             reason = "it is no regular file"
-        if reason and len(self.refused) < MAX_REFUSED:
+        if reason:
+            self._refuse(path, reason)
+        return reason is None
+
+    def _refuse(self, path: str, reason: str) -> None:
+        if len(self.refused) < MAX_REFUSED:
             shown = path.encode("utf-8", "backslashreplace").decode()
             self.refused.append(f"{shown}: {reason}")
-        return reason is None
 
 
 def _identity(status: os.stat_result) -> tuple[int, int, int]:

@@ -29,7 +29,6 @@ from pto_dispatcher_docker.answer import (
     take_outputs,
 )
 from pto_dispatcher_docker.body import ANSWER, EARLIER, JOB, PRIVATE, WORKSPACE, Mount, container_environment, name_of
-from pto_dispatcher_docker.credentials import FILE, Variables
 from pto_dispatcher_docker.site import Site
 from pto_harness.failure import Failed
 from pto_harness.limits import MAX_NOTES_BYTES
@@ -38,12 +37,18 @@ from pto_harness.removal import remove_folder
 from pto_harness.unfinished import CUT_OFF
 from pto_harness.workspace import Workspace
 from pto_ports.backend import Order
+from pto_ports.engine import EngineError, EngineVariables
 
 ARGV = ("pto-attempt", f"{JOB}/job.json", f"{ANSWER}/answer.json")
+CREDENTIALS = "credentials.json"
 NOTES, PRICES, MADE = "notes", "prices.json", "made"
 READABLE, _FOLDER = 0o644, 0o755
 _OTHERS_READ = 0o004
 NO_ANSWER = "Does the image hold this version of the product? Build it anew with deploy/docker/build.sh."
+
+
+Resolve = Callable[[str, str], EngineVariables]
+"""(engine, model) -> what it needs; raises EngineError."""
 
 
 class Places(NamedTuple):
@@ -118,7 +123,7 @@ def prepare(
         task={**task, "earlier": [], **inside},
         agent=agent_task(order, task["time_limit_s"]),
         engine=order.ready.engine,
-        credentials=f"{PRIVATE}/{FILE}",
+        credentials=f"{PRIVATE}/{CREDENTIALS}",
     )
     write_job(places, job)
     return Prepared(places, mounts, environment)
@@ -128,8 +133,7 @@ def make_places(
     site: Site, order: Order, places: Places, prices: Path | None
 ) -> tuple[tuple[Mount, ...], dict[str, str]]:
     """Make the folders, empty; returns how they are mounted, and the environment of the container."""
-    for folder in (places.job, places.answer, places.out):
-        remove_folder(folder)
+    remove_places(places)
     owner = site.user if os.getuid() == 0 else None
     Workspace(places.workspace, owner).make()
     Workspace(places.answer, owner).make()
@@ -151,11 +155,19 @@ def write_job(places: Places, job: AgentJob | PlanJob) -> None:
     path.chmod(READABLE)
 
 
-def hand_over(site: Site, order: Order, variables: Variables) -> Mount:
+def hand_over(site: Site, order: Order, variables: EngineVariables) -> Mount:
     """Give the container what its engine needs to ask. Raises OSError."""
-    folder = site.private.put(name_of(order), FILE, json.dumps(variables.variables))
+    folder = site.private.put(name_of(order), CREDENTIALS, json.dumps(variables.variables))
     # It removes the file when it has read it, before anything of an agent runs.
     return Mount(str(folder), PRIVATE)
+
+
+def resolved(resolve: Resolve, engine: str, model: str) -> EngineVariables:
+    """What the engine needs to ask its model. Blocks. Raises Failed."""
+    try:
+        return resolve(engine, model)
+    except EngineError as error:
+        raise Failed(error.failure, str(error), error.hint) from error
 
 
 async def read_end(
@@ -264,6 +276,3 @@ def _bring(blob: Path, target: Path, user: int) -> None:
             return
     shutil.copyfile(blob, target)
     target.chmod(READABLE)
-
-
-Feed = Callable[[str, bytes], None]

@@ -25,6 +25,7 @@ _UNREACHABLE = 900
 _FRAME = struct.Struct(">BxxxL")
 _STREAMS = {1: "stdout", 2: "stderr"}
 _FOREVER = aiohttp.ClientTimeout()
+_CLOSED = "the daemon was asked outside of open and close"
 _LEAVING = 503
 """The daemon is being stopped."""
 
@@ -219,13 +220,13 @@ class Daemon:
     @property
     def _calls(self) -> aiodocker.Docker:
         if self._short is None:
-            raise DaemonAway("the connection to the daemon is closed")
+            raise RuntimeError(_CLOSED)
         return self._short
 
     @property
     def _waits(self) -> aiodocker.Docker:
         if self._long is None:
-            raise DaemonAway("the connection to the daemon is closed")
+            raise RuntimeError(_CLOSED)
         return self._long
 
     def _container(self, container: str) -> DockerContainer:
