@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from orders import DEFAULTS, order
+from pto_attempts.assignment import describe
 from pto_attempts.materials import Materials
 from pto_attempts.outcome import Outcomes
 from pto_attempts.polling import LoopPoller
+from pto_dispatcher_docker.agent import prepare
 from pto_dispatcher_docker.attempt import Means
 from pto_dispatcher_docker.backend import DockerBackend
 from pto_dispatcher_docker.body import OWNER, name_of
@@ -224,3 +226,27 @@ async def test_what_was_cancelled_while_nobody_was_there_is_not_started_any_more
     await engine.until(lambda: bench.ends)
     assert (bench.ends[0].outcome, engine.started) == ("cancelled", [])
     await backend.close()
+
+
+async def test_containers_can_read_their_job_whatever_the_umask_of_the_dispatcher(tmp_path: Path) -> None:
+    prices = tmp_path / "prices.json"
+    prices.write_text("{}")
+    site = Site(
+        daemon=None, clock=SystemClock(), owner=OURS, user=(os.getuid(), os.getgid()), defaults=DEFAULTS,  # type: ignore[arg-type]
+        rooms=Rooms(SystemClock(), 2**30), private=PrivateFiles(OURS, (os.getuid(), os.getgid()), tmp_path),
+    )  # fmt: skip
+    before = os.umask(0o077)
+    try:
+        blob = tmp_path / "blob"
+        blob.write_text("input")
+        made = prepare(
+            site, ready := order(agent="write"), describe(ready, tmp_path / "work", {}, ""),
+            [{"path": "a", "source": str(blob)}], prices,
+        )  # fmt: skip
+    finally:
+        os.umask(before)
+    found = [made.places.job, *made.places.job.rglob("*")]
+    assert len(found) == 5
+    closed = [path for path in found if not path.stat().st_mode & (0o005 if path.is_dir() else 0o004)]
+    # What the container's user owns needs no opening.
+    assert not [path for path in closed if path.stat().st_ino != blob.stat().st_ino]

@@ -38,6 +38,18 @@ def test_they_go_with_the_attempt_or_with_the_next_sweep(tmp_path: Path) -> None
     assert not left.exists()
 
 
+def test_what_is_put_there_need_not_be_text(tmp_path: Path) -> None:
+    folder = PrivateFiles("d-1.x", OWN, tmp_path).put("pto-1", "f", os.fsdecode(b"caf\xe9"))
+    assert (folder / "f").read_bytes() == b"caf\xe9"
+
+
+def test_in_the_end_nothing_is_left_of_them(tmp_path: Path) -> None:
+    files = PrivateFiles("d-1.x", OWN, tmp_path)
+    files.put("pto-1", "f", "x")
+    files.remove_all()
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_that_others_may_use_is_refused(tmp_path: Path) -> None:
     files = PrivateFiles("d-1.x", OWN, tmp_path)
     above = files.put("pto-1", "f", "x").parent

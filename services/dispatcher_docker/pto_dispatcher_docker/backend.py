@@ -210,7 +210,7 @@ class DockerBackend:
         """Of this owner, whatever it was for; nobody will be there to do it later."""
         with suppress(DaemonAway, DaemonRefused):
             await self._remove(await self._look_round(), is_last=True)
-        await asyncio.to_thread(self._site.private.sweep, lambda name: False)
+        await asyncio.to_thread(self._site.private.remove_all)
 
     def _is_known(self, name: str, seen: Seen) -> bool:
         part = seen.labels.get(PART, WORK)

@@ -33,7 +33,8 @@ class PrivateFiles:
         path = folder / name
         path.unlink(missing_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, READ_ONLY)
-        with os.fdopen(descriptor, "w") as file:
+        # Variables are bytes, and need not be text.
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
             if os.getuid() == 0:
                 os.fchown(descriptor, *self._user)
             file.write(text)
@@ -54,6 +55,10 @@ class PrivateFiles:
         for folder in found:
             if not is_known(folder.name):
                 remove_folder(folder)
+
+    def remove_all(self) -> None:
+        """Leave nothing, not even the folder of all."""
+        remove_folder(self._folder)
 
     def _open(self) -> None:
         """The folder of all, ours and closed to everybody else: others may write where it lies."""
