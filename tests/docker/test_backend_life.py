@@ -15,15 +15,18 @@ from pto_dispatcher_docker.agent import prepare
 from pto_dispatcher_docker.attempt import Means
 from pto_dispatcher_docker.backend import DockerBackend
 from pto_dispatcher_docker.body import OWNER, name_of
-from pto_dispatcher_docker.daemon import NoContainer, Seen
+from pto_dispatcher_docker.daemon import DaemonAway, NoContainer, Seen
 from pto_dispatcher_docker.private import PrivateFiles
 from pto_dispatcher_docker.room import Rooms
 from pto_dispatcher_docker.site import Site
 from pto_memory import MemoryBlobStore
 from pto_planning.backend import PlannerBackend
 from pto_ports.backend import Order
+from pto_ports.clock import Clock
+from pto_ports.engine import EngineVariables
 from pto_proto import events as ev
 from pto_proto.ids import InstanceId
+from pto_proto.plans import Resources
 from pto_runtime.clock import SystemClock
 
 OURS = "d-1.here"
@@ -40,6 +43,9 @@ class Engine:
         self.bodies: dict[str, Mapping[str, Any]] = {}
         self.started: list[str] = []
         self.changed = asyncio.Event()
+        self.at_stop: Callable[[str], None] = lambda name: None
+        self.looks = 0
+        self.is_away = False
         self.removal = asyncio.Event()
         """Removing waits for it."""
         self.removal.set()
@@ -62,6 +68,7 @@ class Engine:
         self._set(container, "running" if program is None else "exited")
 
     async def stop(self, container: str, grace_s: int) -> None:
+        self.at_stop(container)
         self._set(container, "exited")
 
     async def remove(self, container: str) -> None:
@@ -70,12 +77,15 @@ class Engine:
         self._set("", "")
 
     async def inspect(self, container: str) -> Seen:
+        self._answer()
         if container not in self.states:
             raise NoContainer(404, "no such container")
         labels = self.bodies[container]["Labels"]
         return Seen(id=container, name=container, labels=labels, status=self.states[container], started_ms=1)
 
     async def labelled(self, label: str, value: str) -> list[Seen]:
+        self.looks += 1
+        self._answer()
         return [seen for name in list(self.states) if (seen := await self.inspect(name)).labels[label] == value]
 
     async def wait(self, container: str) -> None:
@@ -86,6 +96,10 @@ class Engine:
 
     async def was_killed(self, container: str, since_ms: int, until_ms: int) -> bool:
         return False
+
+    def _answer(self) -> None:
+        if self.is_away:
+            raise DaemonAway("refused")
 
     def _set(self, name: str, state: str) -> None:
         if name:
@@ -102,25 +116,28 @@ class Engine:
 class Bench:
     """Incarnations of one dispatcher on one engine."""
 
-    def __init__(self, folder: Path, engine: Engine) -> None:
+    def __init__(self, folder: Path, engine: Engine, clock: Clock | None = None) -> None:
         self.folder = folder
+        self.clock = clock or SystemClock()
         self.engine = engine
         self.blobs = MemoryBlobStore()
         self.reported: list[ev.Entry] = []
         self.private = PrivateFiles(OURS, (os.getuid(), os.getgid()), folder)
 
     async def backend(self, *, leaves_running: bool = True) -> DockerBackend:
-        clock, instance = SystemClock(), InstanceId("d-1")
+        clock, instance = self.clock, InstanceId("d-1")
         site = Site(
             daemon=self.engine, clock=clock, owner=OURS, user=(os.getuid(), os.getgid()), defaults=DEFAULTS,  # type: ignore[arg-type]
             rooms=Rooms(clock, 2**30), private=self.private,
         )  # fmt: skip
         means = Means(
             site, Materials(self.blobs, self.folder / "cache"), Outcomes(self.blobs, clock, instance),
-            None, LoopPoller(4), lambda run: self.folder / run, {"TOKEN": "canary-0123456789"}, None,  # type: ignore[arg-type]
+            lambda engine, model: EngineVariables({}, ()), LoopPoller(4), lambda run: self.folder / run, {"TOKEN": "canary-0123456789"}, None,
         )  # fmt: skip
         planner = PlannerBackend(log=None, blobs=self.blobs, clock=clock, instance=instance, engines={})  # type: ignore[arg-type]
-        made = DockerBackend(means=means, planner=planner, engines=(), missing={}, leaves_running=leaves_running)
+        made = DockerBackend(
+            means=means, planner=planner, engines=("simulated",), missing={}, leaves_running=leaves_running
+        )
         await made.open(self.report, lambda order, stream, text: None)
         return made
 
@@ -136,6 +153,13 @@ class Bench:
     def left(self) -> list[str]:
         """Beside the workspaces."""
         return sorted(path.name for path in self.folder.glob("run-one/executor_*/.*"))
+
+
+class FastClock(SystemClock):
+    """Sleeps a thousandth of what it is told."""
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds / 1000)
 
 
 def write(text: str) -> Callable[[Path], None]:
@@ -250,3 +274,33 @@ async def test_containers_can_read_their_job_whatever_the_umask_of_the_dispatche
     closed = [path for path in found if not path.stat().st_mode & (0o005 if path.is_dir() else 0o004)]
     # What the container's user owns needs no opening.
     assert not [path for path in closed if path.stat().st_ino != blob.stat().st_ino]
+
+
+async def test_an_agent_that_was_stopped_for_its_time_was_not_cancelled(tmp_path: Path) -> None:
+    engine = Engine()
+    bench = Bench(tmp_path, engine, FastClock())
+
+    def answer(name: str) -> None:
+        folder = Path(engine.bodies[name]["HostConfig"]["Mounts"][2]["Source"])
+        (folder / "answer.json").write_text('{"result": {"outcome": "cancelled", "failure": "cancelled"}}')
+
+    engine.at_stop = answer
+    backend = await bench.backend(leaves_running=False)
+    await backend.start(order(agent="write", resources=Resources(time="10")))
+    await engine.until(lambda: bench.ends)
+    assert (bench.ends[0].outcome, bench.ends[0].failure) == ("failed", "timeout")
+    await backend.close()
+
+
+async def test_a_daemon_that_is_away_is_asked_once_for_all_that_is_to_be_adopted(tmp_path: Path) -> None:
+    engine = Engine()
+    bench = Bench(tmp_path, engine, FastClock())
+    engine.is_away = True
+    backend = await bench.backend()
+    orders = [order(command="sleep", task=f"t{number}") for number in range(3)]
+    assert [await backend.adopt(one) for one in orders] == [True, True, True]
+    assert engine.looks == 1
+    engine.is_away = False
+    await engine.until(lambda: len(bench.ends) == 3)
+    assert {end.failure for end in bench.ends} == {"infra"}, "they were not there"
+    await backend.close()

@@ -22,11 +22,10 @@ from pto_dispatcher_docker.limits import LEAVING_S
 from pto_planning.backend import PlannerBackend
 from pto_ports.backend import LiveLine, Order, Report
 from pto_proto import events as ev
-from pto_proto.ids import EDIT_TASK, PLAN_TASK
+from pto_proto.ids import PLAN_TASK
 from pto_runtime.logs import get_logger
 
 Work = Coroutine[Any, Any, None]
-_PLANS = (PLAN_TASK, EDIT_TASK)
 
 
 class DockerBackend:
@@ -58,6 +57,7 @@ class DockerBackend:
         self._errands: set[asyncio.Task[None]] = set()
         self._there: dict[str, Seen] | None = None
         """Containers of this owner when adoption began, by name; None: not looked up, or the daemon is away."""
+        self._has_looked = False
         self._logger = get_logger()
 
     def can_run(self) -> tuple[str, ...]:
@@ -73,7 +73,7 @@ class DockerBackend:
     async def start(self, order: Order) -> None:
         """Start the attempt in the background."""
         ready = order.ready
-        if ready.task in _PLANS:
+        if ready.task == PLAN_TASK:
             self._plans[name_of(order)] = order
             await self._planner.start(order)
         elif ready.spec.noop and len(ready.trees) < 2:
@@ -87,7 +87,7 @@ class DockerBackend:
 
     async def stop(self, order: Order, reason: str) -> bool:
         """Ask the attempt to end; it reports that itself, when its container has ended."""
-        if order.ready.task in _PLANS:
+        if order.ready.task == PLAN_TASK:
             return await self._planner.stop(order, reason)
         name = name_of(order)
         if name not in self._working:
@@ -97,9 +97,10 @@ class DockerBackend:
 
     async def adopt(self, order: Order) -> bool:
         """Take over the attempt if its container is there; while nobody can look, it is waited for."""
-        if order.ready.task in _PLANS or order.ready.spec.noop:
+        if order.ready.task == PLAN_TASK or order.ready.spec.noop:
             return False
-        if self._there is None:
+        if not self._has_looked:
+            self._has_looked = True  # a daemon that hangs takes minutes not to answer: not once per order
             with suppress(DaemonAway, DaemonRefused):
                 self._there = await self._look_round()
         if self._there is not None:
