@@ -11,6 +11,7 @@ from .mutants import MUTANTS
 from .test_simulation import sim
 
 QUICK = {
+    "anybody-changes-a-run": 10,
     "bad-nodes-are-not-avoided": 40,
     "capacity-is-not-looked-at": 10,
     "containers-are-lost-as-soon-as-local-tasks": 10,

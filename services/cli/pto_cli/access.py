@@ -4,8 +4,8 @@ Imports client, runtime and siblings. Invariant: what was opened is closed by ``
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +14,8 @@ from pto_bus.errors import BusError, StoreInUse
 from pto_bus.session import Session, open_session
 from pto_cli.host import Host, blob_cache
 from pto_cli.model_flags import SIMULATED, ModelChoice
-from pto_cli.problems import Unavailable
-from pto_cli.registry import Endpoint, RunFolder, run_folder
+from pto_cli.problems import Unavailable, WrongUse
+from pto_cli.registry import LOCAL_ONLY, Dispatchers, Endpoint, RunFolder, run_folder
 from pto_ports.blob_store import BlobStore
 from pto_ports.event_log import LogCorrupt
 from pto_proto.ids import LANE_LOCAL
@@ -24,6 +24,7 @@ from pto_runtime.settings import read_settings
 if TYPE_CHECKING:
     from pto_blobs.directory import DirectoryBlobStore
     from pto_client.archiver import Archiver
+    from pto_runtime.settings import Settings
 
 BROKER_ERRORS: tuple[type[Exception], ...] = (BusError,)
 """What any way to a broker may raise."""
@@ -72,7 +73,18 @@ async def open_remote(url: str, environment: Mapping[str, str]) -> Access:
     except LogCorrupt as error:
         await session.close()
         raise Unavailable(f"the broker at {url} is not set up: `orchestrator bootstrap` does that") from error
-    return Access(session=session, blobs=session.blobs)
+    return Access(session=session, blobs=_backed(session.blobs, settings) if settings.aws_bucket else session.blobs)
+
+
+def _backed(blobs: BlobStore, settings: "Settings") -> BlobStore:
+    """What the broker does not have any more comes from the bucket (PTO_AWS_BUCKET). Raises Unavailable."""
+    from pto_s3 import BackedBlobStore, Pool, S3BlobStore, S3Error, open_bucket
+
+    try:
+        bucket = open_bucket(settings.aws_bucket, settings.aws_region)
+    except S3Error as error:
+        raise Unavailable(str(error)) from error
+    return BackedBlobStore(blobs, S3BlobStore(bucket, Pool()))
 
 
 @asynccontextmanager
@@ -102,13 +114,21 @@ async def host_run(
     with_services: bool,
     begun: Host | None = None,
     models: ModelChoice = SIMULATED,
+    dispatchers: Dispatchers = LOCAL_ONLY,
 ) -> Access:
     """Start the run's broker in this process (``begun``: it was started), and its services if asked for.
 
-    Raises BusError.
+    Raises BusError; with services also BadSettings and Unavailable.
     """
     folder.path.mkdir(parents=True, exist_ok=True)
-    host = begun or Host(folder.store, blobs=blob_cache(), work_dir=work_dir, capacity=capacity, models=models)
+    host = begun or Host(
+        folder.store,
+        blobs=blob_cache(),
+        work_dir=work_dir,
+        capacity=capacity,
+        models=models,
+        dispatchers=dispatchers,
+    )
     host.start_broker()
     try:
         if with_services:
@@ -141,18 +161,69 @@ async def open_run(run: str) -> Access:
     raise NoSuchRun(f"run {run!r} is held by another command that is just starting or ending; try again")
 
 
-async def set_up_broker(url: str, environment: Mapping[str, str]) -> None:
-    """Make streams and consumers on the broker at this address. Raises BusError, BadSettings."""
-    from pto_bus.bootstrap import bootstrap
-    from pto_bus.topology import single_host_accounts
+async def set_up_broker(url: str, environment: Mapping[str, str], accounts: Path | None, replicas: int) -> None:
+    """Make streams and consumers on the broker at this address, for the accounts in this folder (None: the usual ones).
 
+    Raises BusError, BadSettings, WrongUse.
+    """
+    from pto_bus.accounts import read_accounts
+    from pto_bus.bootstrap import bootstrap
+    from pto_bus.topology import Sizes, usual_accounts
+
+    with _accounts_as_typed():
+        known = usual_accounts((LANE_LOCAL,)) if accounts is None else read_accounts(accounts)
     settings = read_settings({**environment, "NATS_URL": url}, "bootstrap")
     session = await open_session(settings.url, **settings.access())
     try:
-        # Only the accounts' names matter here: the broker's own configuration holds their passwords.
-        await bootstrap(session.connection, single_host_accounts("not-sent", (LANE_LOCAL,)))
+        # Only the accounts' names matter here: how they prove who they are is in the broker's own configuration.
+        await bootstrap(session.connection, known, sizes=Sizes(replicas=replicas))
     finally:
         await session.close()
+
+
+def change_accounts(folder: Path, action: str, *, user: str, role: str, lanes: list[str], former: bool) -> None:
+    """Do this to the accounts in the folder. Raises WrongUse, OSError."""
+    from typing import cast
+
+    from pto_bus import accounts
+    from pto_bus.topology import Account, Role, usual_accounts
+    from pto_proto.ids import Lane
+
+    named = [Lane(lane) for lane in lanes]
+    with _accounts_as_typed():
+        if action == "init":
+            accounts.make_accounts(folder, usual_accounts(tuple(named) or (LANE_LOCAL,)))
+        elif action == "add":
+            lane = named[0] if named else None
+            accounts.add_account(folder, Account(user=user, role=cast("Role", role), lane=lane))
+        elif action == "rotate":
+            accounts.rotate_key(folder, user)
+        else:
+            accounts.revoke_keys(folder, user, former=former)
+
+
+def show_accounts(folder: Path) -> list[str]:
+    """A line for each account in the folder. Raises WrongUse."""
+    from pto_bus.accounts import read_accounts
+
+    with _accounts_as_typed():
+        found = read_accounts(folder)
+    states = {0: "revoked", 1: "one key"}
+    return [
+        f"{one.user:<28}{one.role:<14}{one.lane or '-':<20}{states.get(len(one.keys), 'two keys: rotated')}"
+        for one in found
+    ]
+
+
+@contextmanager
+def _accounts_as_typed() -> "Iterator[None]":
+    """What is wrong with accounts is for the one who typed the command to change."""
+    from pto_bus.errors import BadAccounts
+
+    try:
+        yield
+    except (BadAccounts, ValueError) as error:
+        raise WrongUse(str(error)) from error
 
 
 def server_version() -> str:

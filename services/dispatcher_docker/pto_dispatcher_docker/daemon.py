@@ -79,6 +79,15 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
         return labels.items() <= self.labels.items()
 
 
+class Engine(msgspec.Struct, frozen=True, kw_only=True):
+    """The engine as it describes itself."""
+
+    version: str
+    cpus: int
+    folder: str
+    """Where it keeps images and containers, on its host."""
+
+
 class Daemon:
     """One engine on this host, by its socket; ``calls``: creates, starts and deletes at once."""
 
@@ -198,9 +207,14 @@ class Daemon:
         found = await self._answered(lambda: self._calls.images.inspect(image))
         return found["Config"]["Labels"] or {}
 
-    async def cpus(self) -> int:
-        """How many processors containers can have in all. Raises DaemonAway."""
-        return int((await self._answered(self._calls.system.info))["NCPU"])
+    async def network_names(self) -> frozenset[str]:
+        """The networks that containers can be in. Raises DaemonAway."""
+        return frozenset(one["Name"] for one in await self._answered(self._calls.networks.list))
+
+    async def about(self) -> Engine:
+        """What it is. Raises DaemonAway."""
+        found = await self._answered(self._calls.system.info)
+        return Engine(version=found["ServerVersion"], cpus=int(found["NCPU"]), folder=found["DockerRootDir"])
 
     # --- how it is asked ---
 

@@ -17,8 +17,8 @@ from pto_dispatch.dispatcher import Dispatcher
 from pto_dispatch.live import LiveLines
 from pto_dispatcher_docker.attempt import Means
 from pto_dispatcher_docker.backend import DockerBackend, owner_label
-from pto_dispatcher_docker.body import Allowance
 from pto_dispatcher_docker.daemon import Daemon
+from pto_dispatcher_docker.dry_run import default_allowance
 from pto_dispatcher_docker.limits import CALLS_PER_CORE, LEAST_CALLS, USER
 from pto_dispatcher_docker.planning import ContainerPlanner
 from pto_dispatcher_docker.private import PrivateFiles
@@ -139,13 +139,7 @@ def _site(settings: Settings, clock: Clock) -> Site:
         clock=clock,
         owner=owner,
         user=user,
-        defaults=Allowance(
-            image=settings.docker_image,
-            network=settings.docker_network,
-            memory_bytes=settings.docker_memory,
-            cpus=min(settings.docker_cpus, cores),
-            pids=settings.docker_pids,
-        ),
+        defaults=default_allowance(settings),
         rooms=Rooms(clock, settings.docker_workspace),
         private=PrivateFiles(owner, user),
     )
