@@ -234,6 +234,15 @@ def overdue(ended: Ended) -> Failed:
     return Failed("timeout", reason, "Raise the task's time limit (resources: time).", ended.exit_code)
 
 
+def unasked(ended: Ended) -> Failed:
+    """The harness was told to end, and not because of a cancel."""
+    if ended.why == "timeout":
+        return overdue(ended)
+    return Failed(
+        "infra", "the agent's container was told to end, and not by its dispatcher", exit_code=ended.exit_code
+    )
+
+
 def remove_places(places: Places) -> None:
     """All but the workspace and its log."""
     for folder in (places.job, places.answer, places.out):

@@ -20,10 +20,10 @@ from pto_dispatcher_docker.agent import (
     Places,
     Resolve,
     hand_over,
-    overdue,
     prepare,
     read_end,
     resolved,
+    unasked,
     unknown_bill,
 )
 from pto_dispatcher_docker.body import (
@@ -246,9 +246,7 @@ class Attempt:
         finally:
             log.close()
         if result.outcome == "cancelled" and not self.cancel.requested:
-            if ended.why == "timeout":
-                raise overdue(ended)
-            raise Failed("infra", "the agent's container was told to end, and not by its dispatcher")
+            raise unasked(ended)
         outcome = {
             "outcome": result.outcome,
             "failure": result.failure,
