@@ -12,37 +12,37 @@ import threading
 from typing import TYPE_CHECKING
 
 from pto_harness.cancel import Cancel
-from pto_harness.limits import LOOK_S, MAX_DEPTH, MAX_FILES
+from pto_harness.limits import LOOK_S, MAX_FILES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 def holds_more(folder: str, most_bytes: int, most_files: int = MAX_FILES * 2, *, with_holes: bool = False) -> bool:
-    """Whether the folder takes more room on the disk, has more entries, or is so deep that nobody can tell.
+    """Whether the folder takes more room on the disk, or has more entries, folders among them.
 
-    ``with_holes``: files count by their length, which is what a copy of them takes.
+    ``with_holes``: files count by their length, which is what a copy of them takes. What cannot be looked at, because
+    it lies too deep or is closed, could hold anything: that is more, too.
     """
     size = count = 0
-    waiting = [(folder, 0)]
+    waiting = [folder]
     while waiting:
-        at, depth = waiting.pop()
-        for entry in _entries(at):
-            count += 1
-            with contextlib.suppress(OSError):
-                if entry.is_dir(follow_symlinks=False):
-                    waiting.append((entry.path, depth + 1))
-                else:
-                    status = entry.stat(follow_symlinks=False)
-                    size += max(status.st_blocks * 512, status.st_size if with_holes else 0)
-            if size > most_bytes or count > most_files or depth > MAX_DEPTH:
-                return True
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    count += 1
+                    with contextlib.suppress(FileNotFoundError):
+                        status = entry.stat(follow_symlinks=False)
+                        size += max(status.st_blocks * 512, status.st_size if with_holes else 0)
+                    if size > most_bytes or count > most_files:
+                        return True
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:
+            return True
     return False
-
-
-def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        yield from entries
 
 
 @contextlib.contextmanager

@@ -29,6 +29,7 @@ from pto_harness.limits import (
 from pto_harness.manifest import hash_file, normal_mode
 from pto_harness.paths import refused_path
 from pto_harness.placement import spread_below
+from pto_harness.removal import remove_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -58,7 +59,7 @@ class Workspace:
         try:
             os.mkdir(self.folder)  # noqa: PTH102 - once per task, and twice as fast
         except OSError:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            remove_folder(self.folder)
             try:
                 for above in (self.folder.parent.parent, self.folder.parent):
                     if not above.exists():
@@ -245,8 +246,8 @@ class Workspace:
         count = 0
         self.refused = []
         for folder, folders, names in os.walk(self.folder):
-            folders[:] = sorted(name for name in folders if name not in junk)
             below = os.path.relpath(folder, self.folder)
+            folders[:] = sorted(name for name in folders if name not in junk)
             if below.count("/") >= MAX_DEPTH:
                 self._refuse(below, "folders are too deep there")
                 folders.clear()
