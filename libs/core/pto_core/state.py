@@ -150,8 +150,7 @@ class Run:
         self.request = request
         self.accepted_seq, self.accepted_at = seq, at
         self.content_digest = content_digest
-        self.requester = ""
-        """Who may change it, besides operators; empty: anybody."""
+        self.requester = ""  # who may change it, besides operators; empty: anybody
         self.phase = RunPhase.PLANNING
         self.max_executors = request.max_executors
         self.money = Money(micro(request.max_cost_usd))
@@ -169,8 +168,7 @@ class Run:
         """That a person replaced the plan, without the plan itself; from then on there is a system task for it."""
         self.reused: dict[TaskId, TaskReused] = {}
         """Tasks whose outputs are taken over from earlier runs; the plan is laid out with them."""
-        self.settled = False
-        self.rejected = ""
+        self.settled, self.rejected = False, ""
         self.tasks: list[Task] = []
         self.has_only_agents = False
         """Whether each of them asks a model."""
