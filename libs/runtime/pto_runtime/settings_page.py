@@ -9,9 +9,9 @@ from pto_runtime.settings import SETTINGS, Setting
 
 HEAD = """# Settings of services
 
-Made by `make settings` of the table in `pto_runtime.settings`; a test fails when it is stale. Every service reads its settings
-from its environment, checks all of them, and starts only if all are good. The command line reads those about the broker
-and the account. What `docker compose` can be told is in [.env.example](../../.env.example).
+Made by `make settings` of the table in `pto_runtime.settings`; a test fails when it is stale. Every service reads its
+settings from its environment, checks all of them, and starts only if all are good. The command line reads those about
+the broker and the account. What `docker compose` can be told is in [.env.example](../../.env.example).
 
 | Variable | Default | Meaning |
 |---|---|---|
@@ -21,9 +21,9 @@ Read where they are used:
 
 | Variable | Read by | Meaning |
 |---|---|---|
-| `PTO_SANDBOX_READ` | dispatchers | Further folders, with colons between them, that a [sandbox](sandbox.md) shows read-only. |
+| `PTO_SANDBOX_READ` | dispatchers | Further folders (`A:B`) that a [sandbox](sandbox.md) shows read-only. |
 | `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT` | all | Where [traces](../howto/observe.md) go. |
-| `ANTHROPIC_*`, `AWS_*` | planner, dispatchers | [Keys of models](../howto/real-agents.md); a broker or a run never sees them. |
+| `ANTHROPIC_*`, `AWS_*` | planner, dispatchers | [Keys of models](../howto/real-agents.md); no run sees them. |
 | `PTO_RUN`, `PTO_TASK`, `PTO_ATTEMPT`, `PTO_SLOT` | tasks | Given to each attempt: what it is part of. |
 """
 
