@@ -1,14 +1,17 @@
-"""Fixtures shared by all tests: a real broker per test, set up, and connections to it by account; a Docker engine.
+"""Fixtures shared by all tests: a real broker per test, set up, and connections to it by account; a Docker engine; a
+SLURM cluster.
 
-A start with bootstrap takes about 100 ms, so every test has a store of its own.
+A broker's start with bootstrap takes about 100 ms, so every test has a store of its own. The cluster takes a second and
+serves all tests; those that damage it start one of their own (``SlurmTestbed.start``).
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from fakes.containers import docker_engine  # noqa: F401  (a fixture, for tests of any folder)
+from tests.slurm.testbed import SlurmTestbed
 
 from pto_bus.bootstrap import bootstrap
 from pto_bus.broker import Broker
@@ -17,6 +20,7 @@ from pto_bus.topology import Account, single_host_accounts
 from pto_proto.ids import LANE_LOCAL
 
 PASSWORD = "for-tests"
+pytest_plugins = ("tests.aws.buckets",)
 
 
 @dataclass
@@ -59,3 +63,11 @@ async def connect_as(broker: RunningBroker) -> AsyncIterator[ConnectAs]:
     yield connect_one
     for connection in opened:
         await connection.close()
+
+
+@pytest.fixture(scope="session")
+def slurm_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmTestbed]:
+    """Four nodes that nobody harms; its clients need its ``environment``."""
+    testbed = SlurmTestbed.start(tmp_path_factory.mktemp("slurm") / "c")
+    yield testbed
+    testbed.do("down")

@@ -189,6 +189,17 @@ def test_without_a_terminal_the_run_waits_and_the_answer_takes_it_to_its_end(cli
     assert f"run {run} has already ended as succeeded" in cli("approve", run, code=2).stderr
 
 
+def test_an_edited_plan_names_only_lanes_that_the_run_has_dispatchers_for(cli: Cli, tmp_path: Path) -> None:
+    write(tmp_path, "tasks: [{id: a, noop: true}]")
+    write(tmp_path, "tasks: [{id: b, noop: true}, {id: c, noop: true, backend: slurm}]", "elsewhere.yaml")
+    cli("--plan", "plan.yaml", "--approve", code=4)
+    (run,) = [row["run"] for row in runs(cli)]
+    assert (
+        "elsewhere.yaml: tasks[1].backend: this run has no dispatcher of lane slurm-default, only of local; "
+        "start a new run with this plan"
+    ) in cli("approve", run, "--edit", "elsewhere.yaml", code=2).stderr
+
+
 def test_the_plan_can_be_printed_edited_and_handed_back(cli: Cli, tmp_path: Path) -> None:
     run = waiting(cli, tmp_path, "-q")
     text = cli("approve", run, "--yaml").stdout

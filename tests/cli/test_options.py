@@ -61,11 +61,6 @@ def mistakes(*words: str) -> list[str]:
         (["a", "--max-cost", "5$"], "--max-cost: must be"),
         (["a", "--max-cost", "1000000.5"], "--max-cost: must be"),
         (["a", "--max-cost", "\u0663"], "--max-cost: must be"),
-        (["a", "--docker"], "--docker: this backend is not available yet"),
-        (["a", "--slurm"], "--slurm: this backend is not available yet"),
-        (["a", "--docker-image", "x"], "--docker-image: needs --docker"),
-        (["a", "--slurm-cpus", "2"], "--slurm-cpus: needs --slurm or --aws"),
-        (["a", "--aws-region", "x"], "--aws-region: needs --aws"),
         (["a", "--real", "--docker-bedrock-region", "eu-west-1"], "--docker-bedrock-region: needs --docker-use-bedrock"),
         (["a", "--docker-use-bedrock", "--docker-bedrock-region", " "], "--docker-bedrock-region: is empty"),
         (["a", "--docker-use-bedrock", "--docker-bedrock-model", "a b"], "--docker-bedrock-model: 'a b' is not the id"),
@@ -93,28 +88,15 @@ def test_each_mistake_is_one_sentence(words: list[str], expected: str) -> None:
     assert SECRET not in found
 
 
-def test_two_backends_are_one_too_many() -> None:
-    assert mistakes("a", "--docker", "--slurm")[0] == "--docker and --slurm: choose one backend"
-
-
-def test_aws_says_what_it_needs_and_takes_the_flags_of_slurm() -> None:
-    assert mistakes("a", "--aws", "--slurm-cpus", "x", "--slurm-time", "1h", "--slurm-mem", "2X") == [
-        "--slurm-time: '1h' is not a time; write seconds, MM:SS, HH:MM:SS or D-HH:MM:SS",
-        "--slurm-mem: '2X' is not a memory size; write for example 500M or 4G",
-        "--slurm-cpus: must be a whole number of at least 1, not 'x'",
-        "--aws: needs --aws-cluster-name",
-        "--aws: needs --aws-s3-bucket",
-        "--aws: this backend is not available yet; leave it out to run on this machine",
-    ]
-
-
 def test_everything_is_said_at_once(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("tasks: []")
     (tmp_path / "file").write_text("")
-    found = mistakes("-m", "0", "--max-retries", "x", "--frob", "--docker", "--plan", "bad.yaml", "-o", "file")
+    found = mistakes(
+        "-m", "0", "--max-retries", "x", "--frob", "--docker", "--slurm", "--plan", "bad.yaml", "-o", "file"
+    )
     assert found == [
         "--frob: there is no such flag; did you mean --force?",
-        "--docker: this backend is not available yet; leave it out to run on this machine",
+        "--docker and --slurm: choose one backend",
         "--max-executors: must be a whole number from 1 to 10000, not '0'",
         "--max-retries: must be a whole number from 0 to 100, not 'x'",
         "bad.yaml:1: tasks: is empty; a plan needs at least one task",

@@ -35,9 +35,16 @@ def test_nothing_heavy_is_read_before_the_broker_is_started() -> None:
 
 
 def test_a_run_without_a_terminal_reads_neither_rich_nor_the_catalogue() -> None:
-    read = read_by("from pto_cli.host import _load; _load()")
+    read = read_by("from pto_cli.host import _load; from pto_cli.registry import LOCAL_ONLY; _load(LOCAL_ONLY)")
     assert "structlog" in read
     assert not read.intersection(("rich", "pto_engines.simulated.catalogue"))
+
+
+def test_a_local_run_reads_nothing_of_other_backends() -> None:
+    read = read_by("from pto_cli.host import _load; from pto_cli.registry import LOCAL_ONLY; _load(LOCAL_ONLY)")
+    assert not {name.partition(".")[0] for name in read} & {"aiodocker", "boto3", "botocore"}
+    assert {name for name in read if name.startswith("pto_dispatcher")} >= {"pto_dispatcher_local.main"}
+    assert not [name for name in read if name.startswith("pto_dispatcher") and "local" not in name]
 
 
 @pytest.mark.parametrize("seen", ["store/.lock", "store/nats-server_*.ports", "job.json", "endpoint.json"])

@@ -1,4 +1,4 @@
-"""One suite for every BlobStore: memory, a directory, the broker."""
+"""One suite for every BlobStore: memory, a directory, the broker, S3."""
 
 import asyncio
 import os
@@ -13,14 +13,17 @@ from pto_bus.limits import BLOB_CHUNK_BYTES
 from pto_memory import MemoryBlobStore
 from pto_ports.blob_store import BlobMissing, BlobStore
 from pto_proto.ids import Digest, digest_of
+from pto_s3 import S3BlobStore
 
 SIZES = [0, 1, BLOB_CHUNK_BYTES - 1, BLOB_CHUNK_BYTES, BLOB_CHUNK_BYTES + 1, 5 * BLOB_CHUNK_BYTES + 17]
 
 
-@pytest.fixture(params=["memory", "directory", "nats"])
+@pytest.fixture(params=["memory", "directory", "nats", "s3"])
 def kind(request: pytest.FixtureRequest) -> str:
     if request.param == "nats":
         request.getfixturevalue("connect_as")
+    if request.param == "s3":
+        request.getfixturevalue("bucket")
     return str(request.param)
 
 
@@ -32,6 +35,8 @@ async def store(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Bl
     }
     if kind in makers:
         return makers[kind]()
+    if kind == "s3":
+        return S3BlobStore(request.getfixturevalue("bucket"), request.getfixturevalue("pool"))
     return NatsBlobStore(await request.getfixturevalue("connect_as")("requester"))
 
 

@@ -118,7 +118,7 @@ def test_without_a_network_of_its_own_only_a_lenient_box_has_tcp(
         f"import sys; sys.path.insert(0, {library!r})\nfrom pto_harness import confine\n"
         "confine.enter_own_network = lambda: False\nconfine.main()\n"
     )
-    monkeypatch.setattr(sandbox_module, "CONFINE", program)
+    monkeypatch.setattr(sandbox_module, "own_program", lambda _: [sys.executable, "-I", "-S", str(program)])
     ask = f'{PYTHON} -c \'import socket; socket.create_connection(("127.0.0.1", {listening}), 2); print("through")\''
     cell = Cell(tmp_path, sandbox("landlock"))
     assert "PermissionError" in cell.run(ask)[1]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pto_runtime.settings import SETTINGS
+from pto_runtime.variables import SETTINGS
 from pto_runtime.settings_page import settings_page
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/reference/settings.md"

@@ -1,13 +1,13 @@
 """Trains a network with one hidden layer by stochastic gradient descent, in plain Python. The same every time."""
 
+from __future__ import annotations  # Python 3.8 will do, on compute nodes too
+
 import argparse
 import csv
 import json
 import math
 import random
 from pathlib import Path
-
-Point = tuple[float, float, int]
 
 
 class Network:
@@ -19,7 +19,7 @@ class Network:
 
     def predict(self, x: float, y: float) -> tuple[list[float], float]:
         units = [math.tanh(a * x + b * y + c) for a, b, c in self.hidden]
-        total = sum(w * u for w, u in zip(self.output, units, strict=False)) + self.output[-1]
+        total = sum(self.output[at] * unit for at, unit in enumerate(units)) + self.output[-1]
         return units, 1 / (1 + math.exp(-max(-60.0, min(60.0, total))))
 
     def learn(self, x: float, y: float, label: int, rate: float) -> None:
@@ -34,11 +34,11 @@ class Network:
             weights[2] -= rate * slope
         self.output[-1] -= rate * error
 
-    def accuracy(self, points: list[Point]) -> float:
+    def accuracy(self, points: list[tuple[float, float, int]]) -> float:
         return sum((self.predict(x, y)[1] > 0.5) == bool(label) for x, y, label in points) / len(points)
 
 
-def read(path: Path) -> list[Point]:
+def read(path: Path) -> list[tuple[float, float, int]]:
     with path.open(newline="") as file:
         return [(float(x), float(y), int(label)) for x, y, label in csv.reader(file)]
 

@@ -101,6 +101,10 @@ class Outcomes:
                 await asyncio.to_thread(shutil.rmtree, task["out"], ignore_errors=True)
         return self._finished(order, result, log=log_digest, manifest=manifest, tree=tree)
 
+    async def keep_log(self, path: Path) -> Digest:
+        """Store a log, for an end that was told without one. Raises what the blob store raises."""
+        return await self._blobs.put_file(path)
+
     async def noop(self, order: Order, seen: tuple[TreeFile, ...]) -> ev.TaskFinished:
         """The end of a task that only brings its ancestors' files together. Raises what the blob store raises."""
         tree = await self._blobs.put(msgspec.json.encode(Tree(files=seen)))

@@ -6,6 +6,7 @@ Viewers never touch the log: they make short-lived consumers on its mirror, whic
 Only a ``relay``, which carries a whole leaf node, may do what any dispatcher may (see ``_relay_rules``).
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
@@ -52,6 +53,8 @@ DOMAIN_API = f"$JS.{DOMAIN}.API"
 _SERVICES = ("scheduler", "planner", "dispatcher", "consolidator", "archiver")
 _LANE_ROLES = ("planner", "dispatcher", "consolidator", "relay")
 _NS = 1_000_000_000
+MAX_USER_CHARS = 64
+"""Of an account's name, which is an instance's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -304,10 +307,19 @@ _ROLE_RULES = {
 }
 
 
+def dispatcher_user(lane: Lane) -> str:
+    """``dispatcher-<lane>``; of a lane with a long name its beginning and a hash of the whole."""
+    user = f"dispatcher-{lane}"
+    if is_instance_id(user):
+        return user
+    mark = hashlib.sha256(lane.encode()).hexdigest()[:8]
+    return f"{user[: MAX_USER_CHARS - len(mark) - 1]}-{mark}"
+
+
 def usual_accounts(lanes: tuple[Lane, ...]) -> list[Account]:
     """One account per role: the services, a dispatcher per lane, an operator, a requester and a viewer.
 
-    Users are named by their role; a dispatcher is named ``dispatcher-<lane>``, a standby scheduler ``scheduler-2``.
+    Users are named by their role, dispatchers by their lane (``dispatcher_user``), a standby scheduler ``scheduler-2``.
     """
     fixed: list[tuple[str, Role, Lane | None]] = [
         ("bootstrap", "bootstrap", None),
@@ -320,7 +332,7 @@ def usual_accounts(lanes: tuple[Lane, ...]) -> list[Account]:
         ("requester", "requester", None),
         ("viewer", "viewer", None),
     ]
-    fixed += [(f"dispatcher-{lane}", "dispatcher", lane) for lane in lanes]
+    fixed += [(dispatcher_user(lane), "dispatcher", lane) for lane in lanes]
     return [Account(user=user, role=role, lane=lane) for user, role, lane in fixed]
 
 

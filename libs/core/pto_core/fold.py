@@ -274,8 +274,7 @@ def _on_executed(at: _Context, entry: ev.RunExecuted) -> None:
 
 def _on_finished_run(at: _Context, entry: ev.RunFinished) -> None:
     at.state.now = max(at.state.now, entry.at)
-    run = at.run
-    if run.ended:
+    if (run := at.run).ended:
         return
     for task in list(run.open.values()):  # only a cancelled run has any: their ends are unconfirmed
         run.lost[Attempt(task.spec.id, task.round, task.attempt)] = task.instance or InstanceId("")
@@ -289,8 +288,8 @@ def _on_finished_run(at: _Context, entry: ev.RunFinished) -> None:
 
 def _on_archived(at: _Context, entry: ev.LogArchived) -> None:
     runs = at.state.runs
-    for run in [run for run in runs.values() if 0 < run.finished_seq <= entry.sequence]:
-        at.state.archived[run.id] = runs.pop(run.id).content_digest
+    for name in [name for name, run in runs.items() if 0 < run.finished_seq <= entry.sequence]:
+        at.state.archived[name] = runs.pop(name).content_digest
 
 
 # --- planner, dispatchers, consolidator ------------------------------------------------------------------------------

@@ -4,6 +4,8 @@ Imports pto_proto only. Invariants: a run's own values reach the tasks of its pl
 replace what the plan says; a task for which there is nothing to fill in stays the same object.
 """
 
+import hashlib
+import re
 from typing import TypeVar
 
 import msgspec
@@ -19,6 +21,10 @@ LANE_PER_PLACE = ("slurm", "parallelcluster")
 SHORT = {"slurm": Lane("slurm-default")}
 """What people may write instead of a lane."""
 Options = TypeVar("Options", Resources, SlurmOptions)
+MAX_PLACE_CHARS = 48
+"""Of a site's or cluster's name in a lane; what is longer is cut and told apart by its hash."""
+_PLACE = re.compile(r"[a-z0-9][a-z0-9-]*\Z")
+_CLUSTER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,59}\Z")
 _NOTHING = (Resources(), SlurmOptions(), "")
 _OWN_MARK = "_"
 """Begins the ids of the system's own tasks."""
@@ -27,6 +33,30 @@ _OWN_MARK = "_"
 def lane_named(backend: str) -> Lane:
     """The lane that a plan or a request means by ``backend``."""
     return SHORT.get(backend) or Lane(backend)
+
+
+def backend_of(lane: Lane) -> str:
+    """The backend of a lane, such as ``slurm`` of ``slurm-hpc1``."""
+    return lane.partition("-")[0]
+
+
+def site_lane(site: str) -> Lane:
+    """The lane of a SLURM site. Raises ValueError with one sentence."""
+    if not _PLACE.match(site) or len(site) > MAX_PLACE_CHARS:
+        raise ValueError(f"{site[:80]!r} is no name of a site; use 1-{MAX_PLACE_CHARS} of a-z, 0-9 and '-'")
+    return Lane(f"slurm-{site}")
+
+
+def cluster_lane(cluster: str) -> Lane:
+    """The lane of an AWS ParallelCluster, whose name may have capitals. Raises ValueError with one sentence."""
+    if not _CLUSTER.match(cluster):
+        what = "is no name of a cluster; those have 1-60 letters, digits and '-', beginning with a letter"
+        raise ValueError(f"{cluster[:80]!r} {what}")
+    place = cluster.lower()
+    if len(place) > MAX_PLACE_CHARS:
+        mark = hashlib.sha256(place.encode()).hexdigest()[:8]
+        place = f"{place[: MAX_PLACE_CHARS - len(mark) - 1]}-{mark}"
+    return Lane(f"parallelcluster-{place}")
 
 
 def placed(request: RunRequested, spec: TaskSpec, again: Resources | None = None) -> TaskSpec:

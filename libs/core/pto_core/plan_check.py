@@ -302,13 +302,24 @@ def _check_placing(request: RunRequested) -> Iterator[Problem]:
     yield from check_slurm(request.slurm, "slurm")
     if what := bad_slurm_word(request.gpu_partition):
         yield Problem(where="gpu_partition", what=what)
-    image, network = request.docker.image, request.docker.network
-    if image and (len(image) > MAX_IMAGE_CHARS or not _IMAGE.match(image)):
-        what = f"{image[:80]!r} names no image; write for example python:3.12-slim or registry.example.org/team/tools:1"
+    if what := bad_image(request.docker.image):
         yield Problem(where="docker.image", what=what)
-    if network and not _NETWORK.match(network):
-        what = f"{network[:80]!r} names no network; use letters, digits, '-', '_' and '.', such as none or build-net"
+    if what := bad_network(request.docker.network):
         yield Problem(where="docker.network", what=what)
+
+
+def bad_image(image: str) -> str:
+    """Why this cannot be the name of an image; empty if it can, or if there is none."""
+    if not image or (len(image) <= MAX_IMAGE_CHARS and _IMAGE.match(image)):
+        return ""
+    return f"{image[:80]!r} names no image; write for example python:3.12-slim or registry.example.org/team/tools:1"
+
+
+def bad_network(network: str) -> str:
+    """Why this cannot be the name of a network; empty if it can, or if there is none."""
+    if not network or _NETWORK.match(network):
+        return ""
+    return f"{network[:80]!r} names no network; use letters, digits, '-', '_' and '.', such as none or build-net"
 
 
 def _check_engine(request: RunRequested) -> Iterator[Problem]:

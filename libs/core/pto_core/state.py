@@ -146,8 +146,7 @@ class Run:
     """One run, from its acceptance on."""
 
     def __init__(self, run: RunId, request: RunRequested, *, seq: int, at: int, content_digest: Digest) -> None:
-        self.id = run
-        self.request = request
+        self.id, self.request = run, request
         self.accepted_seq, self.accepted_at = seq, at
         self.content_digest = content_digest
         self.requester = ""  # who may change it, besides operators; empty: anybody

@@ -58,6 +58,8 @@ class AttemptView(msgspec.Struct, kw_only=True):
     job: str = ""
     job_state: str = ""
     """The backend's last word about its job."""
+    job_detail: str = ""
+    """What it said beside it, such as why the job waits."""
     retry_at: int | None = None
     """When the attempt after this failed one is due."""
 
@@ -194,7 +196,7 @@ def _on_job_state(view: RunView, entry: ev.JobStateChanged) -> None:
     attempt = view.attempt(entry)
     if attempt is not None:
         attempt.job = entry.job or attempt.job
-        attempt.job_state = entry.state
+        attempt.job_state, attempt.job_detail = entry.state, entry.detail
         attempt.unknown = False
 
 

@@ -21,6 +21,7 @@ if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pto_harness.limits import GUARD_PASSES, GUARD_PAUSE_S, GUARDED_GROUPS
+from pto_harness.program import own_program
 from pto_harness.strays import kill_strays
 
 _IN_ORDER = b"end"
@@ -38,9 +39,8 @@ class Guard:
         try:
             os.ftruncate(table, GUARDED_GROUPS * SLOT_BYTES)
             self._groups = memoryview(mmap.mmap(table, GUARDED_GROUPS * SLOT_BYTES)).cast("i")
-            # -I -S: nothing of the user's Python set-up is needed, and the start takes a third of the time.
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", __file__, marker, str(table)],
+                [*own_program("guard"), marker, str(table)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -94,5 +94,10 @@ def watch(marker: str, table: int) -> None:
         time.sleep(GUARD_PAUSE_S)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """As a program."""
     watch(sys.argv[1], int(sys.argv[2]))
+
+
+if __name__ == "__main__":
+    main()

@@ -8,9 +8,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from pto_harness import landlock
@@ -18,9 +16,9 @@ from pto_harness.box import Box
 from pto_harness.bubblewrap import find_bubblewrap
 from pto_harness.host_files import network_paths, shown_paths
 from pto_harness.limits import PROBE_S
+from pto_harness.program import own_program
 
 INSTALL = "Install bubblewrap (on Debian and Ubuntu: apt-get install bubblewrap), or choose --sandbox none."
-CONFINE = Path(__file__).with_name("confine.py")
 LEVELS = ("bubblewrap", "landlock", "none")
 """The best one first."""
 
@@ -56,7 +54,7 @@ class Landlock:
             "lenient": box.lenient,
             "keeps_home": box.keeps_home,
         }
-        return [sys.executable, "-I", "-S", str(CONFINE), json.dumps(shape), *argv]
+        return [*own_program("confine"), json.dumps(shape), *argv]
 
 
 class SandboxLevel(NamedTuple):

@@ -5,11 +5,11 @@ Imports siblings only. Invariant: the same table gives the same page.
 
 import sys
 
-from pto_runtime.settings import SETTINGS, Setting
+from pto_runtime.variables import SETTINGS, Setting
 
 HEAD = """# Settings of services
 
-Made by `make settings` of the table in `pto_runtime.settings`; a test fails when it is stale. Every service reads its
+Made by `make settings` of the table in `pto_runtime.variables`; a test fails when it is stale. Every service reads its
 settings from its environment, checks all of them, and starts only if all are good. The command line reads those about
 the broker and the account. What `docker compose` can be told is in [.env.example](../../.env.example).
 

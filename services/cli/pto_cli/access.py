@@ -15,7 +15,7 @@ from pto_bus.session import Session, open_session
 from pto_cli.host import Host, blob_cache
 from pto_cli.model_flags import SIMULATED, ModelChoice
 from pto_cli.problems import Unavailable, WrongUse
-from pto_cli.registry import Endpoint, RunFolder, run_folder
+from pto_cli.registry import LOCAL_ONLY, Dispatchers, Endpoint, RunFolder, run_folder
 from pto_ports.blob_store import BlobStore
 from pto_ports.event_log import LogCorrupt
 from pto_proto.ids import LANE_LOCAL
@@ -24,6 +24,7 @@ from pto_runtime.settings import read_settings
 if TYPE_CHECKING:
     from pto_blobs.directory import DirectoryBlobStore
     from pto_client.archiver import Archiver
+    from pto_runtime.settings import Settings
 
 BROKER_ERRORS: tuple[type[Exception], ...] = (BusError,)
 """What any way to a broker may raise."""
@@ -72,7 +73,18 @@ async def open_remote(url: str, environment: Mapping[str, str]) -> Access:
     except LogCorrupt as error:
         await session.close()
         raise Unavailable(f"the broker at {url} is not set up: `orchestrator bootstrap` does that") from error
-    return Access(session=session, blobs=session.blobs)
+    return Access(session=session, blobs=_backed(session.blobs, settings) if settings.aws_bucket else session.blobs)
+
+
+def _backed(blobs: BlobStore, settings: "Settings") -> BlobStore:
+    """What the broker does not have any more comes from the bucket (PTO_AWS_BUCKET). Raises Unavailable."""
+    from pto_s3 import BackedBlobStore, Pool, S3BlobStore, S3Error, open_bucket
+
+    try:
+        bucket = open_bucket(settings.aws_bucket, settings.aws_region)
+    except S3Error as error:
+        raise Unavailable(str(error)) from error
+    return BackedBlobStore(blobs, S3BlobStore(bucket, Pool()))
 
 
 @asynccontextmanager
@@ -102,13 +114,21 @@ async def host_run(
     with_services: bool,
     begun: Host | None = None,
     models: ModelChoice = SIMULATED,
+    dispatchers: Dispatchers = LOCAL_ONLY,
 ) -> Access:
     """Start the run's broker in this process (``begun``: it was started), and its services if asked for.
 
-    Raises BusError.
+    Raises BusError; with services also BadSettings and Unavailable.
     """
     folder.path.mkdir(parents=True, exist_ok=True)
-    host = begun or Host(folder.store, blobs=blob_cache(), work_dir=work_dir, capacity=capacity, models=models)
+    host = begun or Host(
+        folder.store,
+        blobs=blob_cache(),
+        work_dir=work_dir,
+        capacity=capacity,
+        models=models,
+        dispatchers=dispatchers,
+    )
     host.start_broker()
     try:
         if with_services:

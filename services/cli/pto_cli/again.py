@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from pto_cli.access import Access
+from pto_cli.backend_flags import BackendChoice
 from pto_cli.leftovers import store_list
 from pto_cli.model_flags import ModelChoice
 from pto_cli.naming import short_name
@@ -18,6 +19,7 @@ from pto_cli.options import RunOptions, sum_of_money, whole_number
 from pto_cli.output_dir import check_output_dir
 from pto_cli.prepare import Prepared
 from pto_cli.problems import Unavailable, WrongUse
+from pto_core.lanes import lane_named
 from pto_core.limits import MAX_EXECUTORS, MAX_RETRIES
 from pto_core.money import dollars
 from pto_core.reuse import left_behind
@@ -35,7 +37,7 @@ async def prepare_again(typed: Namespace, access: Access, view: RunView) -> Prep
     run = view.run
     if run is None:
         raise WrongUse(f"the log knows no run {typed.run!r}")
-    options = _options(typed, run, _models(access, run))
+    options = _options(typed, run, _models(access, run), _backend(access, run))
     request = await _request(access, run)
     plan = view.plan() if run.settled else request.plan
     request = msgspec.structs.replace(
@@ -63,7 +65,22 @@ def _models(access: Access, run: Run) -> ModelChoice:
     return replace(known, engine=run.request.engine, model=run.request.model)
 
 
-def _options(typed: Namespace, run: Run, models: ModelChoice) -> RunOptions:
+def _backend(access: Access, run: Run) -> BackendChoice:
+    """Where the earlier run had its tasks; what its dispatchers were told is in the note, if it was hosted here."""
+    note = access.folder.read_note() if access.folder is not None else None
+    request = run.request
+    return BackendChoice(
+        lane=lane_named(request.backend),
+        planner_backend=request.planner_backend,
+        docker=request.docker,
+        resources=request.resources,
+        slurm=request.slurm,
+        gpu_partition=request.gpu_partition,
+        told=note.told if note is not None else {},
+    )
+
+
+def _options(typed: Namespace, run: Run, models: ModelChoice, backend: BackendChoice) -> RunOptions:
     """What was typed, and what the earlier run had where nothing was. Raises WrongUse."""
     values = {
         "max_executors": typed.max_executors or str(run.max_executors),
@@ -87,6 +104,7 @@ def _options(typed: Namespace, run: Run, models: ModelChoice) -> RunOptions:
         max_retries=retries,
         max_cost_usd=max_cost,
         models=models,
+        backend=backend,
         detach=typed.detach,
         nats_url=typed.nats_url,
         json=typed.json,

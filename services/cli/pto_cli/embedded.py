@@ -48,6 +48,8 @@ async def new_run(prepared: Prepared, request: RunRequested, output: OutputDir) 
         provider=prepared.options.models.provider,
         model=request.model,
         region=prepared.options.models.region,
+        lanes=prepared.dispatchers().lanes,
+        told=prepared.options.backend.told,
     )
     write_job(folder, job)
     folder.write_note(note)
@@ -72,6 +74,7 @@ def run_here(prepared: Prepared) -> int:
         work_dir=output.path,
         capacity=options.max_executors,
         models=options.models,
+        dispatchers=prepared.dispatchers(),
     )
     known: list[RunView] = []
     try:

@@ -14,6 +14,7 @@ from pto_cli.model_flags import ModelChoice
 from pto_cli.problems import Unavailable
 
 if TYPE_CHECKING:
+    from pto_engines.models.fault import Fault
     from pto_engines.models.prices import PriceTable
     from pto_engines.models.settings import ModelSettings
     from pto_engines.offer import Offer
@@ -41,8 +42,11 @@ def service_settings(choice: ModelChoice, environment: Mapping[str, str]) -> "Se
     )
 
 
-def get_ready(choice: ModelChoice, *, sandbox: str, max_cost_usd: float | None) -> tuple[ModelChoice, list[str]]:
-    """(the choice with its model's name, what is to be said about it), when all is there that it needs.
+def get_ready(
+    choice: ModelChoice, *, sandbox: str, max_cost_usd: float | None, is_here: bool = True
+) -> tuple[ModelChoice, list[str]]:
+    """(the choice with its model's name, what is to be said about it), when all is there that it needs. ``is_here``:
+    the engine itself runs on this machine, too.
 
     What was typed is in this process's environment then. Raises Unavailable with all that is missing.
     """
@@ -51,7 +55,7 @@ def get_ready(choice: ModelChoice, *, sandbox: str, max_cost_usd: float | None) 
     choice.apply(os.environ)
     offer = _offer(choice)
     settings = offer.settings()
-    problems = [*map(str, offer.missing.values()), *_sandbox_missing(sandbox)]
+    problems = [*(map(str, offer.missing.values()) if is_here else _keys_unset(settings)), *_sandbox_missing(sandbox)]
     if not problems:
         problems += _keys_missing(settings)
     notices = list(choice.notices)
@@ -165,16 +169,29 @@ def _sandbox_missing(wish: str) -> Iterator[str]:
             yield str(error)
 
 
+def _keys_unset(settings: "ModelSettings") -> list[str]:
+    """What engines in containers and on nodes need of this machine: nothing but what they ask their model with."""
+    from pto_engines.models.credentials import check_credentials
+
+    fault = check_credentials(settings)
+    return [] if fault is None else [_what_to_do(fault)]
+
+
 def _keys_missing(settings: "ModelSettings") -> list[str]:
     """What AWS's own ways of finding credentials say: a profile may have ended, and a role may not be there."""
     if settings.provider != "bedrock" or settings.api_key or settings.aws_access_key_id:
         return []
     from pto_engines.models.credentials import NoCredentials, resolve_keys
-    from pto_engines.models.fault import sort_fault
 
     try:
         resolve_keys(settings)
     except NoCredentials as error:
-        found = sort_fault(error.fault)
-        return [f"{found.reason}. {found.hint}" if found.hint not in found.reason else found.reason]
+        return [_what_to_do(error.fault)]
     return []
+
+
+def _what_to_do(fault: "Fault") -> str:
+    from pto_engines.models.fault import sort_fault
+
+    found = sort_fault(fault)
+    return f"{found.reason}. {found.hint}" if found.hint not in found.reason else found.reason

@@ -81,6 +81,8 @@ def _started(view: RunView, entry: ev.TaskStarted) -> Iterator[str]:
         yield SYSTEM[entry.task]
         return
     attempt = view.attempt(entry)
+    if attempt is not None and attempt.started_at != entry.at:
+        return  # whoever took it over says it again
     slot = f" in slot {attempt.slot}" if attempt is not None else ""
     again = f" (attempt {entry.attempt})" if entry.attempt > 1 else ""
     round_ = f", round {entry.round}" if entry.round else ""
@@ -120,7 +122,8 @@ def _unknown(view: RunView, entry: ev.AttemptUnknown) -> Iterator[str]:
 
 
 def _known_again(view: RunView, entry: ev.JobStateChanged) -> Iterator[str]:
-    yield f"{entry.task}: attempt {entry.attempt} is {clean(entry.state)}" + (
+    job = f", job {clean(entry.job, 40)}," if entry.job else ""
+    yield f"{entry.task}: attempt {entry.attempt}{job} is {clean(entry.state)}" + (
         f" ({clean(entry.detail)})" if entry.detail else ""
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from pto_cli.render import clean, cost_text, count, duration
+from pto_cli.render import clean, cost_text, count, duration, job_text
 from pto_core.allowance import Allowance, in_the_way
 from pto_core.hand_out import ability_for
 from pto_core.keys import OUTPUT_OF
@@ -62,7 +62,8 @@ def state_sentence(view: RunView, task: Task, known: Known) -> str:
         word = f"has been running for {since}" if last.is_running else f"was handed out {since} ago and has not started"
         news = ", and nobody has heard of it for too long" if last.unknown else ""
         stop = ", and is asked to stop" if task.stopping else ""
-        return f"attempt {number} {word}, in slot {last.slot} at {last.instance}{news}{stop}"
+        job = f": {text}" if (text := job_text(last)) else ""
+        return f"attempt {number} {word}, in slot {last.slot} at {last.instance}{news}{stop}{job}"
     if task.state is TaskState.PLANNED and last is not None:
         return "has to run once more, because " + (
             "the merged project was red" if last.round < task.round else "what it depends on has changed"
@@ -175,7 +176,8 @@ def attempt_line(attempt: AttemptView) -> str:
     """One attempt with its class, reason and exit code."""
     name = f"attempt {attempt.attempt}{_in_round(attempt.round)}"
     if attempt.outcome is None:
-        return f"{name}: {'running' if attempt.is_running else 'handed out'} in slot {attempt.slot}"
+        job = f", {text}" if (text := job_text(attempt)) else ""
+        return f"{name}: {'running' if attempt.is_running else 'handed out'} in slot {attempt.slot}{job}"
     failure = f" ({attempt.failure})" if attempt.failure and attempt.outcome != "cancelled" else ""
     code = f", exit code {attempt.exit_code}" if attempt.exit_code is not None else ""
     reason = f": {clean(attempt.reason)}" if attempt.reason else ""

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, NoReturn
 
 Needs = Literal["", "docker", "slurm", "aws", "provider"]
-"""Which backend a flag belongs to; ``provider``: the model's provider, valid with every backend."""
+"""Which backend a flag belongs to, ``slurm``'s to ``aws`` as well; ``provider``: the model's provider, valid with every
+backend, like what belongs to none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,18 +67,20 @@ FLAGS: tuple[Flag, ...] = (
     Flag(name="--real", group=_ENGINE, help="use a real model (--engine api)"),
     Flag(name="--model", value="MODEL", group=_ENGINE, help="model of the engine (default: the engine's own)"),
     Flag(name="--max-cost", value="USD", group=_ENGINE, help="pause and ask before spending more US dollars than this"),
-    Flag(name="--docker", group=_BACKEND, help="run tasks in Docker containers"),
-    Flag(name="--slurm", group=_BACKEND, help="run tasks as SLURM jobs"),
-    Flag(name="--aws", group=_BACKEND, help="run tasks on AWS ParallelCluster"),
-    Flag(name="--docker-planner-in-docker", group=_DOCKER, needs="docker", help="run the planner in a container too"),
+    Flag(name="--docker", group=_BACKEND, help="run each task in a Docker container"),
+    Flag(name="--slurm", group=_BACKEND, help="run each task as a SLURM job"),
+    Flag(name="--aws", group=_BACKEND, help="run each task as a job of an AWS ParallelCluster"),
+    Flag(name="--docker-planner-in-docker", group=_DOCKER,
+         help="run the planner in a container, too; valid with every backend"),
     Flag(name="--docker-use-bedrock", group=_DOCKER, needs="provider", help="use AWS Bedrock instead of the API"),
     Flag(name="--docker-bedrock-region", value="REGION", default="eu-central-1", group=_DOCKER, needs="provider",
          help="AWS region of Bedrock"),
     Flag(name="--docker-bedrock-model", value="MODEL", group=_DOCKER, needs="provider",
          default="global.anthropic.claude-sonnet-4-5-20250929-v1:0", help="model id on Bedrock"),
     Flag(name="--docker-image", value="IMAGE", default="parallel-orchestrator:latest", group=_DOCKER, needs="docker",
-         help="image"),
-    Flag(name="--docker-network", value="NETWORK", group=_DOCKER, needs="docker", help="network of the containers"),
+         help="image of the containers; it must be there, nothing is pulled"),
+    Flag(name="--docker-network", value="NETWORK", group=_DOCKER, needs="docker",
+         help="network of the containers, such as none (default: the dispatcher's)"),
     Flag(name="--docker-aws-access-key-id", value="KEY", group=_DOCKER, needs="provider", is_secret=True,
          help="AWS access key id; better in the environment"),
     Flag(name="--docker-aws-secret-access-key", value="KEY", group=_DOCKER, needs="provider", is_secret=True,
@@ -85,15 +88,27 @@ FLAGS: tuple[Flag, ...] = (
     Flag(name="--docker-aws-session-token", value="TOKEN", group=_DOCKER, needs="provider", is_secret=True,
          help="AWS session token; better in the environment"),
     Flag(name="--slurm-partition", value="NAME", default="default", group=_SLURM, needs="slurm",
-         help="partition; default means the cluster's"),
-    Flag(name="--slurm-time", value="TIME", default="01:00:00", group=_SLURM, needs="slurm", help="time limit"),
-    Flag(name="--slurm-mem", value="SIZE", default="4G", group=_SLURM, needs="slurm", help="memory per job"),
+         help="partition; default means the cluster's own"),
+    Flag(name="--slurm-time", value="TIME", default="01:00:00", group=_SLURM, needs="slurm",
+         help="time limit per job: HH:MM:SS, D-HH:MM:SS, MM:SS or seconds"),
+    Flag(name="--slurm-mem", value="SIZE", default="4G", group=_SLURM, needs="slurm",
+         help="memory per job, with K, M, G or T"),
     Flag(name="--slurm-cpus", value="N", default="1", group=_SLURM, needs="slurm", help="CPUs per task"),
     Flag(name="--slurm-gpus", value="N", default="0", group=_SLURM, needs="slurm", help="GPUs per task"),
-    Flag(name="--slurm-gpu-partition", value="NAME", group=_SLURM, needs="slurm", help="partition of tasks with GPUs"),
+    Flag(name="--slurm-gpu-partition", value="NAME", group=_SLURM, needs="slurm",
+         help="partition of tasks with GPUs (default: --slurm-partition)"),
+    Flag(name="--slurm-account", value="NAME", group=_SLURM, needs="slurm", help="account that jobs are charged to"),
+    Flag(name="--slurm-qos", value="NAME", group=_SLURM, needs="slurm", help="quality of service of jobs"),
+    Flag(name="--slurm-constraint", value="WORDS", group=_SLURM, needs="slurm", help="features that nodes must have"),
+    Flag(name="--slurm-mode", value="MODE", default="jobs", choices=("jobs", "pilot"), group=_SLURM, needs="slurm",
+         help="jobs: one job per task; pilot: a few jobs that work through many tasks"),
+    Flag(name="--slurm-site", value="NAME", default="default", group=_SLURM, needs="slurm",
+         help="site whose dispatcher takes the tasks, lane slurm-NAME (env PTO_SLURM_SITE)"),
     Flag(name="--aws-cluster-name", value="NAME", group=_AWS, needs="aws", help="cluster (required for --aws)"),
-    Flag(name="--aws-region", value="REGION", default="eu-central-1", group=_AWS, needs="aws", help="AWS region"),
-    Flag(name="--aws-s3-bucket", value="BUCKET", group=_AWS, needs="aws", help="S3 bucket (required for --aws)"),
+    Flag(name="--aws-region", value="REGION", default="eu-central-1", group=_AWS, needs="aws",
+         help="AWS region of cluster and bucket"),
+    Flag(name="--aws-s3-bucket", value="BUCKET", group=_AWS, needs="aws",
+         help="S3 bucket of state, tasks and results (required for --aws)"),
 )  # fmt: skip
 
 

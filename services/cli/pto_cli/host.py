@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pto_bus.broker import Broker
-from pto_bus.topology import single_host_accounts
+from pto_bus.topology import dispatcher_user, single_host_accounts
+from pto_cli.dispatchers import serving, told_settings
 from pto_cli.engines import service_settings
 from pto_cli.model_flags import SIMULATED, ModelChoice
-from pto_cli.registry import state_home
-from pto_proto.ids import LANE_LOCAL
+from pto_cli.registry import LOCAL_ONLY, Dispatchers, state_home
 
 if TYPE_CHECKING:
     import asyncio
@@ -46,15 +46,23 @@ class Host:
     """The broker of one store and, when asked for, the services on it. ``start_broker`` first, from the main thread."""
 
     def __init__(
-        self, store: Path, *, blobs: Path, work_dir: Path, capacity: int, models: ModelChoice = SIMULATED
+        self,
+        store: Path,
+        *,
+        blobs: Path,
+        work_dir: Path,
+        capacity: int,
+        models: ModelChoice = SIMULATED,
+        dispatchers: Dispatchers = LOCAL_ONLY,
     ) -> None:
         self._store = store
         self._blobs = blobs
         self._work_dir = work_dir
         self._capacity = capacity
         self._models = models
+        self._dispatchers = dispatchers
         self._password = secrets.token_urlsafe(18)
-        accounts = single_host_accounts(self._password, (LANE_LOCAL,))
+        accounts = single_host_accounts(self._password, dispatchers.lanes)
         self._accounts = [account for account in accounts if account.user not in NOT_NEEDED]
         self._broker: Broker | None = None
         self._opening: asyncio.Task[Session] | None = None
@@ -100,7 +108,7 @@ class Host:
         usual = sys.getswitchinterval()
         sys.setswitchinterval(LOADING_SWITCH_S)
         try:
-            await asyncio.to_thread(_load)
+            await asyncio.to_thread(_load, self._dispatchers)
         finally:
             sys.setswitchinterval(usual)
 
@@ -128,7 +136,10 @@ class Host:
         return await open_session(self.url, user="requester", password=self._password)
 
     def start_services(self) -> None:
-        """Start scheduler, planner, local dispatcher and consolidator; they find by themselves what there is to do."""
+        """Start scheduler, planner, dispatchers and consolidator; they find by themselves what there is to do.
+
+        Raises BadSettings, Unavailable.
+        """
         import asyncio
 
         from pto_runtime.gc_pause import relax_gc
@@ -137,20 +148,22 @@ class Host:
         relax_gc()
         widen_limits()
         self._stop = asyncio.Event()
-        told = service_settings(self._models, os.environ)
-        for user, serve in _serving():
-            settings = replace(
-                told,
-                url=self.url,
-                user=user,
-                password=self._password,
-                instance=user,
-                capacity=max(self._capacity, SPARE_CAPACITY) if user == "dispatcher-local" else OTHER_CAPACITY,
-                work_dir=self._work_dir,
-                blobs=f"dir:{self._blobs}",
-                snapshots=self._store.parent / "snapshots",
-            )
-            self._services.append(asyncio.create_task(serve(settings, self._stop, lambda: None), name=user))
+        base = replace(
+            service_settings(self._models, os.environ),
+            url=self.url,
+            password=self._password,
+            capacity=OTHER_CAPACITY,
+            work_dir=self._work_dir,
+            blobs=f"dir:{self._blobs}",
+            snapshots=self._store.parent / "snapshots",
+        )
+        found = [(user, base, serve) for user, serve in _serving()]
+        for lane, serve in serving(self._dispatchers):
+            told = told_settings(base, lane, self._dispatchers, os.environ)
+            found.append((dispatcher_user(lane), replace(told, capacity=max(self._capacity, SPARE_CAPACITY)), serve))
+        for user, settings, serve in found:
+            named = replace(settings, user=user, instance=user)
+            self._services.append(asyncio.create_task(serve(named, self._stop, lambda: None), name=user))
 
     def check(self) -> None:
         """Raise what ended a service that should still run."""
@@ -188,23 +201,22 @@ def blob_cache() -> Path:
     return state_home() / "blobs"
 
 
-def _load() -> None:
+def _load(dispatchers: Dispatchers) -> None:
     # First, because it leaves out what others would bring along.
     import_module("pto_runtime.logs")
     _serving()
+    serving(dispatchers)
     import_module("pto_cli.hosting")
 
 
 def _serving() -> "list[tuple[str, Serve]]":
-    """(account, service) of each service. Imported here: a command that only reads a run needs none of this."""
+    """(account, service) of what every run needs. Imported here: a command that only reads a run needs none of this."""
     import pto_consolidator.main
-    import pto_dispatcher_local.main
     import pto_planner.main
     import pto_scheduler.main
 
     return [
         ("scheduler", pto_scheduler.main.serve),
-        ("dispatcher-local", pto_dispatcher_local.main.serve),
         ("planner", pto_planner.main.serve),
         ("consolidator", pto_consolidator.main.serve),
     ]

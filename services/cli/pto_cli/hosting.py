@@ -53,7 +53,7 @@ async def host(
         configure_logs("plain", stream=log)
         access = await host_run(
             folder, work_dir=out_dir, capacity=note.max_executors, with_services=True, begun=begun,
-            models=note.models(),
+            models=note.models(), dispatchers=note.dispatchers(),
         )  # fmt: skip
         follower = Follower(access.session.view, RunId(note.run))
         try:

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pto_cli.flags import FLAGS, Flag
+from pto_cli.backend_flags import LOCAL, BackendChoice, read_backend
+from pto_cli.flags import FLAGS
 from pto_cli.model_flags import SIMULATED, ModelChoice, read_models
 from pto_core.limits import MAX_COST_USD, MAX_EXECUTORS, MAX_NAME_CHARS, MAX_REQUIREMENT_BYTES, MAX_RETRIES
-from pto_core.units import parse_memory_bytes, parse_time_s
 
 _SUM = re.compile(r"\d{1,9}(\.\d{1,6})?", re.ASCII)
 _MODEL = re.compile(r"[!-~]+")
-BACKENDS = ("--docker", "--slurm", "--aws")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +34,7 @@ class RunOptions:
     on_conflict: str = "fail"
     sandbox: str = "agents"
     models: ModelChoice = SIMULATED
+    backend: BackendChoice = LOCAL
     max_cost_usd: float | None = None
     dry_run: bool = False
     approve: bool = False
@@ -52,12 +52,13 @@ def read_options(typed: Namespace, environment: Mapping[str, str]) -> tuple[RunO
     requirement = " ".join(typed.requirements)
     nats_url = environment.get("NATS_URL", "") if values["nats_url"] is None else values["nats_url"]
     models, wrong = read_models(values, environment, is_remote=bool(nats_url))
+    backend, misplaced = read_backend(values, environment, is_remote=bool(nats_url))
     problems = [
         *_check_source(typed.requirements, values["plan"]),
         *_check_choices(values),
         *_check_model(values["model"], "--model"),
         *_check_model(values["docker_bedrock_model"], "--docker-bedrock-model"),
-        *_check_backend(values),
+        *misplaced,
         *wrong,
         *_check_talk(values),
     ]
@@ -79,6 +80,7 @@ def read_options(typed: Namespace, environment: Mapping[str, str]) -> tuple[RunO
         on_conflict=_value(values, "on_conflict"),
         sandbox=_value(values, "sandbox"),
         models=models,
+        backend=backend,
         max_cost_usd=max_cost,
         dry_run=values["dry_run"],
         approve=values["approve"],
@@ -146,42 +148,6 @@ def _check_choices(values: Mapping[str, Any]) -> Iterator[str]:
     for flag in FLAGS:
         if flag.choices and values[flag.field] is not None and values[flag.field] not in flag.choices:
             yield f"{flag.name}: must be one of {', '.join(flag.choices)}, not {values[flag.field]!r}"
-
-
-def _check_backend(values: Mapping[str, Any]) -> Iterator[str]:
-    chosen = [name for name in BACKENDS if values[name.removeprefix("--")]]
-    if len(chosen) > 1:
-        yield f"{' and '.join(chosen)}: choose one backend"
-    allowed = {name.removeprefix("--") for name in chosen} | ({"slurm"} if "--aws" in chosen else set())
-    for flag in FLAGS:
-        if flag.needs in ("", "provider") or values[flag.field] in (None, False):
-            continue
-        if flag.needs not in allowed:
-            other = " or --aws" if flag.needs == "slurm" else ""
-            yield f"{flag.name}: needs --{flag.needs}{other}"
-        else:
-            yield from _check_value(flag, values[flag.field])
-    if "--aws" in chosen:
-        for field in ("aws_cluster_name", "aws_s3_bucket"):
-            if not values[field]:
-                yield f"--aws: needs {_BY_FIELD[field].name}"
-    for name in chosen:
-        yield f"{name}: this backend is not available yet; leave it out to run on this machine"
-
-
-def _check_value(flag: Flag, text: Any) -> Iterator[str]:
-    parsers = {"slurm_time": parse_time_s, "slurm_mem": parse_memory_bytes}
-    if flag.field in parsers:
-        try:
-            parsers[flag.field](str(text))
-        except ValueError as error:
-            yield f"{flag.name}: {error}"
-    elif flag.field in ("slurm_cpus", "slurm_gpus"):
-        least = 1 if flag.field == "slurm_cpus" else 0
-        if not (str(text).isdecimal() and int(text) >= least):
-            yield f"{flag.name}: must be a whole number of at least {least}, not {text!r}"
-    elif text is not True and not str(text).strip():
-        yield f"{flag.name}: is empty"
 
 
 def _check_talk(values: Mapping[str, Any]) -> Iterator[str]:

@@ -15,6 +15,7 @@ from pto_cli.output_dir import check_output_dir
 from pto_cli.problems import WrongUse
 
 if TYPE_CHECKING:
+    from pto_cli.registry import Dispatchers
     from pto_client.plan_file import LoadedPlan
     from pto_proto.plans import Plan
     from pto_proto.requests import RunRequested
@@ -36,6 +37,22 @@ class Prepared:
         """Plan and input files that must be stored before the request is sent."""
         return (self.loaded.plan, self.loaded.inputs) if self.loaded is not None else (self.plan, ())
 
+    def dispatchers(self) -> "Dispatchers":
+        """Those that it needs when it is hosted on this machine."""
+        from pto_cli.dispatchers import needed
+
+        return needed(self.options.backend, self.expanded)
+
+    @property
+    def plans_here(self) -> bool:
+        """Whether an engine of this process makes the plan."""
+        return self.expanded is None and not self.options.backend.planner_backend
+
+    @property
+    def expanded(self) -> "Plan | None":
+        """The plan that is there already, with its matrices written out."""
+        return self.loaded.expanded if self.loaded is not None else self.plan
+
     def request(self) -> "RunRequested":
         """The request, under a new run id, without what must be stored first."""
         import msgspec
@@ -52,6 +69,12 @@ class Prepared:
             requirement=options.requirement,
             max_executors=options.max_executors,
             max_retries=options.max_retries,
+            backend=options.backend.lane,
+            planner_backend=options.backend.planner_backend,
+            resources=options.backend.resources,
+            slurm=options.backend.slurm,
+            gpu_partition=options.backend.gpu_partition,
+            docker=options.backend.docker,
             model=options.models.model,
             max_cost_usd=options.max_cost_usd,
             engine=options.models.engine,  # type: ignore[arg-type]  # read_options has checked the words

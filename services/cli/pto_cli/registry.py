@@ -9,13 +9,14 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pto_cli.model_flags import ModelChoice
-from pto_proto.ids import is_run_id
+from pto_proto.ids import LANE_LOCAL, Lane, is_run_id
 
 INTERRUPTED = "interrupted"
 AWAITING = "awaiting-approval"
@@ -33,6 +34,18 @@ def state_home() -> Path:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Dispatchers:
+    """The dispatchers that an embedded run needs."""
+
+    lanes: tuple[Lane, ...] = (LANE_LOCAL,)
+    told: Mapping[str, str] = field(default_factory=dict)
+    """Variables that they are told beside their environment; none is a secret."""
+
+
+LOCAL_ONLY = Dispatchers()
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunNote:
     """What ``run.json`` says."""
 
@@ -47,6 +60,12 @@ class RunNote:
     provider: str = "anthropic"
     model: str = ""
     region: str = ""
+    lanes: tuple[str, ...] = (LANE_LOCAL,)
+    told: Mapping[str, str] = field(default_factory=dict)
+
+    def dispatchers(self) -> Dispatchers:
+        """Those that the run needs wherever it is hosted again: their containers and jobs may still run."""
+        return Dispatchers(lanes=tuple(map(Lane, self.lanes)), told=self.told)
 
     def models(self) -> ModelChoice:
         """Who plans and does agents' work, without credentials."""

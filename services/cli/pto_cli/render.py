@@ -172,8 +172,19 @@ def slot_rows(view: RunView, now: int) -> list[tuple[int, str, str]]:
         name = SYSTEM.get(task.spec.id) or _with_attempt(task.spec.id, task.attempt)
         what = f"{name} (being stopped)" if task.stopping else name
         what = f"{what} (no news)" if attempt is not None and attempt.unknown else what
+        job = job_text(attempt) if attempt is not None else ""
+        what = f"{what}: {job}" if job else what
         rows.append((task.slot if task.index >= 0 else -1, what, duration((now - since) / 1000)))
     return sorted(rows)
+
+
+def job_text(attempt: AttemptView) -> str:
+    """``job 4711 PENDING (Priority)``: the backend's own words about an attempt that is out; empty without any."""
+    if not attempt.is_out or not attempt.job_state:
+        return ""
+    name = f"job {clean(attempt.job, 40)} " if attempt.job else ""
+    detail = f" ({clean(attempt.job_detail, 80)})" if attempt.job_detail else ""
+    return f"{name}{clean(attempt.job_state, 40)}{detail}"
 
 
 def waiting_lines(view: RunView, now: int) -> list[str]:
@@ -250,6 +261,8 @@ def _what(view: RunView, task: Task, last: AttemptView | None) -> str:
         return f"waits for {', '.join(unmet(run, task))}"
     if run is not None and task.state is TaskState.REUSED:
         return f"taken over from run {clean(run.reused[task.spec.id].source_run, 60)}"
+    if last is not None and (job := job_text(last)):
+        return job
     if last is not None and last.outcome not in (None, "succeeded"):
         return clean(last.reason, 100)
     if task.round:

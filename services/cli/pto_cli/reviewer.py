@@ -20,9 +20,10 @@ from pto_client.follower import Follower
 from pto_client.plan_file import PlanFileError, read_edited_plan
 from pto_client.plan_yaml import plan_yaml
 from pto_client.requester import with_edited_plan
+from pto_core.lanes import lane_named
 from pto_ports.blob_store import BlobDamaged, BlobMissing
 from pto_proto.ids import NO_DIGEST, Digest, RunId
-from pto_proto.plans import InputFile, Plan
+from pto_proto.plans import InputFile, Plan, Problem
 from pto_proto.requests import PlanApproved, PlanRejected
 
 Reviewer = Callable[[Access, Follower, Progress, asyncio.Event], Awaitable[bool]]
@@ -143,14 +144,13 @@ class _Conversation:
         run, plan = self._follower.view.run, self._edited or self._follower.view.plan()
         if run is None or plan is None:
             return
-        known = await stored_inputs(self._access, self._follower)
         with tempfile.TemporaryDirectory(prefix="orchestrator-") as folder:
             path = Path(folder) / "plan.yaml"
             path.write_text(HEAD.format(run=run.id) + plan_yaml(plan))
             while True:
                 try:
                     await edit(path, self._meanwhile)
-                    edited = read_edited_plan(path, known)
+                    edited = await edited_plan(path, self._access, self._follower)
                     break
                 except NoEditor as error:
                     complain([str(error)])
@@ -164,6 +164,22 @@ class _Conversation:
             return
         self._edited = edited
         show(self._follower, edited)
+
+
+async def edited_plan(path: Path, access: Access, follower: Follower) -> Plan:
+    """The plan of this file, to take the place of the one that waits. Raises PlanFileError, LogUnavailable."""
+    edited = read_edited_plan(path, await stored_inputs(access, follower))
+    note = access.folder.read_note() if access.folder is not None else None
+    if note is not None and follower.view.run is not None:
+        backend = follower.view.run.request.backend
+        where = [(index, lane_named(spec.backend or backend)) for index, spec in enumerate(edited.tasks)]
+        absent = [(index, lane) for index, lane in where if lane not in note.lanes]
+        if absent:
+            index, lane = absent[0]
+            there = ", ".join(note.lanes)
+            what = f"this run has no dispatcher of lane {lane}, only of {there}; start a new run with this plan"
+            raise PlanFileError([Problem(where=f"{path.name}: tasks[{index}].backend", what=what)])
+    return edited
 
 
 async def approval(access: Access, follower: Follower, edited: Plan | None = None) -> PlanApproved:

@@ -25,6 +25,7 @@ _UNREACHABLE = 900
 _FRAME = struct.Struct(">BxxxL")
 _STREAMS = {1: "stdout", 2: "stderr"}
 _FOREVER = aiohttp.ClientTimeout()
+_CLOSED = "the daemon was asked outside of open and close"
 _LEAVING = 503
 """The daemon is being stopped."""
 
@@ -76,6 +77,15 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     def bears(self, labels: Mapping[str, str]) -> bool:
         """Whether it has all of these labels; its image may give it others."""
         return labels.items() <= self.labels.items()
+
+
+class Engine(msgspec.Struct, frozen=True, kw_only=True):
+    """The engine as it describes itself."""
+
+    version: str
+    cpus: int
+    folder: str
+    """Where it keeps images and containers, on its host."""
 
 
 class Daemon:
@@ -197,9 +207,18 @@ class Daemon:
         found = await self._answered(lambda: self._calls.images.inspect(image))
         return found["Config"]["Labels"] or {}
 
+    async def network_names(self) -> frozenset[str]:
+        """The networks that containers can be in. Raises DaemonAway."""
+        return frozenset(one["Name"] for one in await self._answered(self._calls.networks.list))
+
+    async def about(self) -> Engine:
+        """What it is. Raises DaemonAway."""
+        found = await self._answered(self._calls.system.info)
+        return Engine(version=found["ServerVersion"], cpus=int(found["NCPU"]), folder=found["DockerRootDir"])
+
     async def cpus(self) -> int:
         """How many processors containers can have in all. Raises DaemonAway."""
-        return int((await self._answered(self._calls.system.info))["NCPU"])
+        return (await self.about()).cpus
 
     # --- how it is asked ---
 
@@ -219,13 +238,13 @@ class Daemon:
     @property
     def _calls(self) -> aiodocker.Docker:
         if self._short is None:
-            raise DaemonAway("the connection to the daemon is closed")
+            raise RuntimeError(_CLOSED)
         return self._short
 
     @property
     def _waits(self) -> aiodocker.Docker:
         if self._long is None:
-            raise DaemonAway("the connection to the daemon is closed")
+            raise RuntimeError(_CLOSED)
         return self._long
 
     def _container(self, container: str) -> DockerContainer:

@@ -77,6 +77,8 @@ def refusal(refused: DaemonRefused, what: str, allowed: Allowance) -> Failed:
         return Failed(
             "config", f"the engine has no GPUs for {what}: {text}", "Install its GPU support, or ask for none."
         )
+    if "bind source path does not exist" in text:
+        return Failed("infra", f"a folder of {what} is gone: {text}")
     if refused.status >= 500:
         return Failed("infra", f"the engine could not run {what}: {text}")
     return Failed(

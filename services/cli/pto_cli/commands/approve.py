@@ -59,8 +59,8 @@ async def _approve(typed: Namespace, stop: asyncio.Event) -> int:
 
 async def _answer(typed: Namespace, access: "Access", follower: "Follower") -> "Answer":
     """What was typed, as a request. Raises WrongUse."""
-    from pto_cli.reviewer import approval, rejection, stored_inputs, waiting_digest
-    from pto_client.plan_file import PlanFileError, read_edited_plan
+    from pto_cli.reviewer import approval, edited_plan, rejection, waiting_digest
+    from pto_client.plan_file import PlanFileError
 
     _check_waiting(typed, follower)
     waiting = waiting_digest(follower)
@@ -71,7 +71,7 @@ async def _answer(typed: Namespace, access: "Access", follower: "Follower") -> "
     if typed.edit is None:
         return await approval(access, follower)
     try:
-        edited = read_edited_plan(Path(typed.edit), await stored_inputs(access, follower))
+        edited = await edited_plan(Path(typed.edit), access, follower)
     except PlanFileError as error:
         raise WrongUse(*map(str, error.problems)) from error
     return await approval(access, follower, edited)

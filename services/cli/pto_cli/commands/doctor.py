@@ -1,7 +1,7 @@
 """``orchestrator doctor``: whether everything is here that a run needs; each check one line.
 
-Imports siblings; the wiring is in ``access`` and ``engines``. Invariants: it leaves nothing behind; it asks a model
-only when it is told to (``--probe``); no check hides the next one.
+Imports siblings; the wiring is in ``access``, ``engines`` and ``preflight``. Invariants: it leaves nothing behind; it
+asks a model only when it is told to (``--probe``); no check hides the next one.
 """
 
 import asyncio
@@ -16,10 +16,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pto_cli.arguments import command_parser, parse
+from pto_cli.backend_flags import BackendChoice, read_backend
 from pto_cli.flags import FLAGS
 from pto_cli.model_flags import ModelChoice, read_models
 from pto_cli.problems import EXIT_ENVIRONMENT, EXIT_OK, WrongUse
 from pto_cli.progress import write_lines
+from pto_proto.ids import LANE_LOCAL
 
 MIN_FREE_BYTES = 512 * 1024 * 1024
 """Room for a run's log and a few blobs."""
@@ -27,6 +29,8 @@ MODEL_FLAGS = (
     "real", "engine", "model", "docker_use_bedrock", "docker_bedrock_region", "docker_bedrock_model",
 )  # fmt: skip
 """Of ``run``: what decides which model is asked, but for credentials, which belong into the environment."""
+BACKEND_FLAGS = ("docker", "slurm", "aws", "docker_planner_in_docker")
+"""Of ``run``: what decides which backend is looked at, beside the flags that need it."""
 Found = tuple[str, str, str]
 """(mark, what, what was found)."""
 
@@ -36,33 +40,56 @@ def main(words: list[str]) -> int:
     parser = command_parser("doctor", "Check that everything is here that a run needs.")
     parser.add_argument("--probe", action="store_true", help="also ask the model for one token")
     for flag in FLAGS:
-        if flag.field in MODEL_FLAGS and flag.value:
+        if flag.field not in (*MODEL_FLAGS, *BACKEND_FLAGS) and flag.needs not in ("docker", "slurm", "aws"):
+            continue
+        if flag.value:
             parser.add_argument(
                 flag.name, metavar=flag.value, default=None, choices=flag.choices or None, help=flag.help
             )
-        elif flag.field in MODEL_FLAGS:
+        else:
             parser.add_argument(flag.name, action="store_true", help=flag.help)
     typed = parse(parser, words)
     if typed is None:
         return EXIT_OK
-    choice = _choice(typed)
+    choice, backend = _choices(typed)
     failed = count = 0
-    for mark, name, said in (*_here(typed), *_engines(choice, probes=typed.probe)):
-        write_lines([f"{mark:<4}  {name}: {said}"])
-        failed += mark == "FAIL"
-        count += 1
+    for checks in (_here(typed), _engines(choice, probes=typed.probe), _backend(backend)):
+        for mark, name, said in checks:
+            write_lines([f"{mark:<4}  {name}: {said}"])
+            failed += mark == "FAIL"
+            count += 1
     write_lines(["everything is fine" if not failed else f"{failed} of {count} checks failed"])
     return EXIT_ENVIRONMENT if failed else EXIT_OK
 
 
-def _choice(typed: Namespace) -> ModelChoice:
+def _choices(typed: Namespace) -> tuple[ModelChoice, BackendChoice]:
     values = {flag.field: getattr(typed, flag.field, None) for flag in FLAGS}
     if typed.probe and not (typed.real or typed.engine):
         values["real"] = True
     choice, problems = read_models(values, os.environ, is_remote=False)
-    if problems:
-        raise WrongUse(*problems)
-    return choice
+    backend, misplaced = read_backend(values, os.environ, is_remote=False)
+    if problems or misplaced:
+        raise WrongUse(*misplaced, *problems)
+    return choice, backend
+
+
+def _backend(choice: BackendChoice) -> Iterator[Found]:
+    """One after the other, each as soon as it is made: a probe may take a minute."""
+    if choice.lane == LANE_LOCAL and not choice.planner_backend:
+        return
+    from pto_cli.preflight import look
+
+    found = look(choice)
+
+    async def next_one() -> Found | None:
+        return await anext(found, None)
+
+    with asyncio.Runner() as runner:
+        try:
+            while (one := runner.run(next_one())) is not None:
+                yield one
+        except Exception as error:
+            yield "FAIL", choice.lane, _said(error)
 
 
 def _here(typed: Namespace) -> Iterator[Found]:

@@ -13,6 +13,7 @@ from pto_cli.arguments import command_parser, granted, parse, reach_view
 from pto_cli.model_flags import ModelChoice
 from pto_cli.prepare import Prepared
 from pto_cli.problems import EXIT_OK, EXIT_PAUSED, WrongUse, complain
+from pto_proto.ids import LANE_LOCAL
 
 if TYPE_CHECKING:
     from pto_cli.access import Access
@@ -39,7 +40,7 @@ def main(words: list[str]) -> int:
     typed = parse(parser, words)
     if typed is None:
         return EXIT_OK
-    from pto_cli.commands.run import start, with_models
+    from pto_cli.commands.run import check_backends, start, with_models
     from pto_cli.loop import run_loop
     from pto_cli.options import sum_of_money
 
@@ -50,7 +51,10 @@ def main(words: list[str]) -> int:
 
     again: list[Prepared] = []
     code = run_loop(lambda stop: _resume(typed, stop, again))
-    return start(with_models(again[0])) if again else code
+    if not again:
+        return code
+    check_backends(again[0])
+    return start(with_models(again[0]))
 
 
 async def _resume(typed: Namespace, stop: asyncio.Event, again: list[Prepared]) -> int:
@@ -72,7 +76,7 @@ async def _resume(typed: Namespace, stop: asyncio.Event, again: list[Prepared]) 
     from pto_cli.progress import make_progress
     from pto_cli.reviewer import make_reviewer
 
-    _check_models(note.models())
+    _check_models(note.models(), is_here=LANE_LOCAL in note.lanes)
     progress = make_progress(json=typed.json, quiet=typed.quiet, verbose=typed.verbose)
     is_loud = typed.verbose and not typed.json
     review = make_reviewer(json=typed.json, quiet=typed.quiet)
@@ -83,12 +87,12 @@ async def _resume(typed: Namespace, stop: asyncio.Event, again: list[Prepared]) 
     return exit_code(view, end)
 
 
-def _check_models(models: ModelChoice) -> None:
-    """What the run's engine needs is there. Raises Unavailable."""
+def _check_models(models: ModelChoice, *, is_here: bool) -> None:
+    """What the run's engine needs is there; ``is_here``: also what it needs to run here. Raises Unavailable."""
     if models.asks_model:
         from pto_cli.engines import get_ready
 
-        get_ready(models, sandbox="none", max_cost_usd=None)
+        get_ready(models, sandbox="none", max_cost_usd=None, is_here=is_here)
 
 
 async def _continue(typed: Namespace, stop: asyncio.Event, again: list[Prepared]) -> int | None:

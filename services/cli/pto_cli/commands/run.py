@@ -10,7 +10,9 @@ from dataclasses import replace
 
 from pto_cli.flags import run_parser
 from pto_cli.prepare import Prepared, prepare
-from pto_cli.problems import EXIT_OK, complain
+from pto_cli.problems import EXIT_OK, Unavailable, complain
+from pto_cli.registry import LOCAL_ONLY
+from pto_proto.ids import LANE_LOCAL
 
 
 def main(words: list[str]) -> int:
@@ -20,6 +22,7 @@ def main(words: list[str]) -> int:
         sys.stdout.write(run_parser().format_help())
         return EXIT_OK
     prepared = with_models(prepared)
+    check_backends(prepared)
     if prepared.options.dry_run:
         return _dry_run(prepared)
     return start(prepared)
@@ -34,10 +37,35 @@ def with_models(prepared: Prepared) -> Prepared:
     if models.asks_model and (not options.nats_url or options.dry_run):
         from pto_cli.engines import get_ready
 
-        models, notices = get_ready(models, sandbox=options.sandbox, max_cost_usd=options.max_cost_usd)
+        # Whoever runs agents elsewhere confines them there.
+        runs_here = LANE_LOCAL in prepared.dispatchers().lanes
+        sandbox = options.sandbox if runs_here else "none"
+        models, notices = get_ready(
+            models, sandbox=sandbox, max_cost_usd=options.max_cost_usd, is_here=runs_here or prepared.plans_here
+        )
     if not options.quiet:
         complain(notices)
     return replace(prepared, options=replace(options, models=models))
+
+
+def check_backends(prepared: Prepared) -> None:
+    """Ask the backends of this machine whether they can take the tasks; a broker's dispatchers are asked by nobody.
+
+    Raises WrongUse, Unavailable, BadSettings.
+    """
+    options = prepared.options
+    notices = list(options.backend.notices)
+    if not options.nats_url and prepared.dispatchers() != LOCAL_ONLY:
+        from pto_cli import preflight
+
+        try:
+            notices += preflight.check_backends(prepared)
+        except Unavailable as error:
+            if not options.dry_run:
+                raise
+            notices += str(error).splitlines()
+    if not options.quiet:
+        complain(notices)
 
 
 def start(prepared: Prepared) -> int:
@@ -60,6 +88,8 @@ def _dry_run(prepared: Prepared) -> int:
     """Show the plan; nothing is started, nothing written."""
     import msgspec
 
+    from pto_cli.dispatchers import needed
+    from pto_cli.naming import new_run_id
     from pto_cli.progress import write_lines
     from pto_cli.render import count, plan_lines
 
@@ -74,7 +104,15 @@ def _dry_run(prepared: Prepared) -> int:
         plan = draft.plan
         by = f"made by {draft.model}{_cost(draft.cost_usd)}" if draft.model else "SIMULATED"
         notes = [f"{by}; complexity {draft.complexity} of 100: {draft.rationale}"]
-    write_lines([json.dumps(msgspec.to_builtins(plan))] if prepared.options.json else plan_lines(plan, notes))
+    if prepared.options.json:
+        write_lines([json.dumps(msgspec.to_builtins(plan))])
+        return EXIT_OK
+    write_lines(plan_lines(plan, notes))
+    if not prepared.options.nats_url and needed(prepared.options.backend, plan) != LOCAL_ONLY:
+        from pto_cli.preflight import dry_run_lines
+        from pto_proto.ids import RunId
+
+        write_lines(dry_run_lines(prepared.options.backend, plan, RunId(new_run_id(prepared.name))))
     return EXIT_OK
 
 

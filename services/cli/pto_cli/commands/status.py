@@ -25,7 +25,7 @@ def main(words: list[str]) -> int:
 
 
 async def _status(typed: Namespace) -> int:
-    from pto_cli.absent import absent_lanes, absent_line
+    from pto_cli.absent import absent_lanes, lane_lines, look
     from pto_cli.conduct import now_ms
     from pto_cli.progress import write_lines
     from pto_cli.render import state_of, status_lines
@@ -36,14 +36,14 @@ async def _status(typed: Namespace) -> int:
     async with reach_view(typed) as (access, follower):
         view = follower.view
         is_idle = access.host is not None and view.run is not None and not view.run.ended
-        absent = [] if is_idle else await absent_lanes(access, view, now_ms())
+        waited_for = {} if is_idle else await look(access, view, now_ms())
         if not typed.json:
             lines = status_lines(view, now_ms())
             if awaits_review(view):
                 lines.append(how_to_answer(typed.run, is_remote=bool(typed.nats_url)))
             elif is_idle:
                 lines.append(f"nobody hosts this run; `orchestrator resume {typed.run}` picks it up")
-            write_lines([*lines, *map(absent_line, absent)])
+            write_lines([*lines, *lane_lines(waited_for, now_ms()).values()])
             return EXIT_OK
         reused = view.run.reused if view.run is not None else {}
         tasks = [
@@ -60,7 +60,13 @@ async def _status(typed: Namespace) -> int:
         ]
         limit = view.run.money.limit if view.run is not None else None
         money = {**_spent(of_run(view)), "max_cost_usd": None if limit is None else dollars(limit)}
-        found = {"run": typed.run, "state": state_of(view), "absent_lanes": absent, **money, "tasks": tasks}
+        found = {
+            "run": typed.run,
+            "state": state_of(view),
+            "absent_lanes": absent_lanes(waited_for),
+            **money,
+            "tasks": tasks,
+        }
         if awaits_review(view) and view.run is not None and view.run.plan is not None:
             found["plan_digest"] = view.run.plan.plan_digest
         write_lines([json.dumps(found)])

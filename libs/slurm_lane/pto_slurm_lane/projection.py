@@ -1,0 +1,150 @@
+"""``.slurm_state/`` in a run's work folder: who looks there sees jobs and tasks as the dispatcher sees them.
+
+Imports siblings. Invariants: it is written whole files at a time and never read for a decision; what is missing of it
+comes again with the next news of each attempt.
+"""
+
+import asyncio
+import json
+import shlex
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from pto_ports.clock import Clock
+from pto_runtime.logs import get_logger
+from pto_slurm_lane.ledger import Record
+
+if TYPE_CHECKING:
+    from pto_slurm_lane.assignment import Assignment
+
+FOLDER = ".slurm_state"
+PAUSE_S = 0.5
+"""News of so long are written together."""
+MAX_LOG_BYTES = 4 * 1024 * 1024
+
+
+class Projections:
+    """Of all runs of a lane; writes in the background."""
+
+    def __init__(self, clock: Clock, work_folder: Callable[[str], Path]) -> None:
+        self._clock = clock
+        self._work_folder = work_folder
+        self._states: dict[str, _State] = {}
+        self._wake = asyncio.Event()
+
+    def define(self, record: Record, argv: Sequence[str]) -> None:
+        """An attempt is about to be submitted by this argument vector; a pilot needs none for it."""
+        state = self._state(record.run)
+        state.files[f"task_definitions/{record.ready.task}.json"] = _encoded(msgspec.to_builtins(record.ready.spec))
+        if argv:
+            state.files[f"scripts/{_stem(record)}.sh"] = f"#!/bin/sh\n{shlex.join(argv)}\n".encode()
+        self.note(record, "submitting")
+
+    def note(self, record: Record, status: str) -> None:
+        """An attempt is in this state now."""
+        state = self._state(record.run)
+        if record.job:
+            state.jobs[record.job] = record.ready.task
+        state.tasks[record.ready.task] = {
+            "status": status,
+            "attempt": record.ready.attempt,
+            "round": record.ready.round,
+            "job": record.job,
+            "updated_at": self._clock.now_ms(),
+        }
+        self._wake.set()
+
+    def finish(self, record: Record, assignment: "Assignment") -> None:
+        """An attempt has ended."""
+        end, state = record.end, self._state(record.run)
+        if end is None:
+            return
+        self.note(record, end.outcome)
+        state.files[f"results/{record.ready.task}.json"] = _encoded(
+            {
+                "task": record.ready.task, "attempt": record.ready.attempt, "job": record.job, "outcome": end.outcome,
+                "failure": end.failure, "reason": end.reason, "hint": end.hint, "exit_code": end.exit_code,
+                "duration_s": end.duration_s, "files": end.files,
+            }
+        )  # fmt: skip
+        state.logs += [(assignment.log(stream), f"logs/{_stem(record)}.{stream}") for stream in ("out", "err")]
+
+    async def run(self) -> None:
+        """Write what there is until cancelled."""
+        while True:
+            await self._wake.wait()
+            await self._clock.sleep(PAUSE_S)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write what there is now."""
+        self._wake.clear()
+        for state in self._states.values():
+            files, logs = state.take()
+            try:
+                await asyncio.to_thread(_write, state.folder, files, logs)
+            except OSError as error:
+                get_logger().warning(
+                    "the state of the jobs cannot be written", folder=str(state.folder), reason=str(error)
+                )
+
+    def _state(self, run: str) -> "_State":
+        if run not in self._states:
+            self._states[run] = _State(self._work_folder(run) / FOLDER)
+        return self._states[run]
+
+
+class _State:
+    """One run's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.jobs: dict[str, str] = _read(folder / "jobs.json")
+        self.tasks: dict[str, Any] = _read(folder / "tasks.json")
+        self.files: dict[str, bytes] = {}
+        self.logs: list[tuple[Path, str]] = []
+
+    def take(self) -> tuple[dict[str, bytes], list[tuple[Path, str]]]:
+        """What is to be written, and the logs to be copied."""
+        files, self.files = self.files, {}
+        logs, self.logs = self.logs, []
+        return {"jobs.json": _encoded(self.jobs), "tasks.json": _encoded(self.tasks), **files}, logs
+
+
+def _write(folder: Path, files: dict[str, bytes], logs: list[tuple[Path, str]]) -> None:
+    for name in ("results", "scripts", "logs", "task_definitions"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        _replace(folder / name, data)
+    for source, name in logs:
+        with suppress(OSError):
+            if source.stat().st_size <= MAX_LOG_BYTES:
+                shutil.copyfile(source, folder / name)
+
+
+def _stem(record: Record) -> str:
+    ready = record.ready
+    return f"{ready.task}.{ready.attempt}" + (f".r{ready.round}" if ready.round else "")
+
+
+def _encoded(value: Any) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+
+
+def _replace(path: Path, data: bytes) -> None:
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(data)
+    part.replace(path)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

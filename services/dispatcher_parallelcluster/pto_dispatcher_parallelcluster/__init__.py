@@ -1,0 +1,1 @@
+"""Part of the Parallel Task Orchestrator; see README.md."""
