@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from pto_runtime.variables import SETTINGS
 from pto_runtime.settings_page import settings_page
+from pto_runtime.variables import SETTINGS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/reference/settings.md"
 
