@@ -1,8 +1,8 @@
 """Signals as a cancel, whatever the main thread is doing.
 
-Imports the standard library only. Python runs its signal handlers in the main thread, once that does something: a signal
-that comes just before a wait does not end the wait. So the byte that the interpreter writes at once is read by a thread
-of its own. Invariant: the task ends in order, and no later than a cancel by a dispatcher would.
+Imports the standard library only. Python runs its signal handlers in the main thread, once that does something: a
+signal that comes just before a wait does not end the wait. So the byte that the interpreter writes at once is read by a
+thread of its own. Invariant: the task ends in order, and no later than a cancel by a dispatcher would.
 """
 
 from __future__ import annotations
