@@ -21,7 +21,7 @@ PEERS := $(patsubst tests/bench/peers/requirements/%.txt,$(PEERS_DIR)/%/.ready,$
 COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
-.PHONY: help setup run demo fmt check test sim chaos bench bench-peers proto lock claude-code clean
+.PHONY: help setup run demo fmt check test sim chaos bench bench-peers proto lock image claude-code clean
 
 help: ## show this list
 	@echo "make <target>:"
@@ -96,6 +96,9 @@ lock: setup ## pin the newest allowed requirements, with hashes
 	@$(COMPILE) --upgrade --extra anthropic --extra otel --constraint requirements-dev.txt --output-file requirements-image.txt pyproject.toml
 	@$(COMPILE) --upgrade --only-build-deps --build-deps-for wheel --constraint requirements-dev.txt --output-file requirements-build.txt pyproject.toml
 	@git --no-pager diff --stat -- 'requirements*.txt'
+
+image: ## build the images parallel-orchestrator:latest, :slim and the broker's (needs Docker; see deploy/docker/README.md)
+	@deploy/docker/build.sh
 
 claude-code: $(CLAUDE_CODE)/node_modules/.package-lock.json ## install the pinned Claude Code command line, checked by hash (380 MB)
 	@:

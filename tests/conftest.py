@@ -1,4 +1,5 @@
-"""Fixtures shared by all tests: a real broker per test, set up, and connections to it; a Docker engine; a SLURM cluster.
+"""Fixtures shared by all tests: a real broker per test, set up, and connections to it by account; a Docker engine; a
+SLURM cluster.
 
 A broker's start with bootstrap takes about 100 ms, so every test has a store of its own. The cluster takes a second and
 serves all tests; those that damage it start one of their own (``SlurmTestbed.start``).

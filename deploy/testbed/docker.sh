@@ -48,7 +48,7 @@ install_packages() {
     say "installing ${missing[*]}"
     export DEBIAN_FRONTEND=noninteractive
     { apt-get update -qq && apt-get install -qq -y --no-install-recommends -o "DPkg::Lock::Timeout=$LOCK_WAIT_S" \
-        "${missing[@]}" ca-certificates; } >"$STATE/apt.log" 2>&1 ||
+        "${missing[@]}"; } >"$STATE/apt.log" 2>&1 ||
         fail "apt-get could not install ${missing[*]}: $(tail -n 3 "$STATE/apt.log")"
 }
 
@@ -180,7 +180,8 @@ up() {
     say "building our images from $base, the log is $STATE/build.log"
     PTO_IMAGE_TAG='' "$IMAGES" --target all --base "$base" >"$STATE/build.log" 2>&1 9>&- || fail "$(tail -n 20 "$STATE/build.log")"
     grep '^build:' "$STATE/build.log" >&2
-    for pair in BASE="$base" FULL=parallel-orchestrator:latest SLIM=parallel-orchestrator:slim NATS=parallel-orchestrator-nats:dev; do
+    echo "PTO_TEST_IMAGE_BASE=$base" # builds take no ids
+    for pair in FULL=parallel-orchestrator:latest SLIM=parallel-orchestrator:slim NATS=parallel-orchestrator-nats:dev; do
         echo "PTO_TEST_IMAGE_${pair%%=*}=$(docker image inspect --format '{{.Id}}' "${pair#*=}")"
     done
     say "ready"

@@ -17,7 +17,7 @@
 #
 # Environment: PTO_SLURM_TESTBED_DIR   state folder (default: slurm-testbed-<user> in TMPDIR)
 #              PTO_SLURM_TESTBED_PORT  first of 100 ports (default 17800)
-#              MINJOBAGE (300)  SLURMDTIMEOUT (10)  EXTRA (more lines of slurm.conf)
+#              MINJOBAGE (300)  SLURMDTIMEOUT (60)  EXTRA (more lines of slurm.conf)
 #              DBD=1            accounting: slurmdbd on a MariaDB of its own, so that sacct works
 set -euo pipefail
 
@@ -90,12 +90,12 @@ JobAcctGatherParams=OverMemoryKill
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SchedulerType=sched/backfill
-SchedulerParameters=batch_sched_delay=1,bf_interval=1
+SchedulerParameters=batch_sched_delay=1,bf_interval=1,sched_interval=5
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 GresTypes=gpu
 MinJobAge=${MINJOBAGE:-300}
-SlurmdTimeout=${SLURMDTIMEOUT:-10}
+SlurmdTimeout=${SLURMDTIMEOUT:-60}
 KillWait=5
 ReturnToService=2
 SlurmdParameters=config_overrides

@@ -40,6 +40,10 @@ class AnswerEntry(Entry, frozen=True, kw_only=True, omit_defaults=True):
 
     request_id: str = ""
     request_seq: int = 0
+    requester: str = ""
+    """Who asked, by the name under which the broker lets them ask; empty in logs of before it was recorded."""
+    request_bytes: int = 0
+    """Size of the request, for the requester's quota."""
 
 
 # --- scheduler -------------------------------------------------------------------------------------------------------
@@ -169,10 +173,8 @@ class TaskReused(Entry, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class TaskReopened(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
-    """A red merged tree was traced to this task: its key is revoked and it runs again with the evidence.
-
-    ``round`` is the one that begins, in which attempts are counted from 1 again; ``attempt`` is the one whose outputs
-    are revoked (0: they were taken over). What depends on the task runs again only if what it sees has changed by then.
+    """A red merged tree was traced to this task: its key is revoked, and it runs again in the ``round`` that begins.
+    What depends on it does so only if what it sees has changed. ``attempt`` made what is revoked (0: taken over).
     """
 
     evidence: str = ""
@@ -219,9 +221,7 @@ class RunExecuted(Entry, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class RunFinished(Entry, frozen=True, kw_only=True, omit_defaults=True):
-    """The run ended. ``unconfirmed`` names attempts (``task.attempt``, in later rounds ``task.attempt.r<round>``) whose
-    end nobody confirmed.
-    """
+    """The run ended."""
 
     status: RunStatus
     tasks: dict[str, int]
@@ -231,6 +231,7 @@ class RunFinished(Entry, frozen=True, kw_only=True, omit_defaults=True):
     """Digest over the status and, per task, its end state, key and manifest; the same for undisturbed repeats."""
     tree_digest: Digest = NO_DIGEST
     unconfirmed: tuple[str, ...] = ()
+    """Attempts whose end nobody confirmed: ``task.attempt``, in later rounds ``task.attempt.r<round>``."""
 
 
 # --- archiver ---------------------------------------------------------------------------------------------------------
@@ -353,9 +354,7 @@ class TaskFinished(TaskEntry, frozen=True, kw_only=True, omit_defaults=True):
     node: str = ""
     """Where it ran, if that may be to blame for a failure of the infrastructure."""
     sandbox: str = ""
-    """What confined the programs it ran: ``bubblewrap``, ``landlock`` or ``none``; ``container``, with what there was
-    inside behind a plus sign; empty: nothing had to.
-    """
+    """What confined its programs: ``bubblewrap``, ``landlock``, ``container`` (``+landlock``), ``none``; or empty."""
 
 
 # --- consolidator ----------------------------------------------------------------------------------------------------

@@ -52,6 +52,11 @@ def is_instance_id(text: str) -> bool:
     return INSTANCE_ID.match(text) is not None
 
 
+def is_operator(requester: str) -> bool:
+    """Whether who asks under this name may speak for every run. The broker lets only operators' accounts use it."""
+    return requester == "operator" or requester.startswith("operator-")
+
+
 def is_digest(text: str) -> bool:
     """Whether ``text`` is a SHA-256 in lower-case hex."""
     return DIGEST.match(text) is not None

@@ -41,6 +41,11 @@ def request_subject(kind: type[Request], requester: str) -> str:
     return f"pto.req.{_KIND_NAMES[kind]}.{requester}"
 
 
+def requester_of(subject: str) -> str:
+    """Who asked on this subject of ``PTO_REQ``: the broker lets nobody use another's name."""
+    return subject.rsplit(".", 1)[-1]
+
+
 def lane_filter(lane: Lane) -> str:
     """Everything in one lane, of all kinds and runs."""
     return f"pto.*.{lane}.*"

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Iterable
 from functools import partial
 
-from . import bucket, containers, crash, embedded, floor, scale
+from . import bucket, containers, crash, embedded, floor, pilots, scale
 from .meter import Record
 from .options import Options
 from .warm import WORKLOADS
@@ -23,10 +23,12 @@ APART: dict[str, Measure] = {
     "S5": scale.long_log,
     "A1": bucket.small_results,
     "D1": containers.at_once,
+    "H1": pilots.tasks,
 }
 """Workloads that bring up what they need themselves."""
 NAMES = (*WORKLOADS, *APART)
-DEFAULT = tuple(name for name in NAMES if not name.startswith(("S", "D")))
+DEFAULT = tuple(name for name in NAMES if not name.startswith(("S", "D", "H", "A")))
+"""Not those that take long, nor those that need an engine, a cluster or a bucket."""
 ALL = "all"
 
 

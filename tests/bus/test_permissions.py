@@ -1,18 +1,24 @@
-"""What each account may do, tried against a real broker: everything that is not its own is refused."""
+"""What each account may do, tried against a real broker: everything that is not its own is refused.
+
+The broker runs the shipped configuration: TLS, and a credentials file for each account.
+"""
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
-from typing import Any
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import nats
 import pytest
+from tests.deploy.servers import Keyed, Server, accounts_in, make_certificates
 
 from pto_bus.connect import Connection
 from pto_bus.errors import NotAllowed
 from pto_bus.event_log import NatsEventLog
 from pto_bus.live import LiveChannel
 from pto_bus.request_queue import NatsRequestQueue
+from pto_bus.topology import Account
 from pto_ports.event_log import Outgoing
 from pto_proto.events import EVENTS, WRITERS
 from pto_proto.ids import Lane
@@ -21,22 +27,50 @@ from pto_proto.subjects import event_subject
 ConnectAs = Callable[[str], Awaitable[Connection]]
 
 SERVICES = ["scheduler", "planner", "consolidator", "dispatcher-local", "archiver"]
-OUTSIDERS = ["requester", "viewer"]
+OUTSIDERS = ["operator", "requester", "viewer"]
 OWN_LANE = {"planner": "planner", "consolidator": "consolidator", "dispatcher-local": "local"}
 STREAMS = ["PTO", "PTO_REQ", "PTO_VIEW", "PTO_BLOB"]
 RUN_SUBJECT = "pto.run-accepted._.run-0001"
 
 
-async def refusals(broker: Any, user: str, publish: list[str], subscribe: list[str]) -> set[str]:
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tls")
+    make_certificates(folder)
+    return folder
+
+
+@pytest.fixture
+async def broker(tmp_path: Path, tls: Path) -> AsyncIterator[Keyed]:
+    other = Account(user="other-requester", role="requester")
+    accounts = accounts_in(tmp_path / "accounts", more=(other,))
+    running = Keyed(Server(tmp_path / "broker", "server.conf", tls=tls, users=accounts).start(), accounts)
+    await running.set_up()
+    yield running
+    running.server.end(signal.SIGKILL)  # an orderly end takes longer, for a store that is thrown away
+
+
+@pytest.fixture
+async def connect_as(broker: Keyed) -> AsyncIterator[ConnectAs]:
+    opened: list[Connection] = []
+
+    async def connect_one(user: str) -> Connection:
+        opened.append(await broker.connect(user))
+        return opened[-1]
+
+    yield connect_one
+    for connection in opened:
+        await connection.close()
+
+
+async def refusals(broker: Keyed, user: str, publish: list[str], subscribe: list[str]) -> set[str]:
     """Which of these the broker refuses, by a plain client so that one refusal does not end the connection."""
     refused: set[str] = set()
 
     async def on_error(error: Exception) -> None:
         refused.add(str(error).split('"')[1] if '"' in str(error) else str(error))
 
-    client = await nats.connect(
-        broker.url, user=user, password=broker.password, error_cb=on_error, inbox_prefix=f"_INBOX_{user}"
-    )
+    client = await nats.connect(broker.url, error_cb=on_error, inbox_prefix=f"_INBOX_{user}", **broker.options(user))
     for subject in publish:
         await client.publish(subject, b"{}")
     for subject in subscribe:
@@ -57,7 +91,7 @@ def every_event_subject() -> dict[str, tuple[type, str | None]]:
 
 
 @pytest.mark.parametrize("user", [*SERVICES, *OUTSIDERS, "bootstrap"])
-async def test_each_account_writes_only_its_own_events_in_its_own_lane(broker: Any, user: str) -> None:
+async def test_each_account_writes_only_its_own_events_in_its_own_lane(broker: Keyed, user: str) -> None:
     subjects = every_event_subject()
     if user in OWN_LANE:
         role = "dispatcher" if user.startswith("dispatcher") else user
@@ -70,7 +104,7 @@ async def test_each_account_writes_only_its_own_events_in_its_own_lane(broker: A
 
 
 @pytest.mark.parametrize("user", [*SERVICES, *OUTSIDERS])
-async def test_nobody_but_bootstrap_manages_streams_and_consumers(broker: Any, user: str) -> None:
+async def test_nobody_but_bootstrap_manages_streams_and_consumers(broker: Keyed, user: str) -> None:
     verbs = ["CREATE", "UPDATE", "DELETE", "PURGE", "MSG.DELETE", "SNAPSHOT", "RESTORE", "LEADER.STEPDOWN"]
     subjects = [f"$JS.API.STREAM.{verb}.{stream}" for verb in verbs for stream in STREAMS]
     subjects += [f"$JS.API.CONSUMER.{verb}.PTO.anything" for verb in ("CREATE", "DELETE", "PAUSE", "UNPIN")]
@@ -82,7 +116,7 @@ async def test_nobody_but_bootstrap_manages_streams_and_consumers(broker: Any, u
 
 
 @pytest.mark.parametrize("user", [*SERVICES, *OUTSIDERS])
-async def test_nobody_touches_the_consumers_of_others(broker: Any, user: str) -> None:
+async def test_nobody_touches_the_consumers_of_others(broker: Keyed, user: str) -> None:
     names = [name for name in SERVICES if name != user] + [f"{name}_lane" for name in OWN_LANE if name != user]
     verbs = ["MSG.NEXT", "RESET", "INFO", "DELETE", "CREATE"]
     subjects = [f"$JS.API.CONSUMER.{verb}.PTO.{name}" for verb in verbs for name in names]
@@ -92,42 +126,44 @@ async def test_nobody_touches_the_consumers_of_others(broker: Any, user: str) ->
 
 
 @pytest.mark.parametrize("user", [*SERVICES, *OUTSIDERS])
-async def test_nobody_listens_beside_the_log_or_answers_for_the_broker(broker: Any, user: str) -> None:
+async def test_nobody_listens_beside_the_log_or_answers_for_the_broker(broker: Keyed, user: str) -> None:
     listen = [">", "pto.>", "pto.req.>", "pto-blob.>", "$JS.>", "$SYS.>", "_INBOX.>", "_INBOX_bootstrap.>"]
     answer = ["_INBOX_bootstrap.x.1", f"_INBOX_{user}.x.1"]
     assert await refusals(broker, user, answer, listen) == {*listen, *answer}
 
 
 @pytest.mark.parametrize("user", OUTSIDERS)
-async def test_outsiders_cannot_touch_the_log(broker: Any, user: str) -> None:
+async def test_outsiders_cannot_touch_the_log(broker: Keyed, user: str) -> None:
     verbs = ["STREAM.INFO", "DIRECT.GET", "STREAM.MSG.GET", "CONSUMER.LIST", "CONSUMER.NAMES"]
     subjects = [f"$JS.API.{verb}.{stream}" for verb in verbs for stream in ("PTO", "PTO_REQ")]
     subjects += [RUN_SUBJECT, "pto-live.log.local.run-0001"]
     assert await refusals(broker, user, subjects, []) == set(subjects)
 
 
-async def test_requester_asks_only_under_its_own_name(broker: Any) -> None:
-    subjects = [f"pto.req.run-requested.{name}" for name in ("requester", "other-requester", "scheduler")]
+async def test_requester_asks_only_under_its_own_name(broker: Keyed) -> None:
+    names = ("requester", "other-requester", "scheduler", "operator", "operator-2")
+    subjects = [f"pto.req.run-requested.{name}" for name in names]
     assert await refusals(broker, "requester", subjects, []) == set(subjects[1:])
+    assert await refusals(broker, "operator", subjects, []) == {*subjects} - {subjects[3]}
     assert await refusals(broker, "viewer", subjects, []) == set(subjects)
     assert await refusals(broker, "planner", subjects, []) == set(subjects)
 
 
-async def test_viewer_has_no_blobs(broker: Any) -> None:
+async def test_viewer_has_no_blobs(broker: Keyed) -> None:
     subjects = ["pto-blob.abc.0", "$JS.API.DIRECT.GET.PTO_BLOB", "$JS.API.STREAM.INFO.PTO_BLOB"]
     assert await refusals(broker, "viewer", subjects, []) == set(subjects)
     assert await refusals(broker, "requester", subjects, []) == set()
 
 
-async def test_dispatcher_sends_live_lines_of_its_own_lane_only(broker: Any) -> None:
+async def test_dispatcher_sends_live_lines_of_its_own_lane_only(broker: Keyed) -> None:
     subjects = ["pto-live.log.local.run-0001", "pto-live.log.docker.run-0001"]
     assert await refusals(broker, "dispatcher-local", subjects, []) == {subjects[1]}
 
 
 @pytest.mark.parametrize("user", [*SERVICES, *OUTSIDERS])
-async def test_outsiders_ask_for_states_and_schedulers_alone_show_them(broker: Any, user: str) -> None:
+async def test_outsiders_ask_for_states_and_schedulers_alone_show_them(broker: Keyed, user: str) -> None:
     ask, show = "pto-live.audit._._", "pto-live.state._._"
-    allowed = {"scheduler": {show}, "requester": {ask}, "viewer": {ask}}.get(user, set())
+    allowed = {"scheduler": {show}, **{outsider: {ask} for outsider in OUTSIDERS}}.get(user, set())
     listen = [ask, show] if user in ("scheduler", *OUTSIDERS) else []
     assert await refusals(broker, user, [ask, show], []) == {ask, show} - allowed
     assert await refusals(broker, user, [], listen) == set()
@@ -145,7 +181,7 @@ async def test_outsiders_ask_for_states_and_schedulers_alone_show_them(broker: A
         "$JS.API.STREAM.DELETE.PTO",
     ],
 )
-async def test_viewer_cannot_make_the_broker_send_for_it(broker: Any, connect_as: ConnectAs, target: str) -> None:
+async def test_viewer_cannot_make_the_broker_send_for_it(broker: Keyed, connect_as: ConnectAs, target: str) -> None:
     """A push consumer sends what is stored to a subject of the viewer's choice, with the broker's rights."""
     writer = NatsEventLog(await connect_as("scheduler"))
     heard: list[str] = []

@@ -1,5 +1,6 @@
 """A broker and services as processes, with the docker dispatcher on the real engine; what it made is removed at the end."""
 
+import asyncio
 import json
 import os
 import signal
@@ -11,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from pto_bus.broker import Broker
+from pto_bus.session import open_session
 from pto_bus.topology import single_host_accounts
+from pto_client.requester import ask
 from pto_dispatcher_docker.backend import owner_label
-from pto_proto.ids import LANE_DOCKER, LANE_LOCAL
+from pto_proto.ids import LANE_DOCKER, LANE_LOCAL, RunId
+from pto_proto.requests import RunRequested
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -90,6 +94,21 @@ class DockerSite:
         (self.folder / f"{name}.json").write_text(json.dumps(plan))
         return self.orchestrator("run", "--plan", f"{name}.json", "-m", "50", "--detach", *words).split()[-1]
 
+    def ask(self, requirement: str, **fields: Any) -> str:
+        """Ask for a run of agents in containers, planned there as well if that is said; its id."""
+        run = RunId(f"asked-{time.monotonic_ns()}")
+        request = RunRequested(run=run, requirement=requirement, backend=LANE_DOCKER, max_executors=3, **fields)
+
+        async def send() -> None:
+            session = await open_session(self.broker.url, user="requester", password=PASSWORD)
+            try:
+                await ask(session.queue, request, requester="requester", request_id=run, now=time.time_ns() // 10**6)
+            finally:
+                await session.close()
+
+        asyncio.run(send())
+        return run
+
     def end(self, run: str, *, code: int = 0) -> dict[str, Any]:
         self.orchestrator("watch", run, code=code)
         self.orchestrator("fetch", run, "-o", f"out/{run}")
@@ -99,7 +118,8 @@ class DockerSite:
     def orchestrator(self, *words: str, code: int = 0) -> str:
         done = subprocess.run(
             [str(BIN / "orchestrator"), *words],
-            env={**self.environment, "PTO_USER": "requester"},
+            env={name: value for name, value in self.environment.items() if not name.startswith(("ANTHROPIC_", "AWS_"))}
+            | {"PTO_USER": "requester"},
             cwd=self.folder,
             capture_output=True,
             text=True,

@@ -27,6 +27,8 @@ def seen(code: int = 0, **fields: object) -> Seen:
         (seen(0), Watch("full"), "task"),
         (seen(137, oom_killed=True), Watch(), "task"),
         (seen(0, oom_killed=True), Watch(), "task"),
+        (seen(143), Watch(was_killed=True), "infra"),
+        (seen(1), Watch(was_killed=True), "infra"),
         # The dispatcher was away: what was ended from outside is nobody's fault, what ended by itself is its own.
         (seen(0), Watch(is_unwatched=True), Ended(0, "exited")),
         (seen(3), Watch(is_unwatched=True), Ended(3, "exited")),

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import tomllib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -116,36 +117,41 @@ def test_claude_code_is_the_pinned_one_and_only_in_full(docker_engine: DockerEng
     assert docker_engine.run(docker_engine.slim, "sh", "-c", "command -v claude || echo none").strip() == "none"
 
 
-def rebuild(engine: DockerEngine, bundle: Path) -> str:
-    """Build ``full`` anew, every step; returns its id. The name is given up at once, so that nothing is left behind."""
-    name = f"parallel-orchestrator:test-{os.getpid()}"
-    done = subprocess.run(
-        [BUILD, "--target", "full", "--tag", name, "--base", engine.base, "--ca", bundle, "--no-cache"],
-        capture_output=True, text=True, timeout=REBUILD_S, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    return str(inspect(engine, name)["Id"])
+@pytest.fixture
+def rebuild(docker_engine: DockerEngine, tmp_path: Path) -> Iterator[Callable[[str], str]]:
+    """Builds ``full`` anew, every step, trusting a bundle that begins with a line; returns the image's id. All are removed in the end."""
+    names: list[str] = []
+
+    def build(first_line: str) -> str:
+        bundle = tmp_path / "bundle.crt"
+        bundle.write_text(f"# {first_line}\n{CERTIFICATES.read_text()}")
+        names.append(f"parallel-orchestrator:test-{os.getpid()}-{len(names)}")
+        done = subprocess.run(
+            [BUILD, "--target", "full", "--tag", names[-1], "--base", docker_engine.base, "--ca", bundle, "--no-cache"],
+            capture_output=True, text=True, timeout=REBUILD_S, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        return str(inspect(docker_engine, names[-1])["Id"])
+
+    yield build
+    for name in names:
+        subprocess.run(["docker", "rmi", name], capture_output=True, check=False)
 
 
 @pytest.mark.slow
 def test_the_same_tree_gives_the_same_layers_and_no_secret_gets_into_any(
-    docker_engine: DockerEngine, tmp_path: Path
+    docker_engine: DockerEngine, rebuild: Callable[[str], str], tmp_path: Path
 ) -> None:
-    canary = f"canary-{os.urandom(12).hex()}"
-    bundle, saved = tmp_path / "ca.crt", tmp_path / "image.tar"
-    bundle.write_text(f"# {canary}\n{CERTIFICATES.read_text()}")
-    packages = ("dpkg-query", "--show")
-    once, again = docker_engine.full, rebuild(docker_engine, bundle)
+    canary, saved, packages = f"canary-{os.urandom(12).hex()}", tmp_path / "image.tar", ("dpkg-query", "--show")
+    once, again = docker_engine.full, rebuild(canary)
     if docker_engine.run(once, *packages) != docker_engine.run(
         again, *packages
-    ):  # Debian moved on since the first one was built
-        once, again = again, rebuild(docker_engine, bundle)
+    ):  # Debian moved on since the first build
+        once, again = again, rebuild(canary)
     assert inspect(docker_engine, once)["RootFS"]["Layers"] == inspect(docker_engine, again)["RootFS"]["Layers"]
 
     docker_engine.docker("save", "--output", str(saved), again)
     with saved.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as everything:
-        assert everything.find(b"Run the task named on the command line") >= 0, (
-            "the layers are stored in a way that cannot be searched"
-        )
+        searchable = everything.find(b"Run the task named on the command line") >= 0
+        assert searchable, "the layers are saved in a way that cannot be searched"
         assert everything.find(canary.encode()) < 0
-        assert everything.find(bundle.name.encode()) < 0

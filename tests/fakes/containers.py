@@ -24,6 +24,7 @@ class DockerEngine:
     """An engine that answers. Images are ids: names move when another tree is built on the same machine."""
 
     base: str
+    """What they were built from; a name, because builds take no ids."""
     full: str
     slim: str
     nats: str

@@ -17,7 +17,7 @@ log = structlog.get_logger()
 WAITS = (
     HEAD
     + """
-async def serve(settings, stop):
+async def serve(settings, stop, on_up):
     print("up", flush=True)
     await stop.wait()
     print("ending", flush=True)
@@ -28,7 +28,7 @@ run_service("sample", serve)
 FAILS = (
     HEAD
     + """
-async def serve(settings, stop):
+async def serve(settings, stop, on_up):
     raise CannotServe("the broker at nowhere does not answer: check NATS_URL")
 run_service("sample", serve)
 """
@@ -36,7 +36,7 @@ run_service("sample", serve)
 LOGS = (
     HEAD
     + """
-async def serve(settings, stop):
+async def serve(settings, stop, on_up):
     structlog.contextvars.bind_contextvars(run="run-one", task="a", attempt=1)
     log.info("started", files=3)
     log.debug("not shown")

@@ -13,6 +13,7 @@ from pto_proto.plans import Resources
 
 from .executors import FakeBackend, Host, Work, identity, name_of
 from .places import NODES
+from .stories import Name
 
 if TYPE_CHECKING:
     from .world import Process, World
@@ -26,12 +27,27 @@ class Containers(FakeBackend):
 
     def __init__(self, world: "World", process: "Process", host: Host) -> None:
         super().__init__(world, process, host, ABILITIES, survives=True)
-        for name, work in list(host.running.items()):
+        for name in list(host.running):
             if self._random.random() < world.places.gone:
                 world.trace(f"{self.instance}: the container of {name[1]}.{name[3]} of {name[0]} is gone")
-                assert work.timer is not None
-                work.timer.cancel()
-                del host.running[name]
+                self._remove(name)
+        self._adopted: set[Name] = set()
+
+    async def adopt(self, order: Order) -> bool:
+        self._adopted.add(name_of(order))
+        return await super().adopt(order)
+
+    async def sweep(self) -> None:
+        """What was given up while nobody was there to hear it ends now."""
+        for name in sorted(self._host.running.keys() - self._adopted):
+            self._remove(name)
+        for name in sorted(self._host.ended.keys() - self._adopted):
+            del self._host.ended[name]
+
+    def _remove(self, name: Name) -> None:
+        timer = self._host.running.pop(name).timer
+        assert timer is not None
+        timer.cancel()
 
 
 class ContainersAndPlanner:
@@ -58,6 +74,13 @@ class ContainersAndPlanner:
 
     async def adopt(self, order: Order) -> bool:
         return await self._of(order).adopt(order)
+
+    async def sweep(self) -> None:
+        for backend in self._both:
+            await backend.sweep()
+
+    def forget(self, order: Order) -> None:
+        self._of(order).forget(order)
 
     async def close(self) -> None:
         for backend in self._both:

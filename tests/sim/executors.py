@@ -43,7 +43,7 @@ class Host:
 
     running: dict[Name, Work] = field(default_factory=dict)
     ended: dict[Name, tuple[Order, tuple[ev.Entry, ...]]] = field(default_factory=dict)
-    """Ends that no dispatcher has heard of yet."""
+    """Ends that are not in the log yet, as far as dispatchers said."""
     backend: "FakeBackend | None" = None
 
 
@@ -144,12 +144,12 @@ class FakeBackend:
         pass
 
     def forget(self, order: Order) -> None:
-        pass
+        self._host.ended.pop(name_of(order), None)
 
     async def adopt(self, order: Order) -> bool:
         name = name_of(order)
         if name in self._host.ended:
-            order, entries = self._host.ended.pop(name)
+            order, entries = self._host.ended[name]
             self.say(order, *entries)
             return True
         return name in self._host.running
@@ -188,10 +188,9 @@ class FakeBackend:
 
     def _tell(self, order: Order, entries: tuple[ev.Entry, ...]) -> None:
         backend = self._host.backend
+        self._host.ended[name_of(order)] = (order, entries)
         if backend is not None and backend.is_listening:
             self._world.loop.call_soon(backend._tell_all, order, entries, context=backend.context)
-        else:
-            self._host.ended[name_of(order)] = (order, entries)
 
     def _tell_all(self, order: Order, entries: tuple[ev.Entry, ...]) -> None:
         self.say(order, *entries)

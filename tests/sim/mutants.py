@@ -13,6 +13,7 @@ from pto_core import (
     reopening,
     silence,
 )
+from pto_core import intake as core_intake
 from pto_core.state import Task
 from pto_core.transitions import TaskState
 from pto_dispatch import dispatcher, heartbeat, orders, worker
@@ -266,6 +267,11 @@ def orders_from_before_are_forgotten() -> None:
         await self._backend.adopt(order)
 
     put(worker.OrderWorker, "adopt", adopt)
+
+
+@mutant
+def anybody_changes_a_run() -> None:
+    put(core_intake, "not_theirs", lambda run, requester: None)
 
 
 @mutant

@@ -66,6 +66,7 @@ class Storm:
             self._plan_requests(ask.run, ask.at_s)
             for delay, answer in self._approvers.too_early(ask):
                 self._at(ask.at_s + delay, world.ask, answer)
+        world.strangers.begin()
         profile = world.profile
         for rate, act in self._acts:
             moment = random.expovariate(rate / 60.0) if rate else profile.rage_s

@@ -3,6 +3,8 @@
 A seed means another world as soon as the drawing of worlds changes; so each finding is told here without one.
 """
 
+import msgspec
+
 from pto_core.decide import decide
 from pto_core.fold import evolve
 from pto_core.state import State
@@ -70,3 +72,26 @@ def test_decisions_come_in_the_same_order_in_every_process() -> None:
         log.write(ev.RunCancelling(at=2), run=name)
     found = [decision.run for decision in decide(log.state, 3) if isinstance(decision.entry, ev.RunFinished)]
     assert found == sorted(names)
+
+
+def test_a_late_plan_may_cross_the_order_to_make_it_again() -> None:
+    """A plan came from an attempt that had been given up, at the moment in which the next one was ordered: the order
+    did not fit any more and poisoned the run.
+    """
+    log = Log()
+    log.write(ev.DispatcherUp(at=1, instance=WORKER, incarnation="i", capacity=8), lane=LANE_PLANNER, run=None)
+    log.write(ev.RunAccepted(at=1, content_digest="c", request=RunRequested(run=RUN)))
+    plan = TaskId("_plan")
+    order = ev.TaskReady(at=1, task=plan, attempt=1, instance=WORKER, spec=TaskSpec(id=plan))
+    log.write(order, lane=LANE_PLANNER)
+    log.write(ev.AttemptLost(at=2, task=plan, attempt=1, instance=WORKER), lane=LANE_PLANNER)
+    log.write(ev.TaskRetryScheduled(at=2, task=plan, attempt=1, due_at=2, failure="infra"))
+    specs = (TaskSpec(id=TaskId("a"), noop=True),)
+    log.write(ev.TaskPlanned(at=3, plan_digest="d", part=0, parts=1, tasks=specs), lane=LANE_PLANNER)
+    late = ev.PlanFinished(at=3, task="_plan", attempt=1, plan_digest="d", name="", parts=1, task_count=1)
+    log.write(late, lane=LANE_PLANNER)
+    log.write(msgspec.structs.replace(order, attempt=2), lane=LANE_PLANNER)
+    log.write(ev.PlanSettled(at=3, plan_digest="d"))
+    assert log.state.runs[RUN].poisoned is None
+    stops = [d.entry for d in decide(log.state, 4) if isinstance(d.entry, ev.AttemptStopRequested)]
+    assert [(stop.task, stop.attempt) for stop in stops] == [("_plan", 2)]

@@ -40,6 +40,7 @@ from .places import DOCKER, spread_out
 from .plans import Ask, draw_asks
 from .reviews import Reviews
 from .roughness import Profile, draw_profile
+from .strangers import Strangers
 from .wires import FaultyBlobs, FaultyChannel, FaultyLease, FaultyLog, Stream, Wire, at_once
 
 structlog.configure(
@@ -115,6 +116,7 @@ class World:
         self.blobs = MemoryBlobStore()
         reviews = Reviews(self.complain, self.request, lambda digest: at_once(self.blobs.get(digest)))
         self.judge = Judge(self.complain, reviews)
+        self.strangers = Strangers(self)
         self.ledger = Ledger()
         self.acks: list[tuple[Sequence[Outgoing], int]] = []
         self.asked: list[Recorded] = []
@@ -204,6 +206,7 @@ class World:
         if recorded.seq > MAX_EVENTS:
             raise EndlessLog(f"{MAX_EVENTS} events are in the log, and it goes on")
         self.judge.apply(recorded.seq, event, read)
+        self.strangers.judge(recorded.seq, event)
         if self.on_event is not None:
             self.on_event(event)
 
@@ -252,11 +255,11 @@ class World:
 
     # --- requests ---
 
-    def ask(self, request: Request) -> None:
+    def ask(self, request: Request, requester: str = "tester") -> None:
         """Somebody outside asks; sometimes the message comes twice."""
         self._count += 1
-        data = encode_request(f"q{self._count}", "tester", self.clock.now_ms(), request)
-        message = Outgoing(request_subject(type(request), "tester"), data, "")
+        data = encode_request(f"q{self._count}", requester, self.clock.now_ms(), request)
+        message = Outgoing(request_subject(type(request), requester), data, "")
         self.trace(f"asked: {type(request).__name__} {request.run}")
         self.requests.put([message], None, None, again=False)
         if self.random.random() < self.profile.repeated_requests:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from tests.slurm.testbed import SlurmTestbed
 
 from pto_memory import MemoryBlobStore
 from pto_ports.backend import Order
@@ -21,7 +22,6 @@ from pto_runtime.clock import SystemClock
 from pto_slurm.shape import Site
 from pto_slurm_lane.backend import SlurmBackend
 from pto_slurm_lane.lane import LaneSettings
-from tests.slurm.testbed import SlurmTestbed
 
 POLL_S = 0.5
 SITE = Site(memory="100M", time="00:05:00")
@@ -38,6 +38,7 @@ class SlurmLane:
         self.blobs = MemoryBlobStore()
         self.said: dict[tuple[str, int], list[ev.Entry]] = defaultdict(list)
         self.lines: list[tuple[str, str]] = []
+        self.on_report: Callable[[Order, ev.Entry], None] = lambda _order, _entry: None
         self.orders: dict[tuple[str, int], Order] = {}
         self._settings = {"site": SITE, "poll_s": POLL_S, "rate": 100.0, "burst": 100, **settings}
         self.environment = dict(testbed.environment)
@@ -57,6 +58,12 @@ class SlurmLane:
             engines=("simulated",),
             host_environment=self.environment,
         )
+
+    @property
+    def away(self) -> bool:
+        """Whether it has found out that SLURM does not answer."""
+        lane = self.backend._lane
+        return lane is not None and lane.watch.away_since_s is not None
 
     async def open(self) -> "SlurmLane":
         await self.backend.open(self._report, self._line)
@@ -157,6 +164,8 @@ class SlurmLane:
         for entry in entries:
             msgspec.json.encode(entry)
         self.said[order.ready.task, order.ready.attempt] += entries
+        for entry in entries:
+            self.on_report(order, entry)
 
     def _line(self, order: Order, stream: str, text: str) -> None:
         self.lines.append((order.ready.task, text))

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-
-from pto_proto import events as ev
 from tests.slurm.slurm_lane import SlurmLane
 from tests.slurm.testbed import SlurmTestbed
+
+from pto_proto import events as ev
 
 
 @pytest.fixture
@@ -40,8 +40,10 @@ async def test_failures_say_what_happened(lane: SlurmLane) -> None:
     assert {task: end.failure for task, end in failed.items()} == {
         "exit": "task", "missing": "task", "nowhere": "config", "big": "config", "unplaceable": "config",
     }  # fmt: skip
-    assert failed["exit"].exit_code == 3 and failed["exit"].tail[0] == "why"
-    assert "Invalid partition" in failed["nowhere"].reason and "sinfo" in failed["nowhere"].hint
+    assert failed["exit"].exit_code == 3
+    assert failed["exit"].tail[0] == "why"
+    assert "Invalid partition" in failed["nowhere"].reason
+    assert "sinfo" in failed["nowhere"].hint
     assert "'-p' is no name of a partition" in failed["unplaceable"].reason
     assert "TaskStarted" not in lane.kinds("nowhere")
 
@@ -75,6 +77,9 @@ async def test_lines_are_shown_while_a_task_runs(lane: SlurmLane) -> None:
     await lane.until(lambda: ("loud", "line 1") in lane.lines)
     assert not lane.ends("loud")
     await lane.end("loud")
+    assert [text for task, text in lane.lines if task == "loud"] == [f"line {number}" for number in range(1, 7)]
+    await lane.run_task("short", command="echo at once")
+    assert lane.lines[-1] == ("short", "at once")
 
 
 async def test_cancelling_ends_jobs_in_any_state(lane: SlurmLane) -> None:
@@ -105,7 +110,7 @@ async def test_waits_that_need_somebody_are_told_once(lane: SlurmLane) -> None:
 async def test_jobs_that_can_never_start_are_given_up(lane: SlurmLane) -> None:
     order = await lane.start("long", resources={"time": "9-00:00:00"})
     end = await lane.end("long")
-    assert end.failure == "config" and "unsatisfiable" in end.reason, end
+    assert (end.failure, "unsatisfiable" in end.reason) == ("config", True), end
     assert end.hint
     assert lane.jobs(order) == [] or lane.jobs(order)[0][1] == "CANCELLED"
 
@@ -126,7 +131,8 @@ async def test_state_of_jobs_is_shown_in_the_work_folder(lane: SlurmLane) -> Non
     await lane.until(lambda: (state / "results" / "shown.json").exists())
     jobs, tasks = (json.loads((state / name).read_text()) for name in ("jobs.json", "tasks.json"))
     assert list(jobs.values()) == ["shown"]
-    assert tasks["shown"]["status"] == "failed" and tasks["shown"]["job"] in jobs
+    assert tasks["shown"]["status"] == "failed"
+    assert tasks["shown"]["job"] in jobs
     assert json.loads((state / "results" / "shown.json").read_text())["exit_code"] == 1
     assert (state / "logs" / "shown.1.out").read_text().startswith("out\n")
     assert "command" in json.loads((state / "task_definitions" / "shown.json").read_text())

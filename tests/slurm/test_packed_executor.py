@@ -163,6 +163,23 @@ def test_who_is_told_to_end_keeps_what_it_has_and_says_so(attempt, number):
     assert (attempt.work / "w" / "part").read_text() == "part\n"
 
 
+def test_a_task_that_heard_of_the_end_before_its_executor_was_told_to_end_too(attempt):
+    """As by scancel, which tells all processes of a job."""
+    attempt.order("echo $$; exec sleep 60")
+    with attempt.start() as process:
+        assert process.stdout is not None
+        os.kill(int(process.stdout.readline()), signal.SIGTERM)
+        process.terminate()
+        assert process.wait(30) == 0
+    assert attempt.result()["outcome"] == "cancelled"
+
+
+def test_a_task_that_ends_itself_by_a_signal_has_failed(attempt):
+    attempt.order("kill -TERM $$")
+    attempt.run()
+    assert (attempt.result()["outcome"], attempt.result()["exit_code"]) == ("failed", 143)
+
+
 def test_the_task_s_own_time_limit(attempt):
     attempt.order("sleep 60", time_limit_s=0.2)
     assert attempt.run()[0] == 0

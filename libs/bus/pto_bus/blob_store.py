@@ -102,14 +102,16 @@ class NatsBlobStore:
             try:
                 await self._publisher.append([Outgoing(subject, data, "")])
             except (NotStored, NotSettled) as error:
-                # The broker answers a second write of a chunk and a full stream alike; what is there settles it.
+                # The broker answers a second write of a chunk and a full stream alike; what is there settles it. In a
+                # cluster the first write may be agreed on and not be there yet.
                 if await self._is_there(subject):
                     return
-                if isinstance(error, NotStored | Refused) and error.err_code in _FULL:
-                    raise StoreFull("the broker has no room for blobs: delete old runs or raise its limit") from error
                 problem = error
+                await asyncio.sleep(limits.BLOB_RETRY_S)
             else:
                 return
+        if isinstance(problem, NotStored | Refused) and problem.err_code in _FULL:
+            raise StoreFull("the broker has no room for blobs: delete old runs or raise its limit") from problem
         raise LogUnavailable(f"chunk {number} of blob {digest} could not be stored: {problem}") from problem
 
     async def _is_there(self, subject: str) -> bool:

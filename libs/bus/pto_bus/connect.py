@@ -1,11 +1,12 @@
 """Connects to the broker as one account. Imports nats-py, limits and errors.
 
-Invariant: a connection that was once made reconnects for ever; the first one gives up after FIRST_CONNECT_S with one
-clear sentence. A permission violation is a fault of the program: it ends every wait on this connection with NotAllowed
-instead of letting it time out.
+Invariant: a connection that was once made reconnects for ever, unless the broker does not let its account in any more;
+the first one gives up after FIRST_CONNECT_S with one clear sentence. A permission violation is a fault of the program:
+it ends every wait on this connection with NotAllowed instead of letting it time out.
 """
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -55,6 +56,8 @@ class Connection:
         self.url = url
         self.user = user
         self.client = Client()
+        self.proof = "password"
+        """With what the account proves who it is, for the sentence that says that it did not."""
         self.fatal: BusError | None = None
         """Why this connection cannot be used any more."""
         self.refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -157,9 +160,11 @@ class Connection:
         text = str(error).lower()
         if "permissions violation" in text:
             self.fail(NotAllowed(f"account {self.user!r} at {self.url} may not do this: {error}"))
-        elif "authorization violation" in text or "authentication" in text:
-            refused = AccessRefused(f"the broker at {self.url} refused user {self.user!r}: check its password")
-            if not self.refused.done():
+        elif ("authorization violation" in text or "authentication" in text) and "timeout" not in text:
+            refused = AccessRefused(f"the broker at {self.url} refused user {self.user!r}: check its {self.proof}")
+            if self.refused.done():  # it was let in before: its password or key was taken away
+                self.fail(refused)
+            else:
                 self.refused.set_exception(refused)
         elif isinstance(error, ssl.SSLError) and not self.refused.done():
             self.refused.set_exception(
@@ -204,16 +209,22 @@ async def connect(
     name: str = "",
     first_s: float = limits.FIRST_CONNECT_S,
 ) -> Connection:
-    """Connect as ``user`` with a password or a credentials file. Raises CannotConnect, AccessRefused."""
+    """Connect as ``user`` with a password or a credentials file. Raises CannotConnect, AccessRefused.
+
+    ``url``: an address, or those of a cluster's servers with commas between them.
+    """
     connection = Connection(url, user)
-    options: dict[str, Any] = {"tls": tls.context()} if tls is not None else {}
+    options: dict[str, Any] = {}
+    if tls is not None:
+        options["tls"] = _tls_context(tls)
     if credentials is not None:
-        options["user_credentials"] = str(credentials)
+        options.update(_credentials(credentials))
+        connection.proof = f"credentials file {credentials}; it may have been revoked"
     else:
         options.update(user=user, password=password)
     first = asyncio.ensure_future(
         connection.client.connect(
-            servers=url,
+            servers=[server.strip() for server in url.split(",")],
             name=name or user,
             error_cb=connection.on_error,
             reconnected_cb=connection.on_reconnected,
@@ -244,6 +255,36 @@ async def connect(
             await connection.client.close()
         if not connection.refused.done():
             connection.refused.cancel()
+
+
+def _is_worth_a_line(record: logging.LogRecord) -> bool:
+    """asyncio warns of every TLS connection that is closed while asyncio's own streams are used, as nats-py does."""
+    return "eof_received() has no effect" not in record.msg
+
+
+def _tls_context(tls: TlsFiles) -> ssl.SSLContext:
+    logging.getLogger("asyncio").addFilter(_is_worth_a_line)  # the same one again is not added
+    try:
+        return tls.context()
+    except (OSError, ssl.SSLError) as error:
+        names = ", ".join(str(path) for path in (tls.ca, tls.cert, tls.key) if path is not None)
+        raise AccessRefused(f"{names}: cannot be used for TLS: {error}") from error
+
+
+def _credentials(path: Path) -> dict[str, Any]:
+    """What nats-py has to be told of this file: an nkey's seed, or a JWT with its seed."""
+    import nkeys
+
+    try:
+        text = path.read_text("ascii")
+        if "BEGIN NATS USER JWT" in text:
+            return {"user_credentials": str(path)}
+        nkeys.from_seed(bytearray(text.strip().encode()))
+    except (OSError, UnicodeError) as error:
+        raise AccessRefused(f"the credentials file {path} cannot be read: {error}") from error
+    except (nkeys.NkeysError, ValueError) as error:
+        raise AccessRefused(f"the credentials file {path} holds neither an nkey's seed nor a JWT") from error
+    return {"nkeys_seed": str(path)}
 
 
 def status_of(message: Msg) -> str:

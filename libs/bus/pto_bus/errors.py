@@ -56,3 +56,7 @@ class NotAllowed(BusError):
 
 class TopologyDrift(BusError):
     """A stream exists with settings other than this version's. Nothing was changed; a person must decide."""
+
+
+class BadAccounts(BusError):
+    """A folder of accounts cannot be read, or what is asked of it does not fit it. The caller's to change."""

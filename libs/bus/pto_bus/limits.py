@@ -78,6 +78,8 @@ BLOB_WINDOW = 8
 """Pieces of one blob under way at once: 4 MiB of memory."""
 BLOB_TRIES = 3
 """Storing a piece again is harmless, so it is tried this often."""
+BLOB_RETRY_S = 0.1
+"""Pause before that; a server of a cluster takes a few milliseconds to show what was agreed on."""
 
 # --- reading ----------------------------------------------------------------------------------------------------------
 
@@ -91,6 +93,8 @@ HEARTBEAT_S = 0.5
 """The broker's sign of life on a waiting pull."""
 SILENCE_S = 1.5
 """A waiting reader starts its consumer anew after this long without message or heartbeat (three missed ones)."""
+OLD_PULL_S = 2.5
+"""A broker with leaf nodes serves a pull for 2 s although nobody listens to its answers any more."""
 RESTART_PAUSE_S = 0.1
 """Between two attempts to start a consumer anew."""
 GAP_TRIES = 2

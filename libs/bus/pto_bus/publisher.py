@@ -15,7 +15,7 @@ from nats.nuid import NUID
 
 from pto_bus import limits
 from pto_bus.connect import Connection, status_of
-from pto_ports.event_log import MAX_BATCH, MAX_EACH, Fence, LogUnavailable, NotSettled, Outgoing
+from pto_ports.event_log import MAX_BATCH, MAX_EACH, Fence, LogFull, LogUnavailable, NotSettled, Outgoing
 
 _FENCED_OFF = {10071, 10164}
 _REPEATED = {10201, 10158}
@@ -46,7 +46,7 @@ class Refused(NotSettled):
         self.err_code = err_code
 
 
-class NotStored(LogUnavailable):
+class NotStored(LogFull):
     """The broker said that it stored nothing, mostly for lack of room; ``err_code`` is the broker's."""
 
     def __init__(self, reason: str, err_code: int) -> None:

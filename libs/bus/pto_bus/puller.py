@@ -69,6 +69,8 @@ class Puller:
         self._credit = 0
         self._heard = 0.0
         self._is_stale = True
+        self._not_before = 0.0
+        """When a stale reader may start its consumer anew."""
         self._gap: tuple[int, int] = (0, 0)
         self._failure: Exception | None = None
 
@@ -105,9 +107,11 @@ class Puller:
                 await self._pull()
                 if batch or (was_behind and self.caught_up):
                     return batch
-            elif self._is_stale:
+            elif self._is_stale and now >= self._not_before:
                 await self._try_start(deadline)
                 awake_since = time.monotonic()
+            elif self._is_stale:
+                await self._sleep(min(deadline, self._not_before) - now)
             now = time.monotonic()
             if self._buffer or (self._is_stale and now < deadline) or self._failure is not None:
                 continue
@@ -237,9 +241,14 @@ class Puller:
 
     async def _on_status(self, message: Msg) -> None:
         status = status_of(message)
-        if status == "100":
-            return
         headers = message.headers or {}
+        if status == "100":
+            # A server between us and the stream ended with messages for us, or they went to a pull of before: nothing
+            # need ever follow them. The broker serves such a pull until it is old, so a new one at once is no help.
+            if not self._is_stale and int(headers.get("Nats-Last-Consumer") or 0) > self._delivered:
+                self._not_before = time.monotonic() + limits.OLD_PULL_S
+                self._mark_stale()
+            return
         left = headers.get("Nats-Pending-Messages")
         if status in ("404", "408") or (status == "409" and left is not None):
             self._credit -= int(left or 0)

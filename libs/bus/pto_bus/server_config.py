@@ -1,14 +1,17 @@
 """Renders the broker's configuration file from accounts and settings. Imports topology only.
 
-Invariant: pure; the same arguments give the same text. The text holds passwords: whoever writes it makes the file 0600.
+Invariant: pure; the same arguments give the same text. A text with passwords belongs in a file of mode 0600. An account
+without password and keys is in no text, so nobody can be it.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pto_bus import limits
-from pto_bus.topology import Account, permissions
+from pto_bus.topology import Account, leaf_permissions, permissions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +54,24 @@ def render_server_config(settings: ServerSettings, accounts: list[Account]) -> s
             f"  key_file: {json.dumps(str(settings.tls_key))}",
             "}",
         ]
-    lines += ["authorization {", "  users: ["]
-    for account in accounts:
-        user, password = json.dumps(account.user), json.dumps(account.password)
-        lines.append(f"    {{ user: {user}, password: {password}, permissions: {json.dumps(permissions(account))} }}")
-    return "\n".join([*lines, "  ]", "}", ""])
+    return "\n".join([*lines, "authorization {", render_users(accounts).rstrip(), "}", ""])
+
+
+def render_users(accounts: Sequence[Account]) -> str:
+    """The users of a broker's ``authorization`` block: these accounts and nobody else."""
+    return _users([(account, permissions(account, accounts)) for account in accounts])
+
+
+def render_leaf_users(accounts: Sequence[Account]) -> str:
+    """The users of a leaf node."""
+    return _users([(account, leaf_permissions(account)) for account in accounts])
+
+
+def _users(allowed: Sequence[tuple[Account, dict[str, Any]]]) -> str:
+    lines = ["users: ["]
+    for account, may in allowed:
+        user, rights = json.dumps(account.user), json.dumps(may)
+        if account.password:
+            lines.append(f"  {{ user: {user}, password: {json.dumps(account.password)}, permissions: {rights} }}")
+        lines += [f"  # {account.user}\n  {{ nkey: {key}, permissions: {rights} }}" for key in account.keys]
+    return "\n".join([*lines, "]", ""])

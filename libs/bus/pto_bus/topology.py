@@ -3,16 +3,26 @@
 Invariant: an account may do what its role needs and nothing else. Nobody but ``bootstrap`` makes streams or the log's
 consumers; services only bind to the consumers that carry their own name, so nobody can move or overwrite another's.
 Viewers never touch the log: they make short-lived consumers on its mirror, which takes away nothing from anybody.
+Only a ``relay``, which carries a whole leaf node, may do what any dispatcher may (see ``_relay_rules``).
 """
 
 import hashlib
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
 
 from pto_bus import limits
 from pto_ports.lease import LEASE_S
 from pto_proto.events import WRITERS
-from pto_proto.ids import LANE_CONSOLIDATOR, LANE_DOCKER, LANE_PLANNER, Lane, is_instance_id, is_lane
+from pto_proto.ids import (
+    LANE_CONSOLIDATOR,
+    LANE_DOCKER,
+    LANE_PLANNER,
+    Lane,
+    is_instance_id,
+    is_lane,
+    is_operator,
+)
 from pto_proto.subjects import (
     ARCHIVE_SUBJECT,
     AUDIT_SUBJECT,
@@ -33,11 +43,15 @@ from pto_proto.subjects import (
 )
 
 Role = Literal[
-    "bootstrap", "scheduler", "planner", "dispatcher", "consolidator", "archiver", "requester", "viewer"
+    "bootstrap", "scheduler", "planner", "dispatcher", "consolidator", "archiver", "relay", "operator", "requester",
+    "viewer",
 ]  # fmt: skip
 API = "$JS.API"
+DOMAIN = "pto"
+"""JetStream domain of brokers that leaf nodes connect to: under this name a leaf node's clients reach JetStream."""
+DOMAIN_API = f"$JS.{DOMAIN}.API"
 _SERVICES = ("scheduler", "planner", "dispatcher", "consolidator", "archiver")
-_LANE_ROLES = ("planner", "dispatcher", "consolidator")
+_LANE_ROLES = ("planner", "dispatcher", "consolidator", "relay")
 _NS = 1_000_000_000
 MAX_USER_CHARS = 64
 """Of an account's name, which is an instance's."""
@@ -45,20 +59,27 @@ MAX_USER_CHARS = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """One NATS user: the name of a service instance or requester, its role, and its lane if the role has one."""
+    """One NATS user: the name of a service instance or requester, its role, and its lane if the role has one.
+
+    It proves who it is with a password, or with the private half of one of its ``keys`` (nkeys); with neither it is
+    known to the topology, and nobody can be it.
+    """
 
     user: str
-    password: str
     role: Role
     lane: Lane | None = None
+    password: str = ""
+    keys: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not is_instance_id(self.user):
             raise ValueError(f"{self.user!r} cannot name an account: use 1-64 characters of a-z, 0-9 and -")
+        if self.role not in get_args(Role):
+            raise ValueError(f"account {self.user!r}: there is no role {self.role!r}; use {', '.join(get_args(Role))}")
         if (self.lane is not None) != (self.role in _LANE_ROLES) or (self.lane and not is_lane(self.lane)):
             raise ValueError(f"account {self.user!r}: role {self.role} and lane {self.lane!r} do not go together")
-        if not self.password:
-            raise ValueError(f"account {self.user!r} needs a password")
+        if is_operator(self.user) != (self.role == "operator"):
+            raise ValueError(f"account {self.user!r}: operators, and nobody else, are named operator or operator-...")
 
     def __repr__(self) -> str:
         return f"Account({self.user!r}, role={self.role!r}, lane={self.lane!r})"
@@ -141,10 +162,23 @@ def consumers(accounts: list[Account]) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-def permissions(account: Account) -> dict[str, Any]:
-    """The account's permissions as the server's configuration has them: ``{publish: {allow}, subscribe: {allow}}``."""
+def permissions(account: Account, accounts: Sequence[Account] = ()) -> dict[str, Any]:
+    """The account's permissions as the server's configuration has them: ``{publish: {allow}, subscribe: {allow}}``.
+
+    A relay hears what those of ``accounts`` hear that work in its lane.
+    """
+    if account.role == "relay":
+        return _relay_rules(account, accounts)
     publish, subscribe = _ROLE_RULES[account.role](account)
     return {"publish": {"allow": publish}, "subscribe": {"allow": [f"{inbox_prefix(account.user)}.>", *subscribe]}}
+
+
+def leaf_permissions(account: Account) -> dict[str, Any]:
+    """The same at a leaf node, which maps JetStream's API to that of the domain before it looks at permissions."""
+    publish, subscribe = _ROLE_RULES[account.role](account)
+    mapped = [subject.replace(f"{API}.", f"{DOMAIN_API}.", 1) for subject in publish if subject.startswith(f"{API}.")]
+    allowed = [*publish, *mapped]
+    return {"publish": {"allow": allowed}, "subscribe": {"allow": [f"{inbox_prefix(account.user)}.>", *subscribe]}}
 
 
 def inbox_prefix(user: str) -> str:
@@ -226,6 +260,36 @@ def _requester_rules(account: Account) -> tuple[list[str], list[str]]:
     return [*publish, f"pto.req.*.{account.user}", *_looks_at(BLOB_STREAM), *BLOB_SUBJECTS], subscribe
 
 
+def accounts_behind(relay: Account, accounts: Sequence[Account]) -> list[Account]:
+    """The dispatchers that this relay carries: those of its lane."""
+    return [other for other in accounts if other.role == "dispatcher" and other.lane == relay.lane]
+
+
+def _relay_rules(account: Account, accounts: Sequence[Account]) -> dict[str, Any]:
+    """What a leaf node may pass on for the dispatchers behind it.
+
+    A broker offers a subscription to a leaf node only if the leaf node may publish to all that it covers, and the log
+    listens to all lanes at once: so the relay may report for every lane, and read. Managing anything is denied.
+    """
+    writes = writer_subjects(WRITERS["dispatcher"], None)
+    inboxes = [f"{inbox_prefix(other.user)}.>" for other in accounts_behind(account, accounts)]
+    return {
+        "publish": {
+            "allow": [f"{API}.>", f"{DOMAIN_API}.>", *writes, *BLOB_SUBJECTS, "pto-live.>"],
+            "deny": [f"{api}.{verb}" for api in (API, DOMAIN_API) for verb in _MANAGING],
+        },
+        "subscribe": {"allow": [*inboxes, f"pto-live.*.{account.lane}.>"]},
+    }
+
+
+_MANAGING = (
+    *(f"STREAM.{verb}.>" for verb in ("CREATE", "UPDATE", "DELETE", "PURGE", "SNAPSHOT", "RESTORE", "MSG.DELETE")),
+    *(f"STREAM.{verb}.>" for verb in ("PEER", "LEADER")),
+    *(f"CONSUMER.{verb}.>" for verb in ("CREATE", "DURABLE", "DELETE", "PAUSE", "UNPIN", "LEADER")),
+    *(f"{what}.>" for what in ("META", "SERVER", "ACCOUNT")),
+)
+
+
 def _bootstrap_rules(account: Account) -> tuple[list[str], list[str]]:
     return [f"{API}.>"], []
 
@@ -237,6 +301,7 @@ _ROLE_RULES = {
     "dispatcher": _dispatcher_rules,
     "consolidator": _consolidator_rules,
     "archiver": _archiver_rules,
+    "operator": _requester_rules,
     "requester": _requester_rules,
     "viewer": _viewer_rules,
 }
@@ -251,8 +316,8 @@ def dispatcher_user(lane: Lane) -> str:
     return f"{user[: MAX_USER_CHARS - len(mark) - 1]}-{mark}"
 
 
-def single_host_accounts(password: str, lanes: tuple[Lane, ...]) -> list[Account]:
-    """One account per role for a broker of one host: the services, a dispatcher per lane, a requester and a viewer.
+def usual_accounts(lanes: tuple[Lane, ...]) -> list[Account]:
+    """One account per role: the services, a dispatcher per lane, an operator, a requester and a viewer.
 
     Users are named by their role, dispatchers by their lane (``dispatcher_user``), a standby scheduler ``scheduler-2``.
     """
@@ -263,8 +328,14 @@ def single_host_accounts(password: str, lanes: tuple[Lane, ...]) -> list[Account
         ("planner", "planner", LANE_PLANNER),
         ("consolidator", "consolidator", LANE_CONSOLIDATOR),
         ("archiver", "archiver", None),
+        ("operator", "operator", None),
         ("requester", "requester", None),
         ("viewer", "viewer", None),
     ]
     fixed += [(dispatcher_user(lane), "dispatcher", lane) for lane in lanes]
-    return [Account(user=user, password=password, role=role, lane=lane) for user, role, lane in fixed]
+    return [Account(user=user, role=role, lane=lane) for user, role, lane in fixed]
+
+
+def single_host_accounts(password: str, lanes: tuple[Lane, ...]) -> list[Account]:
+    """The usual accounts with one password, for a broker that only this host can reach."""
+    return [replace(account, password=password) for account in usual_accounts(lanes)]

@@ -12,7 +12,7 @@ from typing import Protocol
 import msgspec
 
 from pto_ports.blob_store import BlobStore
-from pto_ports.event_log import LogUnavailable, NotSettled
+from pto_ports.event_log import LogFull, LogUnavailable, NotSettled
 from pto_proto.envelope import MAX_EVENT_BYTES, encode_request
 from pto_proto.ids import NO_DIGEST, Digest
 from pto_proto.plans import InputFile, Plan
@@ -21,6 +21,10 @@ from pto_proto.subjects import request_subject
 
 TRIES = 5
 """How often a request is sent before the requester is told that the broker does not take it."""
+FULL = (
+    "the request was not taken: the broker keeps no more requests of yours. Those that wait are answered when a "
+    "scheduler runs; an operator makes room with `orchestrator archive`, or raises the limit"
+)
 RETRY_S = 0.5
 """Pause between two tries."""
 
@@ -33,12 +37,16 @@ class Queue(Protocol):
 
 
 async def ask(queue: Queue, request: Request, *, requester: str, request_id: str, now: int) -> int:
-    """Send the request; returns its sequence in ``PTO_REQ``. Raises LogUnavailable when the broker does not take it."""
+    """Send the request; returns its sequence in ``PTO_REQ``. Raises LogUnavailable when the broker does not
+    take it, LogFull when it has no room.
+    """
     subject = request_subject(type(request), requester)
     data = encode_request(request_id, requester, now, request)
     for left in range(TRIES - 1, -1, -1):
         try:
             return await queue.submit(subject, data, request_id)
+        except LogFull as full:
+            raise LogFull(f"{FULL} ({full})") from full
         except (NotSettled, LogUnavailable) as error:
             if left == 0:
                 raise LogUnavailable(f"the request could not be stored: {error}") from error

@@ -25,6 +25,7 @@ from pto_core.movements import (
     unready,
 )
 from pto_core.planning import add_end, add_part, begin_edit
+from pto_core.quotas import note_answer
 from pto_core.reopening import fail, reopen, spread
 from pto_core.state import Attempt, Instance, Run, State, Task
 from pto_core.transitions import RunPhase, TaskState, TaskTrigger
@@ -111,8 +112,7 @@ def _on_epoch(at: _Context, entry: ev.SchedulerEpochStarted) -> None:
 
 
 def _answered(at: _Context, entry: ev.AnswerEntry) -> None:
-    at.state.request_seq = max(at.state.request_seq, entry.request_seq)
-    at.state.now = max(at.state.now, entry.at)
+    note_answer(at.state, entry)
 
 
 def _on_accepted(at: _Context, entry: ev.RunAccepted) -> None:
@@ -121,6 +121,7 @@ def _on_accepted(at: _Context, entry: ev.RunAccepted) -> None:
     if run_id is None or run_id in at.state.runs:
         return
     run = Run(run_id, entry.request, seq=at.seq, at=entry.at, content_digest=entry.content_digest)
+    run.requester = entry.requester
     # The plan's tasks come again as TaskPlanned; keeping them twice would cost a quarter of the memory.
     run.request = msgspec.structs.replace(entry.request, plan=None)
     at.state.runs[run_id] = run
@@ -277,8 +278,7 @@ def _on_executed(at: _Context, entry: ev.RunExecuted) -> None:
 
 def _on_finished_run(at: _Context, entry: ev.RunFinished) -> None:
     at.state.now = max(at.state.now, entry.at)
-    run = at.run
-    if run.ended:
+    if (run := at.run).ended:
         return
     for task in list(run.open.values()):  # only a cancelled run has any: their ends are unconfirmed
         run.lost[Attempt(task.spec.id, task.round, task.attempt)] = task.instance or InstanceId("")
@@ -292,8 +292,8 @@ def _on_finished_run(at: _Context, entry: ev.RunFinished) -> None:
 
 def _on_archived(at: _Context, entry: ev.LogArchived) -> None:
     runs = at.state.runs
-    for run in [run for run in runs.values() if 0 < run.finished_seq <= entry.sequence]:
-        at.state.archived[run.id] = runs.pop(run.id).content_digest
+    for name in [name for name, run in runs.items() if 0 < run.finished_seq <= entry.sequence]:
+        at.state.archived[name] = runs.pop(name).content_digest
 
 
 # --- planner, dispatchers, consolidator ------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import msgspec
 from pto_core.decide import Decision
 from pto_core.limits import MAX_EXECUTORS, MAX_REASON, MAX_SHOWN
 from pto_core.money import bad_limit
+from pto_core.quotas import USUAL, Quotas, not_theirs, too_many_tasks
 from pto_core.state import Run, State
 from pto_core.transitions import RunPhase
 from pto_proto import events as ev
@@ -25,6 +26,9 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
     seq: int
     request_id: str
+    requester: str = ""
+    """Who asked; empty where nobody is told apart."""
+    size: int = 0
     request: rq.AnyRequest
     problems: tuple[Problem, ...] = ()
     task_count: int = 0
@@ -42,11 +46,11 @@ def content_digest(request: rq.RunRequested) -> Digest:
     return digest_of(msgspec.json.encode(request, order="sorted"))
 
 
-def answer(state: State, asked: Asked, now: int) -> Decision | None:
+def answer(state: State, asked: Asked, now: int, quotas: Quotas = USUAL) -> Decision | None:
     """The entry that answers this request; None if nothing is to be said (the same run asked for again)."""
     request = asked.request
     if isinstance(request, rq.RunRequested):
-        return _answer_run(state, asked, request, now)
+        return _answer_run(state, asked, request, now, quotas)
     run = state.runs.get(request.run)
     if run is None:
         shown = repr(request.run[:MAX_SHOWN])
@@ -54,12 +58,14 @@ def answer(state: State, asked: Asked, now: int) -> Decision | None:
         return refuse(asked, now, [Problem(where="run", what=what)])
     if run.ended:
         return refuse(asked, now, [Problem(where="run", what=f"run {run.id} has ended as {run.phase.value}")])
+    if (problem := not_theirs(run, asked.requester) or too_many_tasks(quotas, asked.task_count)) is not None:
+        return refuse(asked, now, [problem])
     if isinstance(request, rq.PlanApproved | rq.PlanRejected):
         change = _settle(run, asked, request, now)
     else:
         change = _change(state, asked, now)
-    if isinstance(change, ev.Entry):
-        return Decision(None, run.id, change)
+    if isinstance(change, ev.AnswerEntry):
+        return Decision(None, run.id, _signed(change, asked))
     return refuse(asked, now, [change] if isinstance(change, Problem) else [*change])
 
 
@@ -73,10 +79,17 @@ def refuse(asked: Asked, now: int, problems: list[Problem]) -> Decision:
         kind=kind_of(type(asked.request)),
         reasons=bounded(problems),
     )
-    return Decision(None, RunId(run) if run else None, entry)
+    return Decision(None, RunId(run) if run else None, _signed(entry, asked))
 
 
-def _answer_run(state: State, asked: Asked, request: rq.RunRequested, now: int) -> Decision | None:
+def _signed(entry: ev.AnswerEntry, asked: Asked) -> ev.AnswerEntry:
+    """The answer, with who asked."""
+    if not asked.requester:
+        return entry
+    return msgspec.structs.replace(entry, requester=asked.requester[:MAX_SHOWN], request_bytes=asked.size)
+
+
+def _answer_run(state: State, asked: Asked, request: rq.RunRequested, now: int, quotas: Quotas) -> Decision | None:
     digest = content_digest(request)
     known = state.runs.get(request.run)
     taken = known.content_digest if known is not None else state.archived.get(request.run)
@@ -86,6 +99,8 @@ def _answer_run(state: State, asked: Asked, request: rq.RunRequested, now: int) 
         what = "this run id is taken by a run with other content; ask with a new id"
         return refuse(asked, now, [Problem(where="run", what=what)])
     problems = [*asked.problems, *_check_resumed(state, request)]
+    if (too_many := too_many_tasks(quotas, asked.task_count)) is not None:
+        problems.append(too_many)
     if problems:
         return refuse(asked, now, problems)
     entry = ev.RunAccepted(
@@ -96,7 +111,7 @@ def _answer_run(state: State, asked: Asked, request: rq.RunRequested, now: int) 
         request=request,
         task_count=asked.task_count,
     )
-    return Decision(None, request.run, entry)
+    return Decision(None, request.run, _signed(entry, asked))
 
 
 def _check_resumed(state: State, request: rq.RunRequested) -> Iterator[Problem]:
@@ -114,7 +129,7 @@ def _check_resumed(state: State, request: rq.RunRequested) -> Iterator[Problem]:
         yield Problem(where="resumes", what=what)
 
 
-def _change(state: State, asked: Asked, now: int) -> ev.Entry | Problem:
+def _change(state: State, asked: Asked, now: int) -> ev.AnswerEntry | Problem:
     """The answer to a request about a run that goes on, or why it is refused."""
     request, run = asked.request, state.runs[asked.request.run]
     request_id, seq = asked.request_id, asked.seq
@@ -141,7 +156,7 @@ def _change(state: State, asked: Asked, now: int) -> ev.Entry | Problem:
             return Problem(where="type", what="this request cannot be answered by this version")
 
 
-def _budget(run: Run, asked: Asked, request: rq.BudgetChangeRequested, now: int) -> ev.Entry | Problem:
+def _budget(run: Run, asked: Asked, request: rq.BudgetChangeRequested, now: int) -> ev.AnswerEntry | Problem:
     executors, cost = request.max_executors, request.max_cost_usd
     if executors is None and cost is None:
         return Problem(where="max_executors", what="nothing is to be changed; name max_executors or max_cost_usd")
@@ -160,7 +175,7 @@ def _budget(run: Run, asked: Asked, request: rq.BudgetChangeRequested, now: int)
 
 def _settle(
     run: Run, asked: Asked, request: rq.PlanApproved | rq.PlanRejected, now: int
-) -> ev.Entry | Problem | Sequence[Problem]:
+) -> ev.AnswerEntry | Problem | Sequence[Problem]:
     """What a person's word about the plan comes to. An edited plan is taken now and settled when it is written down."""
     if run.phase is not RunPhase.AWAITING_APPROVAL or run.plan is None:
         return Problem(where="run", what=f"run {run.id} does not wait for approval; it is {run.phase.value}")

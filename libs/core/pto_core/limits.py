@@ -38,6 +38,10 @@ HEARTBEAT_S = 1.0
 """Between two signs of life of a dispatcher."""
 DEFAULT_ESTIMATE_S = 1.0
 """Duration assumed for a task without an estimate: with all equal, hand-out follows the number of tasks behind one."""
+REQUESTS_PER_MINUTE = 600
+"""Requests of one requester, unless an operator chooses otherwise: ten a second, every second."""
+REQUEST_BYTES_PER_MINUTE = 64 * 1024 * 1024
+"""The same in bytes: each is copied into the log, which then grows by 90 GB a day at most for one requester."""
 MAX_TASKS = 100_000
 """Tasks of one plan, after expansion of matrices."""
 MAX_EXECUTORS = 10_000

@@ -57,4 +57,4 @@ def _take_if_complete(state: State, run: Run, digest: Digest) -> None:
     elif plan.task == EDIT_TASK and run.plan.task != EDIT_TASK:
         run.plan = plan
     if run.plan is plan and (made := run.system.get(plan.task)) is not None:
-        drop(run, made, TaskTrigger.CANCELLED)  # nobody makes it again
+        drop(run, made, TaskTrigger.SKIPPED)  # nobody makes it again; who was just handed it out is stopped

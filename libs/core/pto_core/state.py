@@ -146,10 +146,11 @@ class Run:
     """One run, from its acceptance on."""
 
     def __init__(self, run: RunId, request: RunRequested, *, seq: int, at: int, content_digest: Digest) -> None:
-        self.id = run
-        self.request = request
+        self.id, self.request = run, request
         self.accepted_seq, self.accepted_at = seq, at
         self.content_digest = content_digest
+        self.requester = ""
+        """Who may change it, besides operators; empty: anybody."""
         self.phase = RunPhase.PLANNING
         self.max_executors = request.max_executors
         self.money = Money(micro(request.max_cost_usd))
@@ -167,8 +168,7 @@ class Run:
         """That a person replaced the plan, without the plan itself; from then on there is a system task for it."""
         self.reused: dict[TaskId, TaskReused] = {}
         """Tasks whose outputs are taken over from earlier runs; the plan is laid out with them."""
-        self.settled = False
-        self.rejected = ""
+        self.settled, self.rejected = False, ""
         self.tasks: list[Task] = []
         self.has_only_agents = False
         """Whether each of them asks a model."""
@@ -307,6 +307,12 @@ class State:
         self.epoch_seq = 0
         self.request_seq = 0
         """The last sequence of PTO_REQ that was answered."""
+        self.minute = 0
+        """The minute (since 1970) of the last answer, for which the next two count."""
+        self.asked: dict[str, int] = {}
+        """Requester -> requests that were answered in this minute."""
+        self.asked_bytes: dict[str, int] = {}
+        """The same in bytes."""
         self.runs: dict[RunId, Run] = {}
         self.active: dict[RunId, Run] = {}
         """Runs that have not ended."""

@@ -57,6 +57,18 @@ class EngineError(Exception):
         self.spent = spent or Spent()
 
 
+class EngineVariables(NamedTuple):
+    """What an engine that runs elsewhere needs to ask its model, as variables of its environment."""
+
+    variables: dict[str, str]
+    secrets: tuple[str, ...]
+    """The values among them that must never be shown."""
+
+    def __repr__(self) -> str:
+        """No value."""
+        return f"EngineVariables({sorted(self.variables)})"
+
+
 class Cancel(Protocol):
     """The request to end, from any thread; it can be made once and stays."""
 

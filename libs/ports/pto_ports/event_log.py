@@ -37,6 +37,10 @@ class LogUnavailable(Exception):
     """The log cannot be reached just now. Nobody's fault; trying again can help."""
 
 
+class LogFull(LogUnavailable):
+    """The log, or its disk, has no room for this. Surely not stored; trying again helps when somebody made room."""
+
+
 class LogCorrupt(Exception):
     """The log has a gap or lacks its stream. Trying again will not help; the message says what to look at."""
 

@@ -1,6 +1,6 @@
 """A service's settings from its environment: one table, read and checked whole.
 
-Imports ports, proto and variables. Invariants: all that is wrong is said at once, before anything starts; a secret is
+Imports core, ports and variables. Invariants: all that is wrong is said at once, before anything starts; a secret is
 never shown.
 """
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
+from pto_core.limits import MAX_TASKS, REQUEST_BYTES_PER_MINUTE, REQUESTS_PER_MINUTE
 from pto_ports.observer import UNOBSERVED, Observer
 from pto_runtime.variables import DEFAULT_CAPACITY, ENGINES, SETTINGS
 
@@ -39,6 +40,9 @@ class Settings:
     model: str = ""
     claude_code: str = ""
     prices: Path | None = None
+    quota_requests: int = REQUESTS_PER_MINUTE
+    quota_bytes: int = REQUEST_BYTES_PER_MINUTE
+    quota_tasks: int = MAX_TASKS
     docker_socket: str = "/var/run/docker.sock"
     docker_image: str = "parallel-orchestrator:latest"
     docker_network: str = "bridge"
@@ -50,6 +54,7 @@ class Settings:
     slurm_site: str = "default"
     slurm_spool: Path | None = None
     slurm_mode: str = "jobs"
+    slurm_pilots: float = 0
     slurm_poll_s: float = 10.0
     slurm_rate: float = 2.0
     slurm_burst: float = 10.0

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pto_core.lanes import cluster_lane
+from pto_core.limits import MAX_TASKS, REQUEST_BYTES_PER_MINUTE, REQUESTS_PER_MINUTE
 from pto_core.units import parse_memory_bytes, parse_time_s
 from pto_proto.ids import is_instance_id, is_lane
 
@@ -31,10 +32,13 @@ class Setting:
     is_secret: bool = False
 
 
-def _capacity(text: str) -> int:
-    if not text.isdigit() or not 1 <= int(text) <= 10_000:
-        raise ValueError("must be a number from 1 to 10000")
-    return int(text)
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit()) or len(text) > 20 or not least <= int(text) <= most:
+            raise ValueError(f"must be a number from {least} to {most}")
+        return int(text)
+
+    return parse
 
 
 def _seconds(text: str) -> float:
@@ -159,11 +163,18 @@ def _amount(parse_amount: Callable[[str], object], example: str) -> Callable[[st
 
 
 SETTINGS: dict[str, Setting] = {
-    "url": Setting(name="NATS_URL", default="nats://127.0.0.1:4222", meaning="Where the broker listens."),
+    "url": Setting(
+        name="NATS_URL",
+        default="nats://127.0.0.1:4222",
+        meaning="Where the broker listens; the servers of a cluster with commas between them.",
+    ),
     "user": Setting(name="PTO_USER", default="", meaning="Account at the broker; default: the instance's name."),
     "password": Setting(name="PTO_PASSWORD", default="", meaning="Password of the account.", is_secret=True),
     "credentials": Setting(
-        name="PTO_CREDS", default="", meaning="Credentials file, instead of a password.", parse=_path
+        name="PTO_CREDS",
+        default="",
+        meaning="Credentials file (an nkey's seed, or a JWT) of the account, instead of a password.",
+        parse=_path,
     ),
     "ca": Setting(name="PTO_CA", default="", meaning="CA certificate of the broker; turns on TLS.", parse=_path),
     "cert": Setting(name="PTO_CERT", default="", meaning="Client certificate, for mutual TLS.", parse=_path),
@@ -178,7 +189,7 @@ SETTINGS: dict[str, Setting] = {
         name="PTO_CAPACITY",
         default=str(DEFAULT_CAPACITY),
         meaning="Attempts that a dispatcher takes at once.",
-        parse=_capacity,
+        parse=_whole(1, 10_000),
     ),
     "drain_s": Setting(
         name="PTO_DRAIN_S",
@@ -218,6 +229,24 @@ SETTINGS: dict[str, Setting] = {
         name="PTO_CLAUDE_CODE", default="", meaning="Program of Claude Code; default: the one on the PATH."
     ),
     "prices": Setting(name="PTO_PRICES", default="", meaning="File that replaces list prices.", parse=_path),
+    "quota_requests": Setting(
+        name="PTO_QUOTA_REQUESTS",
+        default=str(REQUESTS_PER_MINUTE),
+        meaning="Scheduler: requests of one requester in a minute; operators are not counted.",
+        parse=_whole(1, 1_000_000),
+    ),
+    "quota_bytes": Setting(
+        name="PTO_QUOTA_BYTES",
+        default=str(REQUEST_BYTES_PER_MINUTE),
+        meaning="Scheduler: bytes of one requester's requests in a minute.",
+        parse=_whole(1, 1 << 40),
+    ),
+    "quota_tasks": Setting(
+        name="PTO_QUOTA_TASKS",
+        default=str(MAX_TASKS),
+        meaning="Scheduler: tasks of a plan that a requester brings.",
+        parse=_whole(1, MAX_TASKS),
+    ),
     "docker_socket": Setting(
         name="PTO_DOCKER_SOCKET",
         default="/var/run/docker.sock",
@@ -272,6 +301,12 @@ SETTINGS: dict[str, Setting] = {
         default="jobs",
         meaning="jobs: one job per task; pilot: a few jobs work through many tasks.",
         parse=_one_of("jobs", "pilot"),
+    ),
+    "slurm_pilots": Setting(
+        name="PTO_SLURM_PILOTS",
+        default="0",
+        meaning="Pilots that may be there at once, in mode pilot; 0: as many as attempts at once.",
+        parse=_number(0, 1000),
     ),
     "slurm_poll_s": Setting(
         name="PTO_SLURM_POLL_S",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pto_slurm.answers import PHRASES
 from pto_slurm.pending import NEEDS_SOMEBODY
+from pto_slurm.pooled import OVER, POOLED_ROWS
 from pto_slurm.verdicts import ANY, BADLY_ENDED, GONE, ROWS, THERE, Row
 from pto_slurm.words import WORDS
 
@@ -21,6 +22,7 @@ _GROUPS: dict[tuple[str, ...], str] = {
     (GONE,): "(nothing)",
     THERE: "any state of a job that is there",
     BADLY_ENDED: "any bad end",
+    OVER: "any end",
 }
 
 
@@ -28,6 +30,7 @@ def tables() -> dict[str, str]:
     """Name of a block in the page -> its table."""
     return {
         "states": _table(("SLURM says", "and we see", "then"), map(_state_row, ROWS)),
+        "pooled": _table(("SLURM says of the pilot", "and we see", "then"), map(_state_row, POOLED_ROWS)),
         "words": _table(
             ("word", "class", "what it says", "what to do"),
             ((f"`{name}`", word.failure, word.reason, word.hint) for name, word in WORDS.items()),

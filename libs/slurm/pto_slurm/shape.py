@@ -25,6 +25,10 @@ MORE_TIME = 1.5
 """What the next attempt asks for after one that had too little."""
 LEAD_S = 90
 """So long before its time limit a job is told to end, so that it can keep what it has."""
+NO_LEAD_MINUTES = 10
+"""Shorter jobs are not told: SLURM may do so up to a minute early, which takes half of a short job. They still get
+SLURM's own SIGTERM at the limit, and the harness ends a task at its own one.
+"""
 _MB = 2**20
 
 
@@ -63,8 +67,8 @@ class JobShape(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def lead_s(self) -> int:
-        """How long before the limit the job is told to end: a tenth of short ones, which would end at once else."""
-        return min(LEAD_S, self.minutes * 6)
+        """How long before the limit the job is told to end; 0: only at the limit itself."""
+        return LEAD_S if self.minutes >= NO_LEAD_MINUTES else 0
 
 
 class Unplaceable(ValueError):

@@ -47,7 +47,7 @@ def sbatch_argv(job: Job, *, cluster: str = "", program: str = "sbatch") -> tupl
         "error": log_pattern(job.stderr),
         "open-mode": "append",
         "export": "NIL",
-        "signal": f"B:TERM@{shape.lead_s}",
+        "signal": f"B:TERM@{shape.lead_s}" if shape.lead_s else "",
         "nodes": "1",
         "ntasks": "1",
         "cpus-per-task": str(shape.cpus),

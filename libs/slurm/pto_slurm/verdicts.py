@@ -80,8 +80,8 @@ ROWS: tuple[Row, ...] = (
     Row(("TIMEOUT",), ("cut off",), "ended", "timeout", more="time"),
     Row(("PREEMPTED",), ("cut off",), "ended", "preempted"),
     Row(NODE_LOST, ("cut off",), "ended", "node_fail", exclude=True),
-    Row((ANY,), ("cut off", "near limit"), "ended", "timeout", more="time"),
     Row(("CANCELLED",), ("cut off",), "ended", "cancelled_externally"),
+    Row((ANY,), ("cut off", "near limit"), "ended", "timeout", more="time"),
     Row((ANY,), ("cut off",), "ended", "interrupted"),
     Row(OUT_OF_MEMORY, ("killed",), "ended", "oom", more="memory"),
     Row(THERE, ("killed",), "running"),
@@ -130,9 +130,9 @@ ROWS: tuple[Row, ...] = (
 KNOWN = frozenset(state for row in ROWS for state in row.states)
 
 
-def judge(seen: Evidence, job: JobFacts) -> Verdict:
-    """What became of the attempt; the last row fits everything."""
-    row = next(row for row in ROWS if _fits(row, seen))
+def judge(seen: Evidence, job: JobFacts, rows: tuple[Row, ...] = ROWS) -> Verdict:
+    """What became of the attempt; the last row of each table fits everything."""
+    row = next(row for row in rows if _fits(row, seen))
     warning = ""
     if seen.state not in KNOWN:
         warning = f"SLURM calls job {job.job} {seen.state!r}, which is not known here; it is watched on"

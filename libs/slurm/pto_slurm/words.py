@@ -45,7 +45,7 @@ WORDS: dict[str, Word] = {
     "python": Word(
         "config",
         "node {node} has no Python that runs tasks: {said}",
-        "The nodes need Python 3.8 or newer: name one with PTO_NODE_PYTHON.",
+        "The nodes need Python 3.8 or newer: name one with PTO_SLURM_PYTHON.",
     ),
     "spool_unwritable": Word("infra", "job {job} could not write its result on node {node}", _FULL),
     "killed": Word(
@@ -55,5 +55,7 @@ WORDS: dict[str, Word] = {
     ),
     "signal": Word("infra", "job {job} was ended by signal {signal} on node {node}", _ELSEWHERE),
     "exit": Word("infra", "the executor of job {job} ended with exit code {exit} on node {node}: {said}", _ELSEWHERE),
+    "pilot_ended": Word("infra", "pilot {job} was told to end on node {node} while it did this task", _ELSEWHERE),
+    "pilot_lost": Word("infra", "pilot {job} has gone from node {node} with this task and left no result", _ELSEWHERE),
     "no_result": Word("infra", "job {job} ended well on node {node}, but left no result", _FULL),
 }

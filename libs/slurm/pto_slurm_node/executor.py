@@ -20,11 +20,15 @@ from pto_slurm_node.order import BadOrder, read_order, task_of
 from pto_slurm_node.spool import INTERRUPTED, RESULT, STARTED, Fence, claim_of, put_event, take_claim
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 MAX_SHOWN_BYTES = 4 * 1024 * 1024
 """Of a task's output in the job's own: it is for looking on; the whole log is the harness's."""
 WRITE_TRIES, WRITE_WAIT_S = 5, 2.0
+TERMINATED = 143
+"""How a shell shows an end by SIGTERM."""
+HEARD_S = 1.0
+"""Within this time after its task, the executor hears of it too."""
 DONE, CANNOT_WRITE = 0, 74
 """Exit codes: everything was told by a result; the result could not be written (EX_IOERR)."""
 
@@ -72,14 +76,19 @@ def run_attempt(attempt: Path, results: Path, node: Node, cancel: Cancel) -> int
         sys.stderr.write(f"the spool cannot be written: {error}\n")
         return CANNOT_WRITE
     cancel.listen(lambda: note_interruption(results, fence, node, cancel))
-    result = result_of(attempt, fence, node, cancel)
+    result = result_of(attempt, fence, node, cancel, Shown())
     return put_result(results, fence, result)
 
 
-def result_of(attempt: Path, fence: Fence, node: Node, cancel: Cancel) -> dict[str, Any]:
-    """What came of the attempt, as the harness says it, with where that happened; never raises for the task."""
+def result_of(
+    attempt: Path, fence: Fence, node: Node, cancel: Cancel, show: Callable[[str], None] | None = None
+) -> dict[str, Any]:
+    """What came of the attempt, as the harness says it, with where that happened; never raises for the task.
+
+    ``show`` gets each line of its output.
+    """
     began, places = time.time(), {}
-    shown = Shown()
+    shown = show or _show_nobody
     try:
         order = read_order(attempt)
         task = task_of(order, fence, node.environment)
@@ -87,12 +96,25 @@ def result_of(attempt: Path, fence: Fence, node: Node, cancel: Cancel) -> dict[s
         if order.get("agent"):
             result = run_agent(order, task, attempt, node.name, _agent_environment(node, task), cancel, shown)
         else:
-            result = run_task(task, cancel=cancel, on_line=lambda _stream, text: shown(text))
+            result = run_task(task, cancel=cancel, on_line=None if show is None else lambda _, text: shown(text))
     except BadOrder as error:
         result = _failed(str(error), error.failure, error.hint)
     except Exception as error:
         result = _failed(f"a fault of the executor on node {node.name}: {error!r}", "infra", "")
+    result = _by_whose_word(result, cancel)
     return {**result, **places, "node": node.name, "began": began, "ended": time.time()}
+
+
+def _by_whose_word(result: dict[str, Any], cancel: Cancel) -> dict[str, Any]:
+    """SLURM tells all processes of a job to end, so a task may have gone before its executor has heard of it."""
+    if result["outcome"] != "failed" or result.get("exit_code") != TERMINATED:
+        return result
+    until = time.monotonic() + HEARD_S
+    while not cancel.requested and time.monotonic() < until:
+        time.sleep(HEARD_S / 20)
+    if not cancel.requested:
+        return result
+    return {**result, "outcome": "cancelled", "failure": "cancelled", "reason": cancel.reason, "hint": ""}
 
 
 def note_interruption(results: Path, fence: Fence, node: Node, cancel: Cancel) -> None:
@@ -113,6 +135,10 @@ def put_result(results: Path, fence: Fence, result: dict[str, Any]) -> int:
         else:
             return DONE
     return CANNOT_WRITE
+
+
+def _show_nobody(_text: str) -> None:
+    """The task's log has it."""
 
 
 def _agent_environment(node: Node, task: dict[str, Any]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The program on compute nodes: ``run ATTEMPT``, or ``probe``.
+"""The program on compute nodes: ``run ATTEMPT``, ``pilot POOL`` or ``probe``.
 
 Imports the harness, the standard library and siblings only, Python >= 3.8. Invariant: it ends in order on SIGTERM,
 SIGINT and SIGUSR1, whichever of them a site sends before it kills.
@@ -16,6 +16,9 @@ from pathlib import Path
 from pto_harness import Cancel, sandbox_level
 from pto_harness.program import main as run_own_program
 from pto_slurm_node.executor import Node, run_attempt
+from pto_slurm_node.pilot import Pilot
+from pto_slurm_node.pool import Pool
+from pto_slurm_node.spool import Spool
 
 EXIT_USAGE = 2
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
@@ -32,11 +35,18 @@ def main() -> None:
     if command == "run" and len(arguments) == 1:
         attempt = Path(arguments[0])
         sys.exit(run_attempt(attempt, attempt.parents[3] / "results", node, cancel))
+    elif command == "pilot" and len(arguments) == 1:
+        pool = Pool(Path(arguments[0]))
+        sys.exit(Pilot(Spool(pool.root.parents[1]), pool, node, cancel, _say).run())
     elif command == "probe" and not arguments:
         probe(node)
     else:
-        sys.stderr.write("usage: run ATTEMPT | probe\n")
+        sys.stderr.write("usage: run ATTEMPT | pilot POOL | probe\n")
         sys.exit(EXIT_USAGE)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
 
 
 def probe(node: Node) -> None:

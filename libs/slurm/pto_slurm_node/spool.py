@@ -76,6 +76,7 @@ class Spool:
         self.stale = root / "stale"
         """Events of attempts and jobs that no longer count, for a person to look at."""
         self.pilots = root / "pilots"
+        self._prepared: set[str] = set()
 
     def prepare(self) -> None:
         """Make the folders that everybody needs; owner only, whatever the umask."""
@@ -87,7 +88,10 @@ class Spool:
         return self.root / "runs" / run
 
     def prepare_run(self, run: str) -> None:
-        """Make the folders of a run: the logs' one above all, without which SLURM fails a job without a word."""
+        """Make the folders of a run, once: the logs' one above all, without which SLURM fails a job without a word."""
+        if run in self._prepared:
+            return
+        self._prepared.add(run)
         for name in ("", "blobs", "logs", "attempts", "work"):
             private_folder(self.run(run) / name)
 
@@ -110,9 +114,14 @@ class Spool:
 
 def private_folder(folder: Path) -> None:
     """Make the folder if it is not there, for its owner only."""
-    folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-    if folder.stat().st_mode & 0o077:
-        folder.chmod(FOLDER_MODE)
+    try:
+        folder.mkdir(mode=FOLDER_MODE)
+    except FileNotFoundError:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+    except FileExistsError:
+        if folder.stat().st_mode & 0o077:
+            folder.chmod(FOLDER_MODE)
 
 
 def write_whole(path: Path, data: bytes, mode: int = SECRET_MODE) -> None:

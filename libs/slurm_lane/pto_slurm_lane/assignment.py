@@ -33,7 +33,8 @@ _MB = 2**20
 ENGINE_VARIABLES = MODEL_KEYS | frozenset(
     (
         "ALL_PROXY", "ANTHROPIC_BASE_URL", "ANTHROPIC_BEDROCK_BASE_URL", "AWS_DEFAULT_REGION", "AWS_PROFILE",
-        "AWS_REGION", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "PTO_CLAUDE_CODE", "PTO_MODEL", "PTO_MODEL_PROVIDER", "PTO_PRICES",
+        "AWS_REGION", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "PTO_CLAUDE_CODE", "PTO_MODEL", "PTO_MODEL_PROVIDER",
+        "PTO_PRICES",
     )
 )  # fmt: skip
 """What an engine on a node is told of this process's environment."""
@@ -48,25 +49,29 @@ class Assignment:
         self._lane = lane
         self._run_folder = lane.spool.run(order.run)
         self.folder = lane.spool.attempt(order.run, attempt.name)
-        self.task_log = Path(self._task()["log"])
+        self._described = describe(order, self._run_folder / "work", lane.host_environment, OWNER)
+        self.task_log = Path(self._described["log"])
         """What the harness keeps of the task's output."""
 
     def log(self, stream: str) -> Path:
         """``out`` or ``err`` of the job itself."""
         return self._lane.spool.job_log(self._order.run, self._attempt.name, stream)
 
-    async def prepare(self, shape: JobShape) -> None:
-        """Bring everything to the shared folder. Raises what Materials and the disk raise."""
+    async def prepare(self, limit_s: float = 0.0) -> None:
+        """Bring everything to the shared folder; ``limit_s`` is the time of a task that says nothing of it.
+
+        Raises what Materials and the disk raise.
+        """
         order, lane, ready = self._order, self._lane, self._order.ready
         lane.spool.prepare_run(order.run)
         private_folder(self.folder)
         seen = await lane.materials.seen_by(ready)
-        task = self._task()
+        task = {**self._described, "env": dict(self._described["env"])}
+        task["time_limit_s"] = task["time_limit_s"] or limit_s
         task["files"] = await lane.materials.files_for(ready, seen)
-        if task["time_limit_s"]:
-            task["time_limit_s"] = max(task["time_limit_s"], shape.minutes * 60.0 if shape.minutes else 0.0)
         secrets = {name: task["env"].pop(name) for name in ready.spec.env if name in task["env"]}
         task["secrets"] = []
+        task["memory_bytes"] = 0  # SLURM's own limit is of memory that is used, and its word for it is known
         told: dict[str, Any] = {"task": task, "secrets": "", "secret_names": sorted(secrets)}
         if secrets:
             path = self.folder / "secrets.json"
@@ -127,9 +132,6 @@ class Assignment:
                     break
                 return msgspec.structs.replace(end, log=digest, tail=tail if end.outcome == "failed" else end.tail)
         return msgspec.structs.replace(end, tail=tail) if end.outcome == "failed" else end
-
-    def _task(self) -> dict[str, Any]:
-        return describe(self._order, self._run_folder / "work", self._lane.host_environment, OWNER)
 
     def _agent(self, time_limit_s: float) -> dict[str, Any]:
         environment = self._lane.host_environment

@@ -8,20 +8,15 @@ there.
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-import msgspec
-
-from pto_attempts.outcome import with_bill
 from pto_ports.event_log import LogUnavailable
 from pto_proto import events as ev
-from pto_proto.plans import Resources
 from pto_runtime.logs import get_logger
 from pto_slurm.identity import attempt_of
 from pto_slurm.pending import what_it_needs
-from pto_slurm.preflight import preflight
-from pto_slurm.shape import Unplaceable, more_memory, more_time, shape_of
+from pto_slurm.shape import Unplaceable, shape_of
 from pto_slurm.verdicts import JobFacts, Verdict, judge
 from pto_slurm_lane.assignment import Assignment
-from pto_slurm_lane.clients import ClientFailed
+from pto_slurm_lane.ending import Ending
 from pto_slurm_lane.lane import Lane
 from pto_slurm_lane.ledger import Record
 from pto_slurm_lane.news import News
@@ -48,6 +43,7 @@ class JobAttempt:
         self._lane = lane
         self._attempt = attempt_of(record.run, record.ready)
         self._assignment = Assignment(record.order, self._attempt, lane)
+        self._ending = Ending(record, self._assignment, lane)
         self._news = News(lane.clock)
         self._submitter = Submitter(record, self._attempt, self._assignment, lane, self._news, self.say)
         self._sighting: Sighting | None = None
@@ -82,6 +78,7 @@ class JobAttempt:
                 end = await self._persist(self._live)
                 record.end = await self._persist(lambda: lane.revise(record, end))
                 await self._persist(self._keep)
+                await lane.tails.finish(record.order, "stdout", self._assignment.task_log)
             self._tell(_known(record.end))
             await self._persist(self._linger)
         finally:
@@ -153,12 +150,12 @@ class JobAttempt:
     async def _begin(self) -> ev.TaskFinished | None:
         """Prepare and submit; an end if there will be no job."""
         record, lane = self.record, self._lane
-        if not record.has_intent:
-            if record.stop_reason is not None:
+        if record.shape is None or not record.has_intent:
+            if record.stop_reason is not None and not record.has_intent:
                 return lane.outcomes.cancelled(record.order, record.stop_reason)
             try:
                 record.shape = shape_of(record.ready.spec, lane.settings.site, exclude=record.ready.avoid)
-                await self._assignment.prepare(record.shape)
+                await self._assignment.prepare()
             except Unplaceable as wrong:
                 return lane.outcomes.failed(record.order, "config", str(wrong))
             except LogUnavailable:
@@ -243,13 +240,13 @@ class JobAttempt:
         record = self.record
         if self._doom is not None:
             if sighting.is_over:
-                return await self._ended(sighting, self._doom)
+                return await self._ending.by_verdict(self._doom, sighting.node)
             self._ask_for_its_end()
             return None
         if verdict.kind == "result":
-            return await self._result(sighting, verdict)
+            return await self._ending.by_result(sighting.result or {}, verdict)
         if verdict.kind == "ended" and not (verdict.cancel and not sighting.is_over):
-            return await self._ended(sighting, verdict)
+            return await self._ending.by_verdict(verdict, sighting.node)
         if verdict.kind == "ended":
             self._doom = verdict
         if (verdict.kind == "ended" or record.stop_reason is not None) and not sighting.is_over:
@@ -261,52 +258,6 @@ class JobAttempt:
         if not self._asked_at_s or now - self._asked_at_s >= ASK_AGAIN_S:
             self._asked_at_s = now
             self._lane.canceller.cancel(self.record.job)
-
-    async def _result(self, sighting: Sighting, verdict: Verdict) -> ev.TaskFinished:
-        """What the executor's result says, stored."""
-        try:
-            end = await self._assignment.keep(sighting.result or {})
-        except LogUnavailable:
-            raise
-        except Exception as error:
-            end = self._lane.outcomes.failed_by(self.record.order, error)
-        return await self._wishing(end, verdict)
-
-    async def _ended(self, sighting: Sighting, verdict: Verdict) -> ev.TaskFinished:
-        """What the table says; with the last words of the job's log."""
-        record, lane = self.record, self._lane
-        if verdict.failure == "cancelled" and record.stop_reason is not None:
-            return await self._assignment.with_log(lane.outcomes.cancelled(record.order, record.stop_reason))
-        reason = f"{verdict.word}: {verdict.reason}"
-        end = lane.outcomes.failed(record.order, verdict.failure or "infra", reason, verdict.hint)
-        if verdict.failure == "cancelled":
-            end = msgspec.structs.replace(end, outcome="cancelled")
-        if verdict.exclude:
-            end = msgspec.structs.replace(end, node=sighting.node)
-        end = await self._assignment.with_log(end)
-        return await self._wishing(with_bill(record.order, end, self._assignment.bill(None)), verdict)
-
-    async def _wishing(self, end: ev.TaskFinished, verdict: Verdict) -> ev.TaskFinished:
-        """With what the next attempt needs more of, where any node can give it."""
-        record, lane = self.record, self._lane
-        if not verdict.more or end.outcome != "failed" or record.shape is None:
-            return end
-        is_memory = verdict.more == "memory"
-        more = (more_memory if is_memory else more_time)(record.shape, record.ready.spec, lane.settings.site)
-        if more is None or not await self._can_be_had(more):
-            return end
-        hint = f"{end.hint} The next attempt asks for {more.memory or more.time}.".strip()
-        return msgspec.structs.replace(end, again=more, hint=hint)
-
-    async def _can_be_had(self, more: Resources) -> bool:
-        lane, spec = self._lane, self.record.ready.spec
-        bigger = msgspec.structs.replace(spec.resources, memory=more.memory or spec.resources.memory)
-        bigger = msgspec.structs.replace(bigger, time=more.time or spec.resources.time)
-        shape = shape_of(msgspec.structs.replace(spec, resources=bigger), lane.settings.site)
-        try:
-            return not preflight({spec.id: shape}, await lane.clients.node_groups()).problems
-        except ClientFailed:
-            return False
 
     # --- its end ---
 

@@ -7,6 +7,7 @@ told of are never touched.
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from pto_attempts.materials import Materials
@@ -16,16 +17,20 @@ from pto_ports.blob_store import BlobStore
 from pto_ports.clock import Clock
 from pto_proto.ids import InstanceId, external_name
 from pto_runtime.logs import get_logger
+from pto_slurm.identity import attempt_of
+from pto_slurm.shape import Unplaceable, shape_of
 from pto_slurm_lane.attempt import JobAttempt
 from pto_slurm_lane.board import Board
 from pto_slurm_lane.bucket import TokenBucket
 from pto_slurm_lane.canceller import Canceller
-from pto_slurm_lane.clients import SlurmClients
+from pto_slurm_lane.clients import ClientFailed, SlurmClients
+from pto_slurm_lane.fleet import Fleet
 from pto_slurm_lane.gate import Gate
 from pto_slurm_lane.house import House
 from pto_slurm_lane.lane import Lane, LaneSettings, Revise, as_it_is
 from pto_slurm_lane.ledger import Ledger, Record
 from pto_slurm_lane.places import Places
+from pto_slurm_lane.pooled import PooledAttempt
 from pto_slurm_lane.projection import Projections
 from pto_slurm_lane.remote_blobs import RemoteBlobs
 from pto_slurm_lane.tail import Tails
@@ -64,10 +69,13 @@ class SlurmBackend:
         self._outcomes = Outcomes(blobs, clock, instance)
         self._spool = Spool(settings.spool)
         self._house = House(self._spool, clock)
-        self._attempts: dict[str, JobAttempt] = {}
+        self._attempts: dict[str, JobAttempt | PooledAttempt] = {}
+        self._fleet: Fleet | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._lane: Lane | None = None
         self._told_away = False
+        self._ended_records: list[Record] = []
+        self._has_ended = asyncio.Event()
         self._logger = get_logger()
 
     def can_run(self) -> tuple[str, ...]:
@@ -78,7 +86,7 @@ class SlurmBackend:
         """Prepare the shared folder and begin to look. Raises HouseTaken, OSError."""
         installed = self._house.open()
         clock, settings = self._clock, self._settings
-        clients = SlurmClients(self._host_environment)
+        clients = SlurmClients(self._host_environment, limit_s=settings.client_limit_s)
         watch = Watch(
             clients,
             clock,
@@ -102,6 +110,7 @@ class SlurmBackend:
                 interval_s=settings.scan_s,
                 wanted=self._attempts.__contains__,
                 on_event=self._take_event,
+                is_eager=lambda: self._fleet is not None and self._fleet.is_busy,
             ),
             gate=Gate(clock, TokenBucket(clock, rate=settings.rate, burst=settings.burst), watch),
             places=Places(self._capacity),
@@ -110,11 +119,22 @@ class SlurmBackend:
             host_environment=self._host_environment,
             report=report,
             live=live,
+            tails=Tails(clock, live, interval_s=1.0, logs=self._running_logs),
             installed=installed,
             revise=self._revise,
         )
-        tails = Tails(clock, live, interval_s=1.0, logs=self._running_logs)
-        for work in (watch.run, lane.board.run, lane.canceller.run, lane.projections.run, tails.run, self._look_round):
+        if settings.pilots:
+            self._fleet = Fleet(lane, self._capacity)
+            self._go(self._fleet.run())
+        for work in (
+            watch.run,
+            lane.board.run,
+            lane.canceller.run,
+            lane.projections.run,
+            lane.tails.run,
+            self._look_round,
+            self._tidy,
+        ):
             self._go(work())
 
     async def start(self, order: Order) -> None:
@@ -126,7 +146,7 @@ class SlurmBackend:
         elif ready.spec.noop:
             self._go(self._noop(order))
         else:
-            self._begin(self._new_record(order))
+            self._begin(self._new_record(order), is_new=True)
 
     async def stop(self, order: Order, reason: str) -> bool:
         """Cancel its job; its end is told when SLURM, or the executor, has confirmed it."""
@@ -154,13 +174,25 @@ class SlurmBackend:
     async def sweep(self) -> None:
         """What the ledger still holds has ended by the log's word: its jobs must go."""
         lane = self._known_lane()
-        for record in lane.ledger.records():
-            if record.name in self._attempts:
-                continue
-            if record.job and record.end is None:
-                lane.canceller.cancel(record.job)
+        left = [record for record in lane.ledger.records() if record.name not in self._attempts]
+        unsure = [record for record in left if record.end is None and record.has_intent and not record.job]
+        try:
+            jobs = await lane.clients.jobs() if unsure else ()
+        except ClientFailed as failed:
+            self._logger.warning(
+                "jobs of attempts that were given up are looked for at the next start", reason=str(failed)
+            )
+            left = [record for record in left if record not in unsure]
+            jobs = ()
+        for record in left:
+            comment = attempt_of(record.run, record.ready).comment
+            for job in [record.job] if record.job else [row.job for row in jobs if row.comment == comment]:
+                if record.end is None:
+                    lane.canceller.cancel(job)
             self._clean_up(record)
         await asyncio.to_thread(self._house.sweep, frozenset(self._attempts))
+        if self._fleet is not None:
+            await self._fleet.sweep(frozenset(self._attempts))
 
     def forget(self, order: Order) -> None:
         """Its end is in the log."""
@@ -175,6 +207,8 @@ class SlurmBackend:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._fleet is not None:
+            await self._fleet.leave()
         if self._lane is not None:
             await self._lane.projections.flush()
         self._house.close()
@@ -184,19 +218,31 @@ class SlurmBackend:
     def _new_record(self, order: Order) -> Record:
         return Record(run=order.run, seq=order.seq, ready=order.ready, name=_name(order))
 
-    def _begin(self, record: Record) -> None:
+    def _begin(self, record: Record, *, is_new: bool = False) -> None:
         if record.name in self._attempts:
             return
-        attempt = self._attempts[record.name] = JobAttempt(record, self._known_lane())
+        attempt = self._attempts[record.name] = self._attempt(record, is_new=is_new)
         self._known_lane().watch.renew()
         self._go(self._live(attempt))
 
-    async def _live(self, attempt: JobAttempt) -> None:
+    def _attempt(self, record: Record, *, is_new: bool) -> JobAttempt | PooledAttempt:
+        """For a pilot or as a job of its own; one that asks for the impossible finds that out as a job."""
+        lane, ready = self._known_lane(), record.ready
+        if self._fleet is not None:
+            with suppress(Unplaceable):
+                shape = shape_of(ready.spec, lane.settings.site, exclude=ready.avoid)
+                if self._fleet.takes(record, shape):
+                    return self._fleet.enlist(record, shape, is_new=is_new)
+        return JobAttempt(record, lane)
+
+    async def _live(self, attempt: JobAttempt | PooledAttempt) -> None:
         await attempt.run()
+        if isinstance(attempt, PooledAttempt) and self._fleet is not None:
+            self._fleet.dismiss(attempt)
         if attempt.is_forgotten:
             self._drop(attempt)
 
-    def _drop(self, attempt: JobAttempt) -> None:
+    def _drop(self, attempt: JobAttempt | PooledAttempt) -> None:
         if self._attempts.pop(attempt.record.name, None) is not None:
             self._clean_up(attempt.record)
 
@@ -204,7 +250,16 @@ class SlurmBackend:
         lane = self._known_lane()
         lane.ledger.drop(record.name)
         lane.board.drop(record.name)
-        self._go(asyncio.to_thread(self._house.clean_up, record))
+        self._ended_records.append(record)
+        self._has_ended.set()
+
+    async def _tidy(self) -> None:
+        """Remove what ended attempts leave behind, many in one go."""
+        while True:
+            await self._has_ended.wait()
+            self._has_ended.clear()
+            records, self._ended_records = self._ended_records, []
+            await asyncio.to_thread(self._house.clean_up_all, records)
 
     async def _noop(self, order: Order) -> None:
         lane = self._known_lane()
@@ -225,6 +280,8 @@ class SlurmBackend:
     def _wake_all(self) -> None:
         for attempt in self._attempts.values():
             attempt.wake()
+        if self._fleet is not None:
+            self._fleet.take_look()
 
     def _running_logs(self) -> Iterator[tuple[Order, str, Path]]:
         for attempt in self._attempts.values():

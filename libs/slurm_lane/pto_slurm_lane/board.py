@@ -11,6 +11,9 @@ from pto_ports.clock import Clock
 from pto_runtime.logs import get_logger
 from pto_slurm_node.spool import Event, Spool, events_in, read_json
 
+EAGER_S, SLACKEN = 0.02, 1.5
+"""Pause after news while more may come any moment, and how it grows without."""
+
 
 class Board:
     """Calls ``on_event`` with each new event of the attempts that are listened for, in the event loop."""
@@ -23,36 +26,47 @@ class Board:
         interval_s: float,
         wanted: Callable[[str], bool],
         on_event: Callable[[Event, dict[str, object]], None],
+        is_eager: Callable[[], bool] = lambda: False,
     ) -> None:
         self._spool = spool
         self._clock = clock
         self._interval_s = interval_s
         self._wanted = wanted
         self._on_event = on_event
-        self._seen: set[str] = set()
+        self._is_eager = is_eager
+        """Whether events may come any moment: then it scans as often as they do."""
+        self._seen: dict[str, str] = {}
+        """Files that were handed over, and the attempts that they are about."""
         self._logger = get_logger()
 
     async def run(self) -> None:
         """Scan until cancelled."""
+        pause_s = self._interval_s
         while True:
-            await self.scan()
-            await self._clock.sleep(self._interval_s)
+            has_news = await self.scan()
+            pause_s = EAGER_S if has_news else min(self._interval_s, pause_s * SLACKEN)
+            await self._clock.sleep(pause_s if self._is_eager() else self._interval_s)
 
-    async def scan(self) -> None:
-        """Once."""
+    async def scan(self) -> bool:
+        """Once; whether there was anything new."""
         try:
-            events = await asyncio.to_thread(events_in, self._spool.results)
+            found = await asyncio.to_thread(self._fresh)
         except OSError as error:
             self._logger.warning("the folder of results cannot be read; trying on", reason=str(error))
-            return
+            return False
+        for event, data in found:
+            self._seen[event.file_name] = event.fence.name
+            self._on_event(event, data)
+        return bool(found)
+
+    def _fresh(self) -> list[tuple[Event, dict[str, object]]]:
+        """In a thread: the shared folder may be slow."""
+        events = events_in(self._spool.results)
         names = {event.file_name for event in events}
-        self._seen &= names
+        self._seen = {name: about for name, about in self._seen.items() if name in names}
         fresh = [event for event in events if event.file_name not in self._seen and self._wanted(event.fence.name)]
-        for event in fresh:
-            data = await asyncio.to_thread(read_json, self._spool.results / event.file_name)
-            if isinstance(data, dict):
-                self._seen.add(event.file_name)
-                self._on_event(event, data)
+        read = ((event, read_json(self._spool.results / event.file_name)) for event in fresh)
+        return [(event, data) for event, data in read if isinstance(data, dict)]
 
     def put_aside(self, event: Event) -> None:
         """Its word does not count: keep it for a person to look at."""
@@ -63,5 +77,6 @@ class Board:
 
     def drop(self, name: str) -> None:
         """The attempt's end is in the log: its events may go."""
-        for path in self._spool.results.glob(f"{name}.*"):
+        files = [file for file, about in self._seen.items() if about == name]
+        for path in [self._spool.results / file for file in files] or self._spool.results.glob(f"{name}.*"):
             path.unlink(missing_ok=True)

@@ -156,4 +156,5 @@ class SlurmClients:
             if process.returncode is None:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
         return Ended(process.returncode, stdout.decode(errors="replace"), stderr.decode(errors="replace"))

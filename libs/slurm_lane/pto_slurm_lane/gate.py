@@ -32,13 +32,28 @@ class Gate:
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Within this, sbatch may be called once."""
-        async with self._turn:
+        await self.enter()
+        try:
+            yield
+        finally:
+            self.leave()
+
+    async def enter(self) -> None:
+        """Return when sbatch may be called once; ``leave`` afterwards."""
+        await self._turn.acquire()
+        try:
             await self._open.wait()
             while self._watch.away_since_s is not None:
                 self._watch.hurry()
                 await self._clock.sleep(AWAY_POLL_S)
             await self._bucket.take()
-            yield
+        except BaseException:
+            self._turn.release()
+            raise
+
+    def leave(self) -> None:
+        """The next one, please."""
+        self._turn.release()
 
     def shut(self, words: str) -> None:
         """The site takes no more for now."""

@@ -1,16 +1,17 @@
 """The lane's folder on the shared file system: whose it is, what is installed in it, and what may go.
 
-Imports ports, pto_slurm, pto_slurm_node and siblings. Invariants: one process at a time works in it; nothing of an
-attempt whose end the log does not have is removed.
+Imports attempts, ports, pto_slurm, pto_slurm_node and siblings. Invariants: one process at a time works in it; nothing
+of an attempt whose end the log does not have is removed.
 """
 
 import fcntl
 import os
 import shutil
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from pto_attempts.assignment import MARK
 from pto_ports.clock import Clock
 from pto_runtime.logs import get_logger
 from pto_slurm.package import Installed, install
@@ -43,11 +44,15 @@ class House:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except (BlockingIOError, PermissionError) as error:
             os.close(descriptor)
             raise HouseTaken(
                 f"another dispatcher works in {self._spool.root}; give each a folder of its own (PTO_SLURM_SPOOL)"
             ) from error
+        except OSError as error:
+            get_logger().warning(
+                "this file system has no locks; see to it that one dispatcher works here", reason=str(error)
+            )
         self._lock = descriptor
         return install(self._spool)
 
@@ -57,8 +62,16 @@ class House:
             os.close(self._lock)
             self._lock = None
 
+    def clean_up_all(self, records: Iterable[Record]) -> None:
+        """The log has their ends."""
+        for record in records:
+            self.clean_up(record)
+
     def clean_up(self, record: Record) -> None:
-        """The log has its end: what is kept of the attempt may go, but not what the next one may go on with."""
+        """The log has its end: what is kept of the attempt may go, but not what the next one may go on with.
+
+        The run's own folders stay until a sweep finds them old: a job that waits needs its logs' folder, empty or not.
+        """
         folder = self._spool.attempt(record.run, record.name)
         shutil.rmtree(folder, ignore_errors=True)
         for stream in ("out", "err"):
@@ -68,19 +81,12 @@ class House:
         stem = f"{ready.task}.{ready.attempt}" + (f".r{ready.round}" if ready.round else "")
         is_needed = bool(ready.spec.agent) and record.end is not None and record.end.outcome == "failed"
         if not is_needed:
-            for path in (*work.glob(f"{stem}"), *work.glob(f"{stem}.*"), *work.glob(f".{stem}.*")):
-                _remove(path)
-        self._leave(self._spool.run(record.run))
-
-    def _leave(self, run: Path) -> None:
-        """Remove a run's folders when nothing is in them any more: attempts that are prepared count on all of them."""
-        try:
-            (run / "attempts").rmdir()
-        except OSError:
-            return
-        for empty in (*(run / "work").glob("executor_*"), run / "work", run / "logs", run / "blobs", run):
-            with suppress(OSError):
-                empty.rmdir()
+            # By their whole names: ``a.1.*`` would also be the workspaces of a task ``a.1``.
+            names = (stem, f"{stem}.log", f".{stem}.out", f".{stem}.{MARK}")
+            _remove_all(work, names)
+            restart = 1
+            while _remove_all(work, [f"{name}.restart{restart}" for name in names]):
+                restart += 1
 
     def sweep(self, names: Container[str]) -> None:
         """At a start: words for nobody are put aside, and what is old goes."""
@@ -103,6 +109,14 @@ def _newest_s(path: Path) -> float:
         below = [entry.stat(follow_symlinks=False).st_mtime for entry in os.scandir(path)] if path.is_dir() else []
         return max(path.stat().st_mtime, *below, 0.0)
     return 0.0
+
+
+def _remove_all(folder: Path, names: Iterable[str]) -> int:
+    """How many of them were there."""
+    there = [folder / name for name in names if os.path.lexists(f"{folder}/{name}")]
+    for path in there:
+        _remove(path)
+    return len(there)
 
 
 def _remove(path: Path) -> None:

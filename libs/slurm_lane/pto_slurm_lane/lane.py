@@ -17,11 +17,12 @@ from pto_slurm.package import Installed
 from pto_slurm.shape import Site
 from pto_slurm_lane.board import Board
 from pto_slurm_lane.canceller import Canceller
-from pto_slurm_lane.clients import SlurmClients
+from pto_slurm_lane.clients import LIMIT_S, SlurmClients
 from pto_slurm_lane.gate import Gate
 from pto_slurm_lane.ledger import Ledger, Record
 from pto_slurm_lane.places import Places
 from pto_slurm_lane.projection import Projections
+from pto_slurm_lane.tail import Tails
 from pto_slurm_lane.watch import Watch
 from pto_slurm_node.spool import Spool
 
@@ -41,12 +42,17 @@ class LaneSettings(msgspec.Struct, frozen=True, kw_only=True):
     """On a file system that the nodes mount at the same path."""
     site: Site = Site()
     poll_s: float = 10.0
+    client_limit_s: float = LIMIT_S
+    """How long a client of SLURM may take."""
     rate: float = 2.0
     burst: int = 10
     python: str = "python3"
     """Of the compute nodes, for commands: 3.8 or newer."""
     agent_python: str = ""
     """Of the compute nodes, for agents: one in which this distribution is installed; empty: this process's own."""
+
+    pilots: int = 0
+    """Pilots that may be there at once; 0: every task has a job of its own."""
 
     @property
     def floor_s(self) -> float:
@@ -78,6 +84,7 @@ class Lane(msgspec.Struct, kw_only=True):
     host_environment: Mapping[str, str]
     report: Report
     live: LiveLine
+    tails: Tails
     installed: Installed
     """The executor, on the shared file system."""
     revise: Revise = as_it_is

@@ -38,10 +38,11 @@ class Projections:
         self._wake = asyncio.Event()
 
     def define(self, record: Record, argv: Sequence[str]) -> None:
-        """An attempt is about to be submitted by this argument vector."""
+        """An attempt is about to be submitted by this argument vector; a pilot needs none for it."""
         state = self._state(record.run)
         state.files[f"task_definitions/{record.ready.task}.json"] = _encoded(msgspec.to_builtins(record.ready.spec))
-        state.files[f"scripts/{_stem(record)}.sh"] = f"#!/bin/sh\n{shlex.join(argv)}\n".encode()
+        if argv:
+            state.files[f"scripts/{_stem(record)}.sh"] = f"#!/bin/sh\n{shlex.join(argv)}\n".encode()
         self.note(record, "submitting")
 
     def note(self, record: Record, status: str) -> None:
@@ -112,7 +113,7 @@ class _State:
         """What is to be written, and the logs to be copied."""
         files, self.files = self.files, {}
         logs, self.logs = self.logs, []
-        return {**files, "jobs.json": _encoded(self.jobs), "tasks.json": _encoded(self.tasks)}, logs
+        return {"jobs.json": _encoded(self.jobs), "tasks.json": _encoded(self.tasks), **files}, logs
 
 
 def _write(folder: Path, files: dict[str, bytes], logs: list[tuple[Path, str]]) -> None:
@@ -132,7 +133,7 @@ def _stem(record: Record) -> str:
 
 
 def _encoded(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, indent=2).encode() + b"\n"
+    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
 
 
 def _replace(path: Path, data: bytes) -> None:

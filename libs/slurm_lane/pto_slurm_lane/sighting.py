@@ -55,9 +55,15 @@ class Sighting:
 
     @property
     def has_started(self) -> bool:
-        """Whether its work began."""
-        is_running = self._row is not None and self._row.state in ("RUNNING", "COMPLETING")
-        return is_running or STARTED in self._events or RESULT in self._events
+        """Whether its work began, by the executor's own word: a job that SLURM calls running may have no log, or wait
+        for its node's file systems.
+        """
+        return STARTED in self._events or RESULT in self._events
+
+    @property
+    def is_called_running(self) -> bool:
+        """Whether SLURM calls it so."""
+        return self._row is not None and self._row.state in ("RUNNING", "COMPLETING")
 
     @property
     def result(self) -> dict[str, Any] | None:

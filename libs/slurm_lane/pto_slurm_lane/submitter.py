@@ -53,12 +53,14 @@ class Submitter:
                 await self._or_stopped(lane.places.take(record.order, record.name))
             if record.stop_reason is not None:
                 return lane.outcomes.cancelled(record.order, record.stop_reason)
-            async with lane.gate.turn():
-                if record.stop_reason is not None:
-                    return lane.outcomes.cancelled(record.order, record.stop_reason)
+            if not await self._or_stopped(lane.gate.enter()):
+                continue
+            try:
                 record.has_intent = True
                 lane.ledger.keep(record)
                 answer = await lane.clients.submit(self._argv())
+            finally:
+                lane.gate.leave()
             if isinstance(answer, Submitted):
                 self._adopt(answer.job)
                 return None
@@ -77,15 +79,17 @@ class Submitter:
             raise RuntimeError("an attempt is submitted before it was prepared")
         return self._assignment.argv(self._record.shape)
 
-    async def _or_stopped(self, waiting: Coroutine[Any, Any, None]) -> None:
-        """Wait for it, or until the attempt is to end."""
+    async def _or_stopped(self, waiting: Coroutine[Any, Any, None]) -> bool:
+        """Wait for it, or until the attempt is to end; whether it came."""
         task = asyncio.create_task(waiting)
         task.add_done_callback(lambda _: self._news.wake())
         try:
             while not task.done() and self._record.stop_reason is None:
                 await self._news.wait()
-            if task.done():
-                await task
+            if not task.done():
+                return False
+            await task
+            return True
         finally:
             if not task.done():
                 task.cancel()
@@ -111,8 +115,10 @@ class Submitter:
                     if not self.trace():
                         self._logger.info("sbatch left no job; submitting again")
                         return False
-            lane.watch.hurry()
-            await self._news.wait(LOOK_AGAIN_S)
+            left_s = 0.0 if first_empty_s is None else first_empty_s + UNSURE_S - lane.clock.monotonic_s()
+            if left_s <= 0:
+                lane.watch.hurry()
+            await self._news.wait(left_s if left_s > 0 else LOOK_AGAIN_S)
 
     def trace(self) -> str:
         """The job that the executor's claim, its words or the last look name for the attempt; others are cancelled."""

@@ -28,6 +28,7 @@ class Tails:
         self._logs = logs
         self._read: dict[Path, int] = {}
         """How far each file was sent."""
+        self._turn = asyncio.Lock()
 
     async def run(self) -> None:
         """Send until cancelled."""
@@ -37,12 +38,17 @@ class Tails:
 
     async def look(self) -> None:
         """Once."""
-        logs = list(self._logs())
-        current = {path for _, _, path in logs}
-        self._read = {path: at for path, at in self._read.items() if path in current}
-        for order, stream, path in logs:
+        async with self._turn:
+            for order, stream, path in list(self._logs()):
+                for line in await asyncio.to_thread(self._lines, path):
+                    self._live(order, stream, line)
+
+    async def finish(self, order: Order, stream: str, path: Path) -> None:
+        """Send what is left of a file that nobody writes any more."""
+        async with self._turn:
             for line in await asyncio.to_thread(self._lines, path):
                 self._live(order, stream, line)
+            self._read.pop(path, None)
 
     def _lines(self, path: Path) -> list[str]:
         try:

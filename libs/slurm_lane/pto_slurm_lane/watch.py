@@ -5,6 +5,7 @@ only while somebody has a job; however eager its users are, two looks begin at l
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 from pto_ports.clock import Clock
@@ -88,13 +89,14 @@ class Watch:
             if left_s > 0:
                 await self._wait(left_s)
                 continue
-            before = self.look
+            before, self._due_s = self.look, math.inf
             await self._look()
             took_s = self._clock.monotonic_s() - self._last_began_s
             is_quiet = self.away_since_s is not None or (before is not None and before.states == self._states())
             longer = is_quiet or took_s > SLOW_S
             self._pause_s = min(MAX_PAUSE_S, self._pause_s * QUIET) if longer else self._interval_s
-            self._due_s = self._last_began_s + self._pause_s
+            # Somebody may have hurried meanwhile.
+            self._due_s = min(self._due_s, self._last_began_s + self._pause_s)
 
     async def past(self, jobs: Sequence[str]) -> dict[str, JobRow]:
         """What accounting says of jobs that squeue has forgotten; asked once a minute at most."""

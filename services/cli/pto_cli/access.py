@@ -4,8 +4,8 @@ Imports client, runtime and siblings. Invariant: what was opened is closed by ``
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from pto_bus.errors import BusError, StoreInUse
 from pto_bus.session import Session, open_session
 from pto_cli.host import Host, blob_cache
 from pto_cli.model_flags import SIMULATED, ModelChoice
-from pto_cli.problems import Unavailable
+from pto_cli.problems import Unavailable, WrongUse
 from pto_cli.registry import LOCAL_ONLY, Dispatchers, Endpoint, RunFolder, run_folder
 from pto_ports.blob_store import BlobStore
 from pto_ports.event_log import LogCorrupt
@@ -161,18 +161,69 @@ async def open_run(run: str) -> Access:
     raise NoSuchRun(f"run {run!r} is held by another command that is just starting or ending; try again")
 
 
-async def set_up_broker(url: str, environment: Mapping[str, str]) -> None:
-    """Make streams and consumers on the broker at this address. Raises BusError, BadSettings."""
-    from pto_bus.bootstrap import bootstrap
-    from pto_bus.topology import single_host_accounts
+async def set_up_broker(url: str, environment: Mapping[str, str], accounts: Path | None, replicas: int) -> None:
+    """Make streams and consumers on the broker at this address, for the accounts in this folder (None: the usual ones).
 
+    Raises BusError, BadSettings, WrongUse.
+    """
+    from pto_bus.accounts import read_accounts
+    from pto_bus.bootstrap import bootstrap
+    from pto_bus.topology import Sizes, usual_accounts
+
+    with _accounts_as_typed():
+        known = usual_accounts((LANE_LOCAL,)) if accounts is None else read_accounts(accounts)
     settings = read_settings({**environment, "NATS_URL": url}, "bootstrap")
     session = await open_session(settings.url, **settings.access())
     try:
-        # Only the accounts' names matter here: the broker's own configuration holds their passwords.
-        await bootstrap(session.connection, single_host_accounts("not-sent", (LANE_LOCAL,)))
+        # Only the accounts' names matter here: how they prove who they are is in the broker's own configuration.
+        await bootstrap(session.connection, known, sizes=Sizes(replicas=replicas))
     finally:
         await session.close()
+
+
+def change_accounts(folder: Path, action: str, *, user: str, role: str, lanes: list[str], former: bool) -> None:
+    """Do this to the accounts in the folder. Raises WrongUse, OSError."""
+    from typing import cast
+
+    from pto_bus import accounts
+    from pto_bus.topology import Account, Role, usual_accounts
+    from pto_proto.ids import Lane
+
+    named = [Lane(lane) for lane in lanes]
+    with _accounts_as_typed():
+        if action == "init":
+            accounts.make_accounts(folder, usual_accounts(tuple(named) or (LANE_LOCAL,)))
+        elif action == "add":
+            lane = named[0] if named else None
+            accounts.add_account(folder, Account(user=user, role=cast("Role", role), lane=lane))
+        elif action == "rotate":
+            accounts.rotate_key(folder, user)
+        else:
+            accounts.revoke_keys(folder, user, former=former)
+
+
+def show_accounts(folder: Path) -> list[str]:
+    """A line for each account in the folder. Raises WrongUse."""
+    from pto_bus.accounts import read_accounts
+
+    with _accounts_as_typed():
+        found = read_accounts(folder)
+    states = {0: "revoked", 1: "one key"}
+    return [
+        f"{one.user:<28}{one.role:<14}{one.lane or '-':<20}{states.get(len(one.keys), 'two keys: rotated')}"
+        for one in found
+    ]
+
+
+@contextmanager
+def _accounts_as_typed() -> "Iterator[None]":
+    """What is wrong with accounts is for the one who typed the command to change."""
+    from pto_bus.errors import BadAccounts
+
+    try:
+        yield
+    except (BadAccounts, ValueError) as error:
+        raise WrongUse(str(error)) from error
 
 
 def server_version() -> str:

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from pto_cli.flags import Misused, Parser
-from pto_cli.problems import Unavailable, WrongUse
+from pto_cli.problems import EXIT_USAGE, Unavailable, WrongUse, code_of_refusal
 
 if TYPE_CHECKING:
     from pto_cli.access import Access
@@ -94,5 +94,7 @@ def granted(refused: list[str] | None) -> None:
     """Raise what an answer to a request says, unless it was granted."""
     if refused is None:
         raise Unavailable(NO_ANSWER)
+    if refused and code_of_refusal(refused) != EXIT_USAGE:
+        raise Unavailable("\n".join(refused))
     if refused:
         raise WrongUse(*refused)

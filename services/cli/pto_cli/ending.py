@@ -14,7 +14,7 @@ from pto_cli.problems import (
     EXIT_NOT_SUCCEEDED,
     EXIT_OK,
     EXIT_PAUSED,
-    EXIT_USAGE,
+    code_of_refusal,
     complain,
 )
 from pto_cli.progress import write_lines
@@ -31,7 +31,9 @@ def exit_code(view: RunView, end: End) -> int:
     """The exit code for this end."""
     if end == "ended" and view.finished is not None:
         return EXIT_OK if view.finished.status == "succeeded" else EXIT_NOT_SUCCEEDED
-    codes = {"refused": EXIT_USAGE, "paused": EXIT_PAUSED, "awaiting": EXIT_PAUSED, "host-gone": EXIT_ENVIRONMENT}
+    if end == "refused":
+        return code_of_refusal(str(reason) for refused in view.refused for reason in refused.reasons)
+    codes = {"paused": EXIT_PAUSED, "awaiting": EXIT_PAUSED, "host-gone": EXIT_ENVIRONMENT}
     return codes.get(end, EXIT_INTERRUPTED)
 
 

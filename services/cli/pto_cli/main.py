@@ -33,6 +33,7 @@ COMMANDS = {
     "archive": "shorten a broker's log, or remove old runs of this machine",
     "doctor": "check that everything is here that a run needs",
     "demo": "show five short runs",
+    "accounts": "keep a broker's accounts and their keys",
     "bootstrap": "set up the streams on a broker (with --nats-url)",
 }
 HIDDEN = {"_host": "host a run in the background"}

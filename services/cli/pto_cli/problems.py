@@ -13,6 +13,8 @@ EXIT_USAGE = 2
 EXIT_ENVIRONMENT = 3
 EXIT_PAUSED = 4
 EXIT_INTERRUPTED = 130
+QUOTA = "quota: "
+"""How the reason of a refusal begins that says that the requester has asked for all that they may."""
 
 
 class WrongUse(Exception):
@@ -25,6 +27,11 @@ class WrongUse(Exception):
 
 class Unavailable(Exception):
     """The environment does not allow it; the message says what is missing. Trying again later may help."""
+
+
+def code_of_refusal(reasons: Iterable[str]) -> int:
+    """The exit code for what the scheduler refused: a quota is no mistake in what was typed."""
+    return EXIT_ENVIRONMENT if all(reason.startswith(QUOTA) for reason in reasons) else EXIT_USAGE
 
 
 def complain(problems: Iterable[str]) -> None:

@@ -15,7 +15,7 @@ from pto_cli.job import Job, make_job
 from pto_cli.live_lines import show_live
 from pto_cli.output_dir import open_output_dir
 from pto_cli.prepare import Prepared
-from pto_cli.problems import EXIT_INTERRUPTED, EXIT_OK, EXIT_PAUSED, EXIT_USAGE, Unavailable, complain
+from pto_cli.problems import EXIT_INTERRUPTED, EXIT_OK, EXIT_PAUSED, Unavailable, code_of_refusal, complain
 from pto_cli.progress import Progress, make_progress, write_lines
 from pto_cli.review import how_to_answer
 from pto_cli.reviewer import make_reviewer
@@ -55,7 +55,7 @@ def _say_asked(follower: Follower, job: Job) -> int:
     reasons = follower.refusal_of(job.request_id)
     if reasons:
         complain(reasons)
-        return EXIT_USAGE
+        return code_of_refusal(reasons)
     write_lines([job.request.run])
     if follower.view.run is None:
         return EXIT_INTERRUPTED

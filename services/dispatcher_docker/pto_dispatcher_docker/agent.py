@@ -28,7 +28,6 @@ from pto_dispatcher_docker.answer import (
     take_outputs,
 )
 from pto_dispatcher_docker.body import ANSWER, EARLIER, JOB, PRIVATE, WORKSPACE, Mount, container_environment, name_of
-from pto_dispatcher_docker.credentials import FILE, Variables
 from pto_dispatcher_docker.site import Site
 from pto_harness.failure import Failed
 from pto_harness.limits import MAX_NOTES_BYTES
@@ -36,12 +35,18 @@ from pto_harness.process import Ended
 from pto_harness.unfinished import CUT_OFF
 from pto_harness.workspace import Workspace
 from pto_ports.backend import Order
+from pto_ports.engine import EngineError, EngineVariables
 
 ARGV = ("pto-attempt", f"{JOB}/job.json", f"{ANSWER}/answer.json")
+CREDENTIALS = "credentials.json"
 NOTES, PRICES, MADE = "notes", "prices.json", "made"
 READABLE = 0o644
 _OTHERS_READ = 0o004
 NO_ANSWER = "Does the image hold this version of the product? Build it anew with deploy/docker/build.sh."
+
+
+Resolve = Callable[[str, str], EngineVariables]
+"""(engine, model) -> what it needs; raises EngineError."""
 
 
 class Places(NamedTuple):
@@ -115,7 +120,7 @@ def prepare(
         task={**task, "earlier": [], **inside},
         agent=agent_task(order, task["time_limit_s"]),
         engine=order.ready.engine,
-        credentials=f"{PRIVATE}/{FILE}",
+        credentials=f"{PRIVATE}/{CREDENTIALS}",
     )
     write_job(places, job)
     return Prepared(places, mounts, environment)
@@ -146,11 +151,19 @@ def write_job(places: Places, job: AgentJob | PlanJob) -> None:
     path.chmod(READABLE)
 
 
-def hand_over(site: Site, order: Order, variables: Variables) -> Mount:
+def hand_over(site: Site, order: Order, variables: EngineVariables) -> Mount:
     """Give the container what its engine needs to ask. Raises OSError."""
-    folder = site.private.put(name_of(order), FILE, json.dumps(variables.variables))
+    folder = site.private.put(name_of(order), CREDENTIALS, json.dumps(variables.variables))
     # It removes the file when it has read it, before anything of an agent runs.
     return Mount(str(folder), PRIVATE)
+
+
+def resolved(resolve: Resolve, engine: str, model: str) -> EngineVariables:
+    """What the engine needs to ask its model. Blocks. Raises Failed."""
+    try:
+        return resolve(engine, model)
+    except EngineError as error:
+        raise Failed(error.failure, str(error), error.hint) from error
 
 
 async def read_end(
@@ -250,6 +263,3 @@ def _bring(blob: Path, target: Path, user: int) -> None:
             return
     shutil.copyfile(blob, target)
     target.chmod(READABLE)
-
-
-Feed = Callable[[str, bytes], None]

@@ -15,7 +15,7 @@ from pto_attempts.assignment import describe
 from pto_attempts.materials import Materials
 from pto_attempts.outcome import NO_BILL, Outcomes, with_bill
 from pto_attempts.polling import LoopPoller
-from pto_dispatcher_docker.agent import ARGV, Places, hand_over, prepare, read_end, unknown_bill
+from pto_dispatcher_docker.agent import ARGV, Places, Resolve, hand_over, prepare, read_end, resolved, unknown_bill
 from pto_dispatcher_docker.body import (
     PRIVATE,
     WORK,
@@ -28,7 +28,6 @@ from pto_dispatcher_docker.body import (
     render_variables,
 )
 from pto_dispatcher_docker.command import ContainerCommand
-from pto_dispatcher_docker.credentials import Credentials
 from pto_dispatcher_docker.daemon import Seen
 from pto_dispatcher_docker.limits import AGENT_GRACE_S, AGENT_SPARE_S
 from pto_dispatcher_docker.site import Site, Wanted
@@ -51,7 +50,7 @@ class Means(NamedTuple):
     site: Site
     materials: Materials
     outcomes: Outcomes
-    credentials: Credentials
+    resolve: Resolve
     poller: LoopPoller
     work_folder: Callable[[str], Path]
     host_environment: Mapping[str, str]
@@ -73,6 +72,8 @@ class Attempt:
         self._run: TaskRun | None = None
         self._ending: asyncio.Future[tuple[dict[str, Any] | None, BaseException | None]] | None = None
         self._parts = 0
+        self._started_at: float | None = None
+        """When its container was, by the monotonic clock."""
         folder = means.work_folder(order.run).absolute()
         self.task: dict[str, Any] = describe(order, folder, {}, "")
         self._room_bytes = means.site.rooms.limit(folder if folder.exists() else folder.parent)
@@ -88,9 +89,17 @@ class Attempt:
     def adopt(self, found: Seen) -> None:
         """An earlier incarnation made this container for it: go on with that."""
         self._found = found
+        if found.started_ms:
+            self._started_at = self._means.site.clock.monotonic_s() - self._began_ago_s()
 
     async def run(self) -> ev.TaskFinished:
         """Do it, or go on with it; what its end is. Never raises for what may happen to an attempt."""
+        finished = await self._run_to_its_end()
+        # Not when this is cancelled: then its container goes on.
+        self._means.site.private.drop(name_of(self.order))
+        return finished
+
+    async def _run_to_its_end(self) -> ev.TaskFinished:
         means, order = self._means, self.order
         bill = NO_BILL
         try:
@@ -108,8 +117,6 @@ class Attempt:
             return with_bill(order, self._failed(failed), bill)
         except Exception as error:
             return with_bill(order, means.outcomes.failed_by(order, error), bill)
-        finally:
-            means.site.private.drop(name_of(order))
 
     def abandon(self) -> None:
         """Leave its containers alone; its end is for somebody else to tell."""
@@ -176,7 +183,7 @@ class Attempt:
             folders=(Path(command.cwd),),
             room_bytes=self._room_bytes,
             allowed=self._allowed,
-            limit_s=command.time_limit_s,
+            limit_s=self._left_s(),
             whole_limit_s=self.task["time_limit_s"],
         )
         if not is_work:
@@ -190,7 +197,7 @@ class Attempt:
     async def _agent(self, seen: tuple[TreeFile, ...], files: list[dict[str, Any]]) -> ev.TaskFinished:
         means, order, live = self._means, self.order, self._live
         site = means.site
-        variables = await asyncio.to_thread(means.credentials.resolve, order.ready.engine, order.ready.model)
+        variables = await asyncio.to_thread(resolved, means.resolve, order.ready.engine, order.ready.model)
         places = self.places
         mounts: tuple[Mount, ...] = places.mounts
         environment = container_environment(order)
@@ -247,7 +254,15 @@ class Attempt:
 
     # --- both ---
 
+    def _left_s(self) -> float:
+        """Of its time, which counts from the start of its container and not from its order; 0: there is no limit."""
+        limit_s = float(self.task["time_limit_s"])
+        if not limit_s or self._started_at is None:
+            return limit_s
+        return max(0.001, limit_s - (self._means.site.clock.monotonic_s() - self._started_at))
+
     def _started(self) -> None:
+        self._started_at = self._means.site.clock.monotonic_s()
         self._report(self.order, self._means.outcomes.started(self.order, name_of(self.order)))
 
     def _say_state(self, state: str, detail: str) -> None:

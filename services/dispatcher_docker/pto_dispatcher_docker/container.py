@@ -20,11 +20,10 @@ from pto_dispatcher_docker.limits import (
     LONGEST_PAUSE_S,
     LOOK_S,
     PATIENCE_S,
-    REMOVAL_S,
     STOP_GRACE_S,
 )
 from pto_harness import Cancel
-from pto_harness.failure import KILLED, Failed
+from pto_harness.failure import Failed
 from pto_ports.clock import Clock
 
 Say = Callable[[str, str], None]
@@ -88,6 +87,7 @@ class Container:
             try:
                 seen = await self._see_ended()
                 self._has_ended.set()
+                was_killed = await self._was_killed(seen)
                 done, _ = await asyncio.wait({following}, timeout=DRAIN_S)
                 for task in done:
                     task.result()
@@ -97,7 +97,7 @@ class Container:
                 await asyncio.gather(following, ending, return_exceptions=True)
         finally:
             cancel.unlisten(throw)
-        return seen, Watch(self._why, self._is_unwatched, self._lost_ms, whole_limit_s)
+        return seen, Watch(self._why, self._is_unwatched, was_killed, self._lost_ms, whole_limit_s)
 
     # --- bringing it up ---
 
@@ -160,17 +160,20 @@ class Container:
                 await pauses.wait()
             seen = await self._look()
             if seen.has_ended:
-                return await self._is_still_there(seen)
+                return seen
             if self._is_away:
                 self._is_away = False
                 self._say("running", "the container engine answers again")
 
-    async def _is_still_there(self, seen: Seen) -> Seen:
-        """The same, unless it was killed because somebody removes it. Raises Failed."""
-        if seen.exit_code == KILLED and self._why == "exited" and not seen.oom_killed:
-            await self._clock.sleep(REMOVAL_S)
-            return await self._look()
-        return seen
+    async def _was_killed(self, seen: Seen) -> bool:
+        """Whether somebody else told it to end: a person, or the daemon when it is stopped itself."""
+        if not seen.exit_code or seen.oom_killed or self._why != "exited" or self._is_unwatched:
+            return False
+        try:
+            return await self._daemon.was_killed(self._id, seen.started_ms, seen.finished_ms)
+        except (DaemonAway, DaemonRefused) as away:
+            self._note_away(away)
+            return False
 
     async def _look(self) -> Seen:
         """The container as it is, as soon as anybody can say that. Raises Failed if there is none."""

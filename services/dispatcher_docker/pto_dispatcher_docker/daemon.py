@@ -25,6 +25,7 @@ _UNREACHABLE = 900
 _FRAME = struct.Struct(">BxxxL")
 _STREAMS = {1: "stdout", 2: "stderr"}
 _FOREVER = aiohttp.ClientTimeout()
+_CLOSED = "the daemon was asked outside of open and close"
 _LEAVING = 503
 """The daemon is being stopped."""
 
@@ -187,6 +188,20 @@ class Daemon:
 
         await self._answered(read, None)
 
+    async def was_killed(self, container: str, since_ms: int, until_ms: int) -> bool:
+        """Whether the daemon sent it a signal in this time, which has just ended. Raises DaemonRefused, DaemonAway.
+
+        It remembers its last few hundred events only.
+        """
+        filters = json.dumps({"type": ["container"], "event": ["kill"], "container": [container]})
+        parameters = {"since": f"{since_ms / 1000:.3f}", "until": f"{until_ms / 1000 + 0.5:.3f}", "filters": filters}
+
+        async def read() -> bytes:
+            async with self._waits._query("events", params=parameters) as response:
+                return await response.read()
+
+        return bool((await self._answered(read)).strip())
+
     async def image_labels(self, image: str) -> Mapping[str, str]:
         """What the image says about itself. Raises NoImage, DaemonAway."""
         found = await self._answered(lambda: self._calls.images.inspect(image))
@@ -223,13 +238,13 @@ class Daemon:
     @property
     def _calls(self) -> aiodocker.Docker:
         if self._short is None:
-            raise DaemonAway("the connection to the daemon is closed")
+            raise RuntimeError(_CLOSED)
         return self._short
 
     @property
     def _waits(self) -> aiodocker.Docker:
         if self._long is None:
-            raise DaemonAway("the connection to the daemon is closed")
+            raise RuntimeError(_CLOSED)
         return self._long
 
     def _container(self, container: str) -> DockerContainer:

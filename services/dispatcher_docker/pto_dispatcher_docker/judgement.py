@@ -26,6 +26,8 @@ class Watch(NamedTuple):
     """What its dispatcher did to it."""
     is_unwatched: bool = False
     """Whether it ended while there was no dispatcher."""
+    was_killed: bool = False
+    """Whether somebody told it to end who is not its dispatcher."""
     lost_ms: int | None = None
     """Unix ms since when nobody can say that the engine was there all the time; None: it was."""
     limit_s: float = 0.0
@@ -44,6 +46,9 @@ def judged(seen: Seen, watch: Watch, what: str, allowed: Allowance, room_bytes: 
         ended = "was killed" if seen.exit_code else "went on, but a process of it was killed"
         reason = f"{what} {ended} because it used up its memory of {_mib(allowed.memory_bytes)}"
         return Failed("task", reason, hint, seen.exit_code)
+    if watch.was_killed:
+        reason = f"{what} was told to end (exit code {seen.exit_code}), by a person or by the engine that was stopped"
+        return Failed("infra", reason, exit_code=seen.exit_code)
     if (watch.is_unwatched or watch.lost_ms is not None) and (seen.exit_code or seen.status == "dead"):
         if seen.exit_code in KILLED and _reached(seen, watch.limit_s):
             return Ended(seen.exit_code, "timeout")
@@ -72,6 +77,8 @@ def refusal(refused: DaemonRefused, what: str, allowed: Allowance) -> Failed:
         return Failed(
             "config", f"the engine has no GPUs for {what}: {text}", "Install its GPU support, or ask for none."
         )
+    if "bind source path does not exist" in text:
+        return Failed("infra", f"a folder of {what} is gone: {text}")
     if refused.status >= 500:
         return Failed("infra", f"the engine could not run {what}: {text}")
     return Failed(

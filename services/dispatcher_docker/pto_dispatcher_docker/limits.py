@@ -19,8 +19,6 @@ ROOM_LOOK_S = 1.0
 """How often the room that a container takes on the disk is looked at: a fast disk takes two gigabytes meanwhile."""
 ROOM_LOOKS = 2
 """Workspaces looked through at once."""
-REMOVAL_S = 1.0
-"""Between the end and the disappearance of a container that somebody removes by force."""
 DRAIN_S = 10.0
 """How long the rest of the output is read after the end; it lies on the daemon's disk and comes at once."""
 STOP_GRACE_S = 5

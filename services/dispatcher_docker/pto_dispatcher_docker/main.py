@@ -17,7 +17,6 @@ from pto_dispatch.dispatcher import Dispatcher
 from pto_dispatch.live import LiveLines
 from pto_dispatcher_docker.attempt import Means
 from pto_dispatcher_docker.backend import DockerBackend, owner_label
-from pto_dispatcher_docker.credentials import Credentials
 from pto_dispatcher_docker.daemon import Daemon
 from pto_dispatcher_docker.dry_run import default_allowance
 from pto_dispatcher_docker.limits import CALLS_PER_CORE, LEAST_CALLS, USER
@@ -25,6 +24,7 @@ from pto_dispatcher_docker.planning import ContainerPlanner
 from pto_dispatcher_docker.private import PrivateFiles
 from pto_dispatcher_docker.room import Rooms
 from pto_dispatcher_docker.site import Site
+from pto_engines.handover import Handover
 from pto_planning.backend import PlannerBackend
 from pto_ports.backend import LiveLine, Order
 from pto_ports.clock import Clock
@@ -90,8 +90,8 @@ def _backend(
 ) -> DockerBackend:
     folder, instance = settings.blob_folder, InstanceId(settings.instance)
     blobs = PatientBlobStore(session.blobs, clock, stop) if folder is None else DirectoryBlobStore(folder)
-    credentials = Credentials(os.environ, settings)
-    missing = {name: why for name in settings.engines if (why := credentials.missing(name))}
+    handover = Handover(os.environ, settings)
+    missing = {name: why for name in settings.engines if (why := handover.missing(name))}
     for name, why in missing.items():
         get_logger().info(f"engine {name} cannot be used here: {why}")
     engines = [name for name in settings.engines if name not in missing]
@@ -99,7 +99,7 @@ def _backend(
         site=_site(settings, clock),
         materials=Materials(blobs, cache),
         outcomes=Outcomes(blobs, clock, instance),
-        credentials=credentials,
+        resolve=handover.resolve,
         poller=LoopPoller(settings.capacity),
         work_folder=settings.work_folder,
         host_environment=dict(os.environ),
@@ -112,7 +112,7 @@ def _backend(
         return ContainerPlanner(
             name=request.engine,
             site=means.site,
-            credentials=credentials,
+            resolve=handover.resolve,
             order=order,
             folder=settings.work_folder(order.run).absolute(),
             prices=settings.prices,

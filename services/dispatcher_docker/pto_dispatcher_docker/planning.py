@@ -5,6 +5,7 @@ service; whatever the container left is looked at as a stranger's.
 """
 
 import asyncio
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,16 +15,18 @@ import msgspec
 from pto_attempts.job import PlanJob
 from pto_dispatcher_docker.agent import (
     ARGV,
+    CREDENTIALS,
     Places,
+    Resolve,
     hand_over,
     make_places,
     read_container_answer,
     remove_places,
+    resolved,
     write_job,
 )
 from pto_dispatcher_docker.answer import Untrusted
 from pto_dispatcher_docker.body import PRIVATE, allowance, name_of
-from pto_dispatcher_docker.credentials import FILE, Credentials, Variables
 from pto_dispatcher_docker.limits import AGENT_GRACE_S, PLAN_S
 from pto_dispatcher_docker.site import Site, Wanted
 from pto_harness import Cancel
@@ -32,7 +35,7 @@ from pto_harness.limits import LOG_HEAD_BYTES, LOG_TAIL_BYTES
 from pto_harness.log import TaskLog
 from pto_ports import engine as port
 from pto_ports.backend import LiveLine, Order
-from pto_ports.engine import EngineError, PlanDraft, Spent
+from pto_ports.engine import EngineError, EngineVariables, PlanDraft, Spent
 
 FOLDER = "planner"
 
@@ -45,7 +48,7 @@ class ContainerPlanner:
         *,
         name: str,
         site: Site,
-        credentials: Credentials,
+        resolve: Resolve,
         order: Order,
         folder: Path,
         prices: Path | None,
@@ -54,7 +57,7 @@ class ContainerPlanner:
         """``folder``: the run's work folder. Make it inside the event loop."""
         self.name = name
         self._site = site
-        self._credentials = credentials
+        self._resolve = resolve
         self._order = order
         self._folder = folder / FOLDER
         self._prices = prices
@@ -70,19 +73,19 @@ class ContainerPlanner:
             max_executors=max_executors,
             engine=self.name,
             model=model,
-            credentials=f"{PRIVATE}/{FILE}",
+            credentials=f"{PRIVATE}/{CREDENTIALS}",
         )
         inner = Cancel()
         if cancel is not None:
             cancel.listen(lambda: inner.request(cancel.reason))
         try:
-            variables = self._credentials.resolve(self.name, model)
+            variables = resolved(self._resolve, self.name, model)
             return asyncio.run_coroutine_threadsafe(self._plan(job, variables, inner), self._loop).result()
         except Failed as failed:
             unknown = Spent(cost_usd=None) if self._order.ready.reserved_usd else Spent()
             raise EngineError(str(failed), failure=failed.failure, hint=failed.hint, spent=unknown) from failed  # type: ignore[arg-type]
 
-    async def _plan(self, job: PlanJob, variables: Variables, cancel: Cancel) -> PlanDraft:
+    async def _plan(self, job: PlanJob, variables: EngineVariables, cancel: Cancel) -> PlanDraft:
         site, order = self._site, self._order
         attempt = f"attempt.{order.ready.attempt}"
         places = Places.of({"workspace": self._folder / attempt, "out": self._folder / f".{attempt}.out"})
@@ -120,6 +123,7 @@ class ContainerPlanner:
         with suppress(OSError):  # a projection; the log has the plan
             (self._folder / "execution_plan.json").write_bytes(text)
         await asyncio.to_thread(remove_places, places)
+        await asyncio.to_thread(shutil.rmtree, places.workspace, ignore_errors=True)
         return answer.draft
 
     def _on_line(self) -> Callable[[str, str], None] | None:

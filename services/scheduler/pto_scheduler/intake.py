@@ -10,8 +10,9 @@ import msgspec
 
 from pto_core.decide import Decision, Reused
 from pto_core.intake import Asked, answer, bounded, refuse
-from pto_core.limits import MAX_TASKS
+from pto_core.limits import MAX_SHOWN, MAX_TASKS
 from pto_core.plan_check import check_approval, check_plan, check_request, count_tasks
+from pto_core.quotas import USUAL, Counter, Quotas
 from pto_core.reuse import wants_reuse
 from pto_core.state import State
 from pto_ports.blob_store import BlobDamaged, BlobMissing, BlobStore
@@ -23,6 +24,7 @@ from pto_proto.ids import NO_DIGEST, Digest, digest_of
 from pto_proto.plans import Plan, Problem
 from pto_proto.requests import PlanApproved, RunRequested
 from pto_proto.reuse import Reusable
+from pto_proto.subjects import requester_of
 from pto_runtime.logs import get_logger
 from pto_runtime.reading import open_reader
 from pto_scheduler.reusing import LookUps
@@ -44,15 +46,18 @@ class Unreadable(msgspec.Struct, frozen=True):
 
     seq: int
     reason: str
+    requester: str
+    size: int
 
 
 class Intake:
     """The requests that wait for an answer, in the order of the queue."""
 
-    def __init__(self, requests: EventLog, blobs: BlobStore, clock: Clock) -> None:
+    def __init__(self, requests: EventLog, blobs: BlobStore, clock: Clock, quotas: Quotas = USUAL) -> None:
         self._requests = requests
         self._blobs = blobs
         self._clock = clock
+        self._quotas = quotas
         self._look_ups = LookUps(blobs, clock)
         self._waiting: list[Asked | Unreadable] = []
         self._wake = asyncio.Event()
@@ -83,13 +88,14 @@ class Intake:
         decisions: list[Decision] = []
         later: list[Asked | Unreadable] = []
         runs: set[str] = set()
+        counter = Counter(state, self._quotas, now)
         for asked in self._waiting:
             if asked.seq <= state.request_seq:
                 continue
             if later or len(decisions) >= MAX_ANSWERS or (isinstance(asked, Asked) and asked.request.run in runs):
                 later.append(asked)
                 continue
-            decision = self._answer(state, asked, now)
+            decision = self._answer(state, asked, now, counter)
             if decision is not None:
                 decisions.append(decision)
             if isinstance(asked, Asked) and decision and not isinstance(decision.entry, ev.RequestRefused):
@@ -99,15 +105,18 @@ class Intake:
             self._wake.set()
         return decisions
 
-    def _answer(self, state: State, asked: Asked | Unreadable, now: int) -> Decision | None:
+    def _answer(self, state: State, asked: Asked | Unreadable, now: int, counter: Counter) -> Decision | None:
+        over = counter.over(asked.requester, asked.size)
         if isinstance(asked, Unreadable):
             return _refuse_unreadable(asked, now)
+        if over is not None:
+            return refuse(asked, now, [over])
         run = state.active.get(asked.request.run)
         is_early = run is not None and wants_reuse(run) and not self._look_ups.is_written(run)
         if isinstance(asked.request, PlanApproved) and not asked.edited and is_early:
             what = "what earlier runs left behind is still being looked up; approve in a moment"
             return refuse(asked, now, [Problem(where="run", what=what)])
-        return answer(state, asked, now)
+        return answer(state, asked, now, self._quotas)
 
     def reused(self, state: State) -> Reused:
         """What the runs that asked for it take over of earlier ones, as far as that was looked up."""
@@ -128,11 +137,12 @@ class Intake:
                 await reader.close()
 
     async def _examine(self, recorded: Recorded) -> Asked | Unreadable:
+        requester, size = requester_of(recorded.subject), len(recorded.data)
         try:
             request_id, request = decode_request(recorded.data)
         except ProtocolError as error:
             self._logger.warning("unreadable request", request_seq=recorded.seq, error=str(error))
-            return Unreadable(recorded.seq, str(error))
+            return Unreadable(recorded.seq, str(error), requester, size)
         problems: list[Problem] = []
         count, edited = 0, NO_DIGEST
         if isinstance(request, RunRequested):
@@ -140,8 +150,8 @@ class Intake:
         elif isinstance(request, PlanApproved):
             problems, count, edited = await self._check_edited(request)
         return Asked(
-            seq=recorded.seq, request_id=request_id, request=request, problems=tuple(problems), task_count=count,
-            edited=edited,
+            seq=recorded.seq, request_id=request_id, requester=requester, size=size, request=request,
+            problems=tuple(problems), task_count=count, edited=edited,
         )  # fmt: skip
 
     async def _check(self, request: RunRequested) -> tuple[list[Problem], int]:
@@ -212,7 +222,12 @@ class Intake:
 
 
 def _refuse_unreadable(unreadable: Unreadable, now: int) -> Decision:
-    reasons = bounded([Problem(where="request", what=unreadable.reason)])
-    return Decision(
-        None, None, ev.RequestRefused(at=now, request_seq=unreadable.seq, kind="unreadable", reasons=reasons)
+    entry = ev.RequestRefused(
+        at=now,
+        request_seq=unreadable.seq,
+        requester=unreadable.requester[:MAX_SHOWN],
+        request_bytes=unreadable.size,
+        kind="unreadable",
+        reasons=bounded([Problem(where="request", what=unreadable.reason)]),
     )
+    return Decision(None, None, entry)

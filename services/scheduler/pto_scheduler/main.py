@@ -7,6 +7,7 @@ from pto_blobs.directory import DirectoryBlobStore
 from pto_blobs.snapshots import DirectorySnapshotStore
 from pto_bus.errors import BusError
 from pto_bus.session import open_session
+from pto_core.quotas import Quotas
 from pto_proto.ids import InstanceId
 from pto_runtime.clock import SystemClock
 from pto_runtime.service import CannotServe, new_incarnation, run_service
@@ -23,9 +24,14 @@ async def serve(settings: Settings, stop: asyncio.Event, on_up: Callable[[], Non
         raise CannotServe(str(error)) from error
     blobs = session.blobs if settings.blob_folder is None else DirectoryBlobStore(settings.blob_folder)
     clock, incarnation = SystemClock(), new_incarnation()
+    quotas = Quotas(
+        requests_per_minute=settings.quota_requests,
+        bytes_per_minute=settings.quota_bytes,
+        tasks_per_run=settings.quota_tasks,
+    )
     scheduler = Scheduler(
         log=session.log,
-        intake=Intake(session.requests, blobs, clock),
+        intake=Intake(session.requests, blobs, clock, quotas),
         clock=clock,
         lease=session.lease(settings.instance, incarnation),
         live=session.live,

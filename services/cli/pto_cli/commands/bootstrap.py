@@ -17,12 +17,16 @@ from pto_cli.problems import EXIT_OK, WrongUse
 def main(words: list[str]) -> int:
     """The command."""
     parser = command_parser(
-        "bootstrap", "Set up the streams on a broker, as its account bootstrap (env PTO_USER, PTO_PASSWORD)."
+        "bootstrap", "Set up the streams on a broker, as its account bootstrap (env PTO_USER, PTO_CREDS)."
     )
     parser.add_argument("--write-config", metavar="FILE", help="write a nats-server configuration with all accounts")
     parser.add_argument("--store", metavar="DIR", default="nats-store", help="the broker's store, with --write-config")
     parser.add_argument(
         "--listen", metavar="HOST:PORT", default="127.0.0.1:4222", help="with --write-config: its address"
+    )
+    parser.add_argument("--accounts", metavar="FOLDER", help="whom to set up for; default: the usual accounts")
+    parser.add_argument(
+        "--replicas", metavar="N", type=int, choices=(1, 3, 5), default=1, help="servers of each stream"
     )
     typed = parse(parser, words)
     if typed is None:
@@ -34,7 +38,8 @@ def main(words: list[str]) -> int:
     from pto_cli.access import set_up_broker
     from pto_cli.progress import write_lines
 
-    asyncio.run(set_up_broker(typed.nats_url, os.environ))
+    accounts = Path(typed.accounts) if typed.accounts else None
+    asyncio.run(set_up_broker(typed.nats_url, os.environ, accounts, typed.replicas))
     write_lines([f"the broker at {typed.nats_url} is set up"])
     return EXIT_OK
 

@@ -1,0 +1,113 @@
+"""Three servers with every stream three times, on the shipped configuration: the leader is killed during a run."""
+
+import asyncio
+import json
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from pto_bus.connect import ApiError, Connection
+from pto_bus.errors import BusError
+from pto_bus.topology import Sizes
+from pto_ports.event_log import LogUnavailable
+
+from .processes import SERVICES, Processes
+from .servers import Keyed, Server, accounts_in, free_port, make_certificates
+
+TASKS = 400
+STREAMS = ("PTO", "PTO_REQ", "PTO_VIEW", "PTO_BLOB", "PTO_LEASE")
+
+
+class Cluster(Keyed):
+    """Three servers; whoever connects is given all their addresses."""
+
+    def __init__(self, folder: Path) -> None:
+        make_certificates(folder / "tls")
+        accounts = accounts_in(folder / "accounts")
+        ports = {f"n{number}": free_port() for number in (1, 2, 3)}
+        routes = ", ".join(f"nats-route://127.0.0.1:{port}" for port in ports.values())
+        self.servers = {
+            name: Server(
+                folder / name, "cluster.conf", tls=folder / "tls", users=accounts, name=name,
+                NATS_CLUSTER=f"127.0.0.1:{port}", NATS_ROUTES=f"[{routes}]",
+            )
+            for name, port in ports.items()
+        }  # fmt: skip
+        super().__init__(self.servers["n1"], accounts)
+
+    @property
+    def url(self) -> str:
+        return ",".join(server.url for server in self.servers.values())
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
+    running = Cluster(tmp_path)
+    for server in running.servers.values():
+        server.start()
+    async with asyncio.timeout(40):
+        while True:  # until the servers have found each other
+            with suppress(ApiError, BusError, LogUnavailable):
+                await running.set_up(Sizes(replicas=3))
+                break
+            await asyncio.sleep(0.3)
+    yield running
+    for server in running.servers.values():
+        server.end(signal.SIGKILL)
+
+
+async def leader_of(connection: Connection, *, but: str = "") -> str:
+    """Name of the server that leads the log."""
+    async with asyncio.timeout(30):
+        while True:
+            with suppress(LogUnavailable, ApiError):
+                leader = (await connection.api("STREAM.INFO.PTO", timeout_s=2)).get("cluster", {}).get("leader", but)
+                if leader != but:
+                    return str(leader)
+            await asyncio.sleep(0.2)
+
+
+@pytest.mark.slow
+async def test_a_run_loses_and_doubles_nothing_when_the_leader_is_killed(cluster: Cluster, tmp_path: Path) -> None:
+    bootstrapper = await cluster.connect("bootstrap")
+    for stream in STREAMS:
+        assert (await bootstrapper.api(f"STREAM.INFO.{stream}"))["config"]["num_replicas"] == 3
+    plan = {"name": "many", "tasks": [{"id": f"t{i}", "command": "sleep 0.05; echo >> ran"} for i in range(TASKS)]}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    processes = Processes(tmp_path, cluster)
+    try:
+        for service in SERVICES:
+            processes.start(service)
+        processes.start("scheduler", user="scheduler-2")
+        run = processes.orchestrator(
+            "run", "--plan", "plan.json", "-m", "8", "--on-conflict", "keep-both", "--detach"
+        ).split()[-1]
+        watching = asyncio.create_task(asyncio.to_thread(processes.orchestrator, "watch", run, timeout_s=120))
+        for _ in range(2):
+            await asyncio.sleep(3)
+            leader = await leader_of(bootstrapper)
+            cluster.servers[leader].end(signal.SIGKILL)
+            await leader_of(bootstrapper, but=leader)
+            await asyncio.sleep(1)
+            cluster.servers[leader].start()
+        await watching
+        events = [json.loads(line) for line in processes.orchestrator("events", run, "--json").splitlines()]
+        processes.orchestrator("audit")
+    finally:
+        processes.close()
+        await bootstrapper.close()
+    ended = Counter(
+        (entry["task"], entry["attempt"])
+        for event in events
+        if event["type"].startswith("pto.TaskFinished.")
+        for entry in event["data"]["entries"]
+        if entry["task"].startswith("t") and entry["outcome"] == "succeeded"
+    )
+    assert {task for task, _ in ended} == {f"t{i}" for i in range(TASKS)}
+    assert len(ended) == TASKS
+    finished = next(event for event in events if event["type"].startswith("pto.RunFinished."))
+    assert finished["data"]["entries"][0]["status"] == "succeeded"

@@ -1,0 +1,64 @@
+"""What a requester is told when the run is not theirs, when a quota is used up, and when the front door is full."""
+
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from pto_bus.topology import Account, Sizes
+
+from .processes import SERVICES, Processes
+from .servers import Keyed, Server, accounts_in, make_certificates
+
+PLAN = "tasks: [{id: a, command: sleep 30}, {id: b, noop: true}, {id: c, noop: true}]"
+QUOTAS = {"PTO_QUOTA_REQUESTS": "12", "PTO_QUOTA_TASKS": "3", "PTO_QUOTA_BYTES": "20000"}
+
+
+@pytest.fixture
+async def keyed(tmp_path: Path) -> AsyncIterator[Keyed]:
+    make_certificates(tmp_path / "tls")
+    people = tuple(Account(user=user, role="requester") for user in ("alice", "bob"))
+    accounts = accounts_in(tmp_path / "accounts", more=people)
+    broker = Keyed(Server(tmp_path / "broker", "server.conf", tls=tmp_path / "tls", users=accounts).start(), accounts)
+    yield broker
+    broker.server.end()
+
+
+@pytest.mark.slow
+async def test_a_requester_changes_own_runs_alone_and_is_told_of_quotas(keyed: Keyed, tmp_path: Path) -> None:
+    await keyed.set_up()
+    processes = Processes(tmp_path, keyed)
+    (tmp_path / "plan.yaml").write_text(PLAN)
+    (tmp_path / "long.yaml").write_text(PLAN.replace("]", ", {id: d, noop: true}]"))
+    (tmp_path / "big.yaml").write_text(PLAN.replace("noop: true", "noop: true, title: '" + 199 * "x" + "'"))
+    try:
+        for service in SERVICES:
+            processes.start(service, **QUOTAS)
+        begun = time.time()
+        run = processes.orchestrator("run", "--plan", "plan.yaml", "--detach", user="alice").strip()
+        for words in (["cancel", run], ["pause", run]):
+            said = processes.orchestrator(*words, user="bob", code=2)
+            assert f"run {run} is alice's; only alice or an operator may change it" in said
+        assert "is paused" in processes.orchestrator("pause", run, user="operator")
+        assert "is being cancelled" in processes.orchestrator("cancel", run, user="operator")
+        said = processes.orchestrator("run", "--plan", "long.yaml", "--detach", user="alice", code=3)
+        assert "quota: the plan has 4 tasks and a run may have 3 here" in said
+        for _ in range(12):
+            processes.orchestrator("cancel", "no-such-run", user="bob", code=2)
+        if int(begun) // 60 == int(time.time()) // 60:
+            said = processes.orchestrator("run", "--plan", "plan.yaml", "--detach", user="bob", code=3)
+            assert "quota: bob may ask for 12 requests in a minute and has; ask again in" in said
+    finally:
+        processes.close()
+
+
+async def test_a_full_front_door_is_told_at_once(keyed: Keyed, tmp_path: Path) -> None:
+    await keyed.set_up(Sizes(request_bytes=4_000))
+    processes = Processes(tmp_path, keyed)
+    (tmp_path / "plan.yaml").write_text("tasks: [{id: a, command: " + "'" + 3_000 * "x" + "'}]")
+    said = processes.orchestrator("run", "--plan", "plan.yaml", "--detach", user="alice", code=3)
+    assert "nobody answered" in said
+    said = processes.orchestrator("run", "--plan", "plan.yaml", "--detach", user="bob", code=3)
+    assert "the request was not taken" in said
+    assert "`orchestrator archive`" in said

@@ -1,0 +1,253 @@
+"""What goes wrong on clusters, provoked on a real one: each attempt runs once, and what is said of it is true."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.slurm.slurm_lane import SlurmLane
+from tests.slurm.testbed import SlurmTestbed
+
+TIMED_OUT = "echo 'sbatch: error: Batch job submission failed: Socket timed out on send/recv operation' >&2; exit 1"
+ONCE = 'mkdir "$HERE/first" 2>/dev/null || exec "$REAL" "$@"\n'
+"""A fake that fails the first time only."""
+
+
+@pytest.fixture(scope="module")
+def frail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmTestbed]:
+    """Two nodes, on a controller that forgets jobs after two seconds."""
+    testbed = SlurmTestbed.start(tmp_path_factory.mktemp("frail") / "c", nodes=2, MINJOBAGE="2")
+    yield testbed
+    testbed.do("down")
+
+
+@pytest.fixture
+async def lane(slurm_cluster: SlurmTestbed, tmp_path: Path) -> AsyncIterator[SlurmLane]:
+    """Not open yet."""
+    lane = SlurmLane(slurm_cluster, tmp_path, client_limit_s=5.0)
+    yield lane
+    await lane.backend.close()
+
+
+@pytest.fixture
+async def frail_lane(frail: SlurmTestbed, tmp_path: Path) -> AsyncIterator[SlurmLane]:
+    """Not open yet."""
+    lane = SlurmLane(frail, tmp_path, client_limit_s=5.0)
+    yield lane
+    await lane.backend.close()
+
+
+def counted(lane: SlurmLane, seconds: float = 0.0) -> dict[str, Any]:
+    """A task that leaves a trace of each time it runs."""
+    return {"command": f"echo $SLURM_JOB_ID >> {lane.folder}/runs; sleep {seconds}"}
+
+
+def runs(lane: SlurmLane) -> list[str]:
+    try:
+        return (lane.folder / "runs").read_text().split()
+    except FileNotFoundError:
+        return []
+
+
+# --- submissions whose answer tells nothing ---
+
+
+@pytest.mark.parametrize("lie", [TIMED_OUT, "sleep 60"], ids=["says that it timed out", "hangs"])
+async def test_sbatch_that_submits_and_fails_is_believed_neither(lane: SlurmLane, lie: str) -> None:
+    lane.fake("sbatch", f'{ONCE}"$REAL" "$@" >/dev/null; {lie}')
+    await lane.open()
+    assert (await lane.run_task("a", **counted(lane, 1))).outcome == "succeeded"
+    assert len(runs(lane)) == 1
+    assert len(lane.jobs(lane.orders["a", 1])) == 1
+
+
+async def test_sbatch_that_fails_without_a_job_is_called_again_when_there_is_surely_none(lane: SlurmLane) -> None:
+    lane.fake("sbatch", f"{ONCE}{TIMED_OUT}")
+    await lane.open()
+    assert (await lane.run_task("a", **counted(lane))).outcome == "succeeded"
+    assert len(runs(lane)) == 1
+
+
+async def test_job_that_ended_and_was_forgotten_before_it_was_looked_for(frail_lane: SlurmLane) -> None:
+    lane = frail_lane
+    lane.fake("sbatch", f'{ONCE}"$REAL" "$@" >/dev/null; sleep 4; {TIMED_OUT}')
+    await lane.open()
+    assert (await lane.run_task("a", **counted(lane))).outcome == "succeeded"
+    assert len(runs(lane)) == 1
+
+
+async def test_attempt_submitted_twice_runs_once(lane: SlurmLane) -> None:
+    lane.fake("sbatch", f'{ONCE}"$REAL" "$@" >/dev/null; "$REAL" "$@" >/dev/null; {TIMED_OUT}')
+    await lane.open()
+    assert (await lane.run_task("a", **counted(lane, 1))).outcome == "succeeded"
+    assert len(runs(lane)) == 1
+    states = sorted(state for _, state in lane.jobs(lane.orders["a", 1]))
+    assert states in (["CANCELLED", "COMPLETED"], ["COMPLETED", "COMPLETED"])
+
+
+async def test_dispatcher_killed_between_sbatch_and_its_record(lane: SlurmLane) -> None:
+    lane.fake("sbatch", f'{ONCE}"$REAL" "$@" > "$HERE/job"; sleep 60')
+    await lane.open()
+    order = await lane.start("a", **counted(lane, 1))
+    await lane.until(lambda: bool(lane.jobs(order)))
+    await lane.kill()
+    await lane.restart()
+    end = await lane.end("a")
+    assert end.outcome == "succeeded", (end.reason, end.tail, lane.queue())
+    assert len(runs(lane)) == 1
+
+
+async def test_dispatcher_killed_before_sbatch(lane: SlurmLane) -> None:
+    lane.fake("sbatch", f"{ONCE}sleep 60")
+    await lane.open()
+    await lane.start("a", **counted(lane))
+    await lane.until((lane.folder / "bin" / "first").exists)
+    await lane.kill()
+    await lane.restart()
+    end = await lane.end("a")
+    assert end.outcome == "succeeded", (end.reason, end.tail, lane.queue())
+    assert len(runs(lane)) == 1
+
+
+async def test_cancel_of_an_attempt_that_may_have_a_job(lane: SlurmLane) -> None:
+    lane.fake("sbatch", f'{ONCE}"$REAL" "$@" >/dev/null; sleep 2; {TIMED_OUT}')
+    await lane.open()
+    order = await lane.start("a", command="sleep 300")
+    await lane.until(lambda: bool(lane.jobs(order)))
+    assert await lane.backend.stop(order, "asked to")
+    assert (await lane.end("a")).outcome == "cancelled"
+    await lane.until(lambda: [state for _, state in lane.jobs(order)] == ["CANCELLED"])
+
+
+async def test_limit_of_submissions_is_waited_for(lane: SlurmLane) -> None:
+    words = "sbatch: error: QOSMaxSubmitJobPerUserLimit"
+    policy = "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit)"
+    lane.fake("sbatch", f'[ -e "$HERE/full" ] || exec "$REAL" "$@"; echo "{words}" >&2; echo "{policy}" >&2; exit 1')
+    await lane.open()
+    await lane.start("first", command="sleep 4")
+    await lane.until(lambda: bool(lane.states("first")))
+    (lane.folder / "bin" / "full").touch()
+    await lane.start("second")
+    await lane.until(lambda: lane.states("second") == ["waiting"])
+    (lane.folder / "bin" / "full").unlink()
+    assert (await lane.end("second", seconds=20)).outcome == "succeeded"  # the first one's end lets it in
+
+
+# --- looks that fail, and restarts ---
+
+
+@pytest.mark.parametrize("fault", ["exit 1", "sleep 60", "echo garbage"])
+async def test_looks_that_fail_change_nothing(lane: SlurmLane, fault: str) -> None:
+    lane.fake("squeue", f'[ -e "$HERE/away" ] || exec "$REAL" "$@"; {fault}')
+    await lane.open()
+    await lane.start("a", command="sleep 3")
+    await lane.until(lambda: "TaskStarted" in lane.kinds("a"))
+    (lane.folder / "bin" / "away").touch()
+    end = await lane.end("a")
+    assert end.outcome == "succeeded", (end.reason, end.tail, lane.queue())
+    await lane.until(lambda: lane.away, 20)
+    waiting = await lane.start("b")
+    await asyncio.sleep(1)
+    assert lane.jobs(waiting) == [], "nothing is submitted to a controller that does not answer"
+    (lane.folder / "bin" / "away").unlink()
+    assert (await lane.end("b")).outcome == "succeeded"
+
+
+async def test_jobs_go_on_without_their_dispatcher(frail_lane: SlurmLane) -> None:
+    lane = await frail_lane.open()
+    await lane.start("long", **counted(lane, 8))
+    await lane.start("short", command="echo out > out.txt")
+    await lane.until(lambda: all("JobStateChanged" in lane.kinds(task) for task in ("long", "short")))
+    await lane.kill()
+    await asyncio.sleep(5)  # the short one has ended, and SLURM has forgotten it
+    await lane.restart()
+    assert (await lane.end("short")).files == 1
+    assert (await lane.end("long")).outcome == "succeeded"
+    assert len(runs(lane)) == 1
+
+
+async def test_end_is_told_again_until_the_log_has_it(lane: SlurmLane) -> None:
+    await lane.open()
+    end = await lane.run_task("a", command="echo x > x")
+    await lane.kill()
+    lane.said.clear()
+    await lane.restart()
+    assert (await lane.end("a", seconds=5)) == end
+    lane.forget("a")
+    await lane.kill()
+    await lane.restart(adopt=False)
+    await lane.backend.sweep()
+    assert not list((lane.folder / "spool" / "ledger" / "attempts").iterdir())
+
+
+async def test_order_that_was_never_begun_is_begun(lane: SlurmLane) -> None:
+    await lane.open()
+    await lane.kill()
+    await lane.restart()
+    assert await lane.backend.adopt(lane.order("a", **counted(lane)))
+    end = await lane.end("a")
+    assert end.outcome == "succeeded", (end.reason, end.tail, lane.queue())
+
+
+async def test_lost_spool_loses_no_job(lane: SlurmLane) -> None:
+    await lane.open()
+    order = await lane.start("a", command="sleep 5")
+    await lane.state(order, "RUNNING")
+    await lane.kill()
+    ledger = lane.folder / "spool" / "ledger"
+    ledger.rename(lane.folder / "lost")
+    await lane.restart()
+    end = await lane.end("a")
+    assert end.outcome == "succeeded", (end.reason, end.tail, lane.queue())
+    assert len(lane.jobs(order)) == 1
+
+
+async def test_attempts_that_the_log_gave_up_are_cancelled(lane: SlurmLane) -> None:
+    await lane.open()
+    order = await lane.start("a", command="sleep 300")
+    await lane.state(order, "RUNNING")
+    await lane.kill()
+    await lane.restart(adopt=False)
+    await lane.backend.sweep()
+    await lane.state(order, "CANCELLED")
+    assert lane.ends("a") == []
+
+
+async def test_attempts_that_the_log_gave_up_are_looked_for(lane: SlurmLane) -> None:
+    lane.fake("sbatch", f'{ONCE}"$REAL" "$@" > "$HERE/job"; sleep 60')
+    await lane.open()
+    order = await lane.start("a", command="sleep 300")
+    await lane.until(lambda: bool(lane.jobs(order)))
+    await lane.kill()
+    await lane.restart(adopt=False)
+    await lane.backend.sweep()
+    await lane.state(order, "CANCELLED")
+
+
+async def test_what_was_not_submitted_is_cancelled_without_a_controller(lane: SlurmLane) -> None:
+    lane.fake("squeue", "exit 1")
+    await lane.open()
+    first = await lane.start("first", slurm="down")
+    await lane.until(lambda: lane.away, 20)
+    second, third = await lane.start("second"), await lane.start("third")
+    await asyncio.sleep(0.5)
+    for task, order in (("second", second), ("third", third)):
+        assert await lane.backend.stop(order, "asked to")
+        assert (await lane.end(task, seconds=2)).outcome == "cancelled"
+        assert lane.jobs(order) == []
+    lane.testbed.client("scancel", *(job for job, _ in lane.jobs(first)))
+
+
+async def test_second_dispatcher_in_one_spool_is_refused(lane: SlurmLane) -> None:
+    await lane.open()
+    code = (
+        "import asyncio, sys; from pathlib import Path\n"
+        "from pto_slurm_lane.house import House; from pto_slurm_node.spool import Spool\n"
+        "from pto_runtime.clock import SystemClock\n"
+        f"House(Spool(Path({str(lane.folder / 'spool')!r})), SystemClock()).open()\n"
+    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stderr=asyncio.subprocess.PIPE)
+    _, said = await process.communicate()
+    assert b"another dispatcher works in" in said

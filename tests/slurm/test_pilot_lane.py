@@ -1,0 +1,221 @@
+"""Pilot mode on a real cluster: a few jobs do many attempts, and what happens to the jobs harms no attempt."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.slurm.slurm_lane import SlurmLane
+from tests.slurm.testbed import SlurmTestbed
+
+from pto_proto import events as ev
+from pto_slurm import pilots
+from pto_slurm.pilots import lane_of, name_in
+
+
+class PilotLane(SlurmLane):
+    def pilots(self, *states: str) -> list[str]:
+        """Jobs of this lane's pilots in one of these states; without any: those that are there."""
+        return [job for job, state in self.all_pilots() if state in (states or ("PENDING", "RUNNING"))]
+
+    def all_pilots(self) -> list[tuple[str, str]]:
+        rows = self.testbed.client(
+            "squeue", "-h", "-a", "-t", "all", "-O", "JobID:|,State:|,Name:64,Comment:80"
+        ).splitlines()
+        split = [line.split("|") for line in rows]
+        lane = self.name
+        return [
+            (row[0].strip(), row[1].strip())
+            for row in split
+            if (name := name_in(row[2][:64].strip())) and name.lane == lane
+        ]
+
+    @property
+    def name(self) -> str:
+        return lane_of(str(self.folder / "spool"))
+
+    def started(self, task: str, attempt: int = 1) -> ev.TaskStarted:
+        return next(entry for entry in self.said[task, attempt] if isinstance(entry, ev.TaskStarted))
+
+
+@pytest.fixture
+async def lane(slurm_cluster: SlurmTestbed, tmp_path: Path) -> AsyncIterator[PilotLane]:
+    lane = PilotLane(slurm_cluster, tmp_path, pilots=2)
+    await lane.open()
+    yield lane
+    await lane.backend.close()
+    for job in lane.pilots():
+        slurm_cluster.client("scancel", job)
+
+
+async def all_ended(lane: PilotLane, tasks: list[str], seconds: float = 60) -> dict[str, ev.TaskFinished]:
+    await lane.until(lambda: all(lane.ends(task) for task in tasks), seconds)
+    assert {len(lane.ends(task)) for task in tasks} == {1}
+    return {task: lane.ends(task)[0] for task in tasks}
+
+
+async def test_few_jobs_do_many_tasks(lane: PilotLane) -> None:
+    tasks = [f"t{number}" for number in range(40)]
+    for task in tasks:
+        await lane.start(task, command="echo $SLURM_JOB_ID > made")
+    ends = await all_ended(lane, tasks)
+    assert {end.outcome for end in ends.values()} == {"succeeded"}
+    assert {end.files for end in ends.values()} == {1}
+    assert 1 <= len(lane.all_pilots()) <= 2
+    assert {lane.started(task).job for task in tasks} <= {job for job, _ in lane.all_pilots()}
+    assert lane.kinds("t7") == ["TaskStarted", "TaskFinished"]
+    child = await lane.run_task("child", command="cat made", trees=(ends["t7"].tree,))
+    assert await lane.blobs.get(child.log) == f"{lane.started('t7').job}\n".encode()
+
+
+async def test_failures_are_told_as_ever(lane: PilotLane) -> None:
+    await lane.start("exit", command="echo why >&2; exit 3")
+    await lane.start("late", command="sleep 60", resources={"time": "2"})
+    await lane.start("unplaceable", slurm="-p")
+    ends = await all_ended(lane, ["exit", "late", "unplaceable"])
+    assert [ends[task].failure for task in ("exit", "late", "unplaceable")] == ["task", "timeout", "config"]
+    assert (ends["exit"].exit_code, ends["exit"].tail[0]) == (3, "why")
+
+
+async def test_agents_and_lines(lane: PilotLane) -> None:
+    await lane.start("loud", command="for i in 1 2 3 4 5 6 7 8; do echo line $i; sleep 0.5; done")
+    end = await lane.run_task("agent", agent="Write a module.", outputs=("src/**",), writes=("src/**",))
+    assert end.outcome == "succeeded", end
+    await lane.until(lambda: ("loud", "line 1") in lane.lines)
+    assert (await lane.end("loud")).outcome == "succeeded"
+
+
+async def test_gpus_have_jobs_of_their_own(lane: PilotLane) -> None:
+    end = await lane.run_task("gpu", command="echo $SLURM_GPUS_ON_NODE", resources={"gpus": 1}, slurm="gpu")
+    assert await lane.blobs.get(end.log) == b"1\n"
+    assert lane.all_pilots() == []
+
+
+async def test_jobs_and_pilots_together_are_no_more_than_allowed(slurm_cluster: SlurmTestbed, tmp_path: Path) -> None:
+    lane = PilotLane(slurm_cluster, tmp_path, pilots=2)
+    lane.capacity = 2
+    lane.backend = lane._make()
+    await lane.open()
+    for number in range(2):
+        await lane.start(f"t{number}", command="sleep 1")
+    await all_ended(lane, ["t0", "t1"])
+    assert len(lane.pilots()) == 2
+    for number in range(2):
+        await lane.start(f"gpu{number}", command="sleep 600", resources={"gpus": 1}, slurm="gpu")
+    await lane.until(lambda: lane.pilots() == [], 60)
+    for number in range(2):
+        await lane.backend.stop(lane.orders[f"gpu{number}", 1], "")
+    await all_ended(lane, ["gpu0", "gpu1"])
+    assert (await lane.run_task("after")).outcome == "succeeded"
+    await lane.backend.close()
+
+
+async def test_pilots_leave_with_their_dispatcher(lane: PilotLane) -> None:
+    await lane.run_task("one")
+    assert len(lane.pilots()) == 1
+    await lane.kill()
+    await lane.until(lambda: lane.pilots() == [], 30)
+
+
+async def test_cancelling_a_task_that_waits_and_one_that_runs(lane: PilotLane) -> None:
+    long = [await lane.start(f"long{number}", command="echo x > part; sleep 60") for number in range(2)]
+    waiting = await lane.start("waiting")
+    await lane.until(lambda: all("TaskStarted" in lane.kinds(f"long{number}") for number in range(2)))
+    for order in (*long, waiting):
+        assert await lane.backend.stop(order, "enough")
+    ends = await all_ended(lane, ["long0", "long1", "waiting"])
+    assert {(end.outcome, end.reason) for end in ends.values()} == {("cancelled", "enough")}
+    assert (await lane.run_task("after")).outcome == "succeeded", "its pilots live on"
+    assert len(lane.all_pilots()) == 2
+
+
+async def test_a_pilot_that_somebody_cancels(lane: PilotLane) -> None:
+    await lane.start("long", command="sleep 60")
+    await lane.until(lambda: "TaskStarted" in lane.kinds("long"))
+    lane.testbed.client("scancel", lane.started("long").job)
+    end = await lane.end("long")
+    assert (end.outcome, end.failure) == ("failed", "infra")
+    assert end.reason.startswith("pilot_ended: pilot")
+    assert (await lane.run_task("long", 2)).outcome == "succeeded"
+
+
+async def test_a_restart_goes_on_with_everything(lane: PilotLane) -> None:
+    for number in range(6):
+        await lane.start(f"t{number}", command="sleep 1; echo x >> ../../../count")
+    await lane.until(lambda: "TaskStarted" in lane.kinds("t0"))
+    await lane.kill()
+    await asyncio.sleep(1.5)
+    await lane.restart()
+    ends = await all_ended(lane, [f"t{number}" for number in range(6)])
+    assert {end.outcome for end in ends.values()} == {"succeeded"}
+    (count,) = (lane.folder / "spool" / "runs").glob("*/count")
+    assert count.read_text() == "x\n" * 6
+    assert len(lane.all_pilots()) <= 2
+
+
+async def test_what_was_left_for_nobody_is_swept(lane: PilotLane) -> None:
+    await lane.start("long", command="sleep 60")
+    await lane.start("long2", command="sleep 60")
+    await lane.start("never")
+    await lane.until(lambda: "TaskStarted" in lane.kinds("long2"))
+    await lane.kill()
+    await lane.restart(adopt=False)
+    await lane.backend.sweep()
+    pools = lane.folder / "spool" / "pilots"
+    assert [*pools.glob("*/ready/*"), *pools.glob("*/claimed/*")] == []
+
+
+async def test_pilots_that_can_never_start_are_told_of(slurm_cluster: SlurmTestbed, tmp_path: Path) -> None:
+    lane = PilotLane(slurm_cluster, tmp_path, pilots=2)
+    await lane.open()
+    long: dict[str, Any] = {"resources": {"time": "9-00:00:00"}}
+    await lane.start("long", **long)
+    await lane.start("nowhere", slurm="nowhere")
+    ends = await all_ended(lane, ["long", "nowhere"])
+    assert {end.failure for end in ends.values()} == {"config"}
+    assert "unsatisfiable:PartitionTimeLimit" in ends["long"].reason
+    assert "Invalid partition" in ends["nowhere"].reason
+    await lane.until(lambda: lane.pilots() == [])
+    await lane.backend.close()
+
+
+@pytest.mark.slow
+async def test_pilots_that_fail_at_once_are_given_up(
+    slurm_cluster: SlurmTestbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pilots, "FIRST_REST_S", 0.1)
+    lane = PilotLane(slurm_cluster, tmp_path, pilots=1)
+    lane.fake(
+        "sbatch",
+        'args=(); for a in "$@"; do [ "$a" = pilot ] && a=no-such-word; args+=("$a"); done; exec $REAL "${args[@]}"',
+    )
+    await lane.open()
+    await lane.start("t")
+    end = await lane.end("t", seconds=240)
+    assert end.failure == "config"
+    assert "5 pilots in a row ended at their start" in end.reason
+    await lane.backend.close()
+
+
+@pytest.mark.slow
+async def test_a_node_that_dies_under_a_pilot(tmp_path: Path) -> None:
+    """Its daemon is dead and its pilot lives on as a ghost: what it had runs again elsewhere, it gets nothing more."""
+    testbed = SlurmTestbed.start(tmp_path / "c", nodes=2, SLURMDTIMEOUT="5")
+    lane = PilotLane(testbed, tmp_path, pilots=1)
+    try:
+        await lane.open()
+        await lane.start("long", command="sleep 600")
+        await lane.until(lambda: "TaskStarted" in lane.kinds("long"))
+        ghost = lane.started("long").job
+        node = testbed.client("squeue", "-h", "-j", ghost, "-o", "%N")
+        testbed.do("kill-node", node)
+        end = await lane.end("long", seconds=180)
+        assert (end.failure, end.node) == ("infra", node)
+        assert end.reason.startswith("node_fail")
+        ends = [await lane.run_task(f"after{number}", seconds=120) for number in range(5)]
+        assert {end.outcome for end in ends} == {"succeeded"}
+        assert ghost not in {lane.started(f"after{number}").job for number in range(5)}
+        await lane.backend.close()
+    finally:
+        testbed.do("down")
