@@ -1,7 +1,7 @@
 """From Spot to on-demand: which tasks have lost too many Spot instances, and where they go then.
 
-Imports ports, proto and pto_slurm_lane. Invariant: a loss is on the disk before it is told, so that the next attempt
-knows it, whoever hands that out.
+Imports ports, proto and pto_slurm_lane. Invariants: a loss is on the disk before it is told, so that the next attempt
+knows it, whoever hands that out; it counts once, however often it is told.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ class Fallback:
     def placed(self, order: Order) -> Order:
         """The order, in the on-demand queue if its task has lost enough."""
         target = self._queues.get(self._queue_of(order))
-        if target is None or self.losses(order.run).get(order.ready.task, 0) < MAX_LOSSES:
+        if target is None or len(self.losses(order.run).get(order.ready.task, ())) < MAX_LOSSES:
             return order
         spec = order.ready.spec
         moved = msgspec.structs.replace(spec, slurm=msgspec.structs.replace(spec.slurm, partition=target))
@@ -45,17 +45,17 @@ class Fallback:
         target = self._queues.get(self._queue_of(order))
         if target is None:
             return ""
-        losses = self.losses(order.run)
-        losses[order.ready.task] = losses.get(order.ready.task, 0) + 1
+        losses, ready = self.losses(order.run), order.ready
+        lost = losses[ready.task] = sorted({*losses.get(ready.task, ()), f"{ready.round}.{ready.attempt}"})
         path = self._path(order.run)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_durably(path, msgspec.json.encode(losses))
-        return target if losses[order.ready.task] >= MAX_LOSSES else ""
+        return target if len(lost) >= MAX_LOSSES else ""
 
-    def losses(self, run: RunId) -> dict[str, int]:
-        """Task -> Spot instances that it lost."""
+    def losses(self, run: RunId) -> dict[str, list[str]]:
+        """Task -> its attempts that lost a Spot instance."""
         try:
-            return msgspec.json.decode(self._path(run).read_bytes(), type=dict[str, int])
+            return msgspec.json.decode(self._path(run).read_bytes(), type=dict[str, list[str]])
         except FileNotFoundError:
             return {}
 
