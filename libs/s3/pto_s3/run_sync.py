@@ -16,7 +16,7 @@ import msgspec
 from pto_proto.ids import RunId
 from pto_s3 import limits
 from pto_s3.bucket import PARTIAL, Bucket
-from pto_s3.errors import ObjectMissing, OtherContent
+from pto_s3.errors import ObjectDamaged, ObjectMissing, OtherContent
 from pto_s3.layout import AREAS, Area, run_prefix
 from pto_s3.pool import Pool
 from pto_s3.sync_plan import LocalFile, Name, Settled, plan_sync
@@ -32,6 +32,8 @@ class SyncReport(msgspec.Struct):
     replaced: int = 0
     lost: list[str] = msgspec.field(default_factory=list)
     """Results that came second: another content has their name in the bucket, and stays."""
+    damaged: list[str] = msgspec.field(default_factory=list)
+    """What was not brought down, since the bucket's content does not match its own digest."""
 
 
 class RunSync:
@@ -146,6 +148,9 @@ class RunSync:
             self._bucket.get_file(self._key(name), self._folders[area] / file, over=False)
         except ObjectMissing:
             return  # cleaned away since it was listed
+        except ObjectDamaged:
+            report.damaged.append(file)
+            return
         report.downloaded += 1
         if not area.is_replaced:
             self._settled.once.add(name)
