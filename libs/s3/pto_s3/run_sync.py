@@ -6,6 +6,7 @@ taken from the folders only when they are whole, which their writers show by ren
 
 import hashlib
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -37,7 +38,7 @@ class SyncReport(msgspec.Struct):
 
 
 class RunSync:
-    """One run; one thread at a time calls it."""
+    """One run; rounds that several threads ask for are one after the other."""
 
     def __init__(self, bucket: Bucket, run: RunId, folders: Mapping[Area, Path], pool: Pool) -> None:
         self._bucket = bucket
@@ -47,6 +48,7 @@ class RunSync:
         self._settled = Settled()
         self._offered: SimpleQueue[Name] = SimpleQueue()
         self._waiting: set[Name] = set()
+        self._lock = threading.Lock()
         for folder in folders.values():
             for left in folder.glob("*".join(PARTIAL)):
                 left.unlink(missing_ok=True)
@@ -62,6 +64,10 @@ class RunSync:
         that changed. Raises S3Error; what was done until then is not done again. OtherWriter: the state belongs to
         another process.
         """
+        with self._lock:
+            return self._round(look)
+
+    def _round(self, look: bool) -> SyncReport:
         report = SyncReport()
         while not self._offered.empty():
             self._waiting.add(self._offered.get())
