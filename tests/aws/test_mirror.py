@@ -33,10 +33,12 @@ def mirror_of(shelf: Shelf, bucket: Bucket, pool: Pool, blobs: MemoryBlobStore) 
     return Mirror(shelf, bucket, pool, SystemClock(), blobs, lambda run: shelf.root.parent / "work" / run)
 
 
-def tell(shelf: Shelf, run: RunId, *, log: Digest = Digest("")) -> None:
+def tell(shelf: Shelf, run: RunId, *, log: str = "") -> None:
     path = shelf.root / run / "told" / "t.1.7.json"
     path.parent.mkdir(parents=True)
-    path.write_bytes(msgspec.json.encode(Result(run=run, task="t", attempt=1, round=0, outcome="succeeded", log=log)))
+    path.write_bytes(
+        msgspec.json.encode(Result(run=run, task="t", attempt=1, round=0, outcome="succeeded", log=Digest(log)))
+    )
 
 
 def results(bucket: Bucket, run: RunId) -> list[str]:
