@@ -269,3 +269,24 @@ async def test_shapes_that_come_while_pilots_are_steered(lane: PilotLane) -> Non
         await asyncio.sleep(0.1)
     assert any("Fleet.run" in str(task.get_coro()) for task in lane.backend._tasks), "nobody steers any more"
     assert (await lane.end("first")).outcome == "succeeded"
+
+
+async def test_jobs_of_their_own_wait_until_pilots_have_left(slurm_cluster: SlurmTestbed, tmp_path: Path) -> None:
+    """Pilots without work make room: both together are never more than the lane may have."""
+    lane = PilotLane(slurm_cluster, tmp_path, pilots=2)
+    lane.capacity = 2
+    lane.backend = lane._make()
+    await lane.open()
+    for task in ("t0", "t1"):
+        await lane.start(task, command="sleep 1")
+    await all_ended(lane, ["t0", "t1"])
+    gpus: dict[str, Any] = {"command": "sleep 2", "resources": {"gpus": 1}}
+    orders = [await lane.start(f"g{number}", **gpus) for number in range(2)]
+    most = 0
+    while not all(lane.ends(f"g{number}") for number in range(2)):
+        jobs = [state for order in orders for _, state in lane.jobs(order)]
+        most = max(most, len(lane.pilots()) + sum(state in ("PENDING", "RUNNING") for state in jobs))
+        await asyncio.sleep(0.1)
+    await all_ended(lane, ["g0", "g1"])
+    await lane.kill()
+    assert most == 2

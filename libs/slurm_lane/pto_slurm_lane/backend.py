@@ -114,7 +114,7 @@ class SlurmBackend:
                 is_eager=lambda: self._fleet is not None and self._fleet.is_busy,
             ),
             gate=Gate(clock, TokenBucket(clock, rate=settings.rate, burst=settings.burst), watch),
-            places=Places(self._capacity),
+            places=Places(self._capacity, lambda: 0 if self._fleet is None else self._fleet.there),
             canceller=Canceller(clients, clock, watch),
             projections=Projections(clock, self._work_folder),
             host_environment=self._host_environment,

@@ -50,12 +50,21 @@ class Fleet:
         self._opened_s = lane.clock.monotonic_s()
         self._last_order = 0
         self._is_swept = False
+        self._strangers: int | None = None
+        """Pilots of an earlier incarnation for tasks that are no more; None: SLURM was not asked yet."""
         self._logger = get_logger()
 
     @property
     def is_busy(self) -> bool:
         """Whether results may come any moment."""
         return any(wing.members or wing.settled for wing in self._wings.values())
+
+    @property
+    def there(self) -> int:
+        """How many pilots there are or may be."""
+        if self._strangers is None:
+            return self._capacity
+        return self._strangers + sum(wing.there for wing in self._wings.values())
 
     def takes(self, record: Record, shape: JobShape) -> bool:
         """Whether pilots do it: not what was a job before, nor what needs a job of its own."""
@@ -159,6 +168,9 @@ class Fleet:
                 self._go(self._launch(wing, slot))
             if wing.launches.failed and demand.waiting:
                 self._lane.clock.call_later(max(0.0, wing.launches.rest_until_s - now) + TICK_S, self._news.wake)
+        if any(wing.leaving for wing in self._wings.values()):
+            self._lane.watch.hurry()
+        await self._lane.places.look()
 
     def _allowed(self, look: Look) -> int:
         """How many pilots its wings may have: others have places too, and pilots of earlier incarnations."""
@@ -168,8 +180,8 @@ class Fleet:
             if (name := name_in(row.name)) and name.lane == self._name and name.kind not in self._wings
             and row.state in THERE
         )  # fmt: skip
-        jobs = len(self._lane.places.holders())
-        return max(0, min(self._lane.settings.pilots, self._capacity - jobs) - strangers)
+        self._strangers = strangers
+        return max(0, min(self._lane.settings.pilots, self._capacity - self._lane.places.needed) - strangers)
 
     async def _judge(self, wing: Wing) -> None:
         for job, verdict in wing.judged():
