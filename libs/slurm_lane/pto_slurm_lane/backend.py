@@ -6,9 +6,10 @@ told of are never touched.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from pto_attempts.materials import Materials
 from pto_attempts.outcome import Outcomes
@@ -315,8 +316,8 @@ class SlurmBackend:
             raise RuntimeError("the backend was not opened")
         return self._lane
 
-    def _go(self, work: "asyncio.Future[None] | object") -> None:
-        task: asyncio.Task[None] = asyncio.create_task(work)  # type: ignore[arg-type]
+    def _go(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 

@@ -6,8 +6,9 @@ over has left behind is judged, never guessed.
 """
 
 import asyncio
-from collections.abc import Container
+from collections.abc import Container, Coroutine
 from contextlib import suppress
+from typing import Any
 
 from pto_runtime.logs import get_logger
 from pto_slurm.answers import Ambiguous, Refused, Submitted, Throttled
@@ -285,8 +286,8 @@ class Fleet:
             wing.prepare(IDLE_S)
         return self._wings[kind]
 
-    def _go(self, work: "asyncio.Future[None] | object") -> None:
-        task: asyncio.Task[None] = asyncio.create_task(work)  # type: ignore[arg-type]
+    def _go(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._launching.add(task)
         task.add_done_callback(self._launched)
 
