@@ -12,8 +12,7 @@ anything below.
     runs/<run>/secrets.json                  values of passed-through variables, 0600
     runs/<run>/logs/<name>.out .err          what the job itself says
     runs/<run>/attempts/<name>/order.json    what the executor is to do
-    runs/<run>/attempts/<name>/claim         the job that does it, and no other
-    runs/<run>/attempts/<name>/stop          a wish that it ends
+    runs/<run>/attempts/<name>/claim         the job that does it, and no other (of pilots: see there)
     runs/<run>/work/                         workspaces, bundles and logs of tasks
     pilots/<class>/...                       see pto_slurm_node.pool
 """
