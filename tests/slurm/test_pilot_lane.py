@@ -157,6 +157,22 @@ async def test_a_restart_goes_on_with_everything(lane: PilotLane) -> None:
     assert len(lane.all_pilots()) <= 2
 
 
+async def test_a_dispatcher_that_has_no_pilots_any_more_goes_on_with_theirs(lane: PilotLane) -> None:
+    counted = "echo x >> ../../../count"
+    for number in range(2):
+        await lane.start(f"long{number}", command=f"{counted}; sleep 3")
+    await lane.until(lambda: all("TaskStarted" in lane.kinds(f"long{number}") for number in range(2)))
+    await lane.start("waiting", command=counted)
+    await lane.kill()
+    lane._settings["pilots"] = 0
+    await lane.restart()
+    ends = await all_ended(lane, ["long0", "long1", "waiting"])
+    assert {end.outcome for end in ends.values()} == {"succeeded"}
+    (count,) = (lane.folder / "spool" / "runs").glob("*/count")
+    assert count.read_text() == "x\n" * 3
+    assert lane.started("waiting").job not in {job for job, _ in lane.all_pilots()}
+
+
 async def test_what_was_left_for_nobody_is_swept(lane: PilotLane) -> None:
     await lane.start("long", command="sleep 60")
     await lane.start("long2", command="sleep 60")

@@ -125,9 +125,8 @@ class SlurmBackend:
             installed=installed,
             revise=self._revise,
         )
-        if settings.pilots:
-            self._fleet = Fleet(lane, self._capacity)
-            self._go(self._fleet.run())
+        self._fleet = Fleet(lane, self._capacity)
+        self._go(self._fleet.run())
         for work in (
             watch.run,
             lane.board.run,
@@ -240,7 +239,7 @@ class SlurmBackend:
         if self._fleet is not None:
             with suppress(Unplaceable):
                 shape = shape_of(ready.spec, lane.settings.site, exclude=ready.avoid)
-                if self._fleet.takes(record, shape):
+                if self._fleet.takes(record, shape) or (not is_new and self._fleet.is_with_pilot(record)):
                     return self._fleet.enlist(record, shape, is_new=is_new)
         return JobAttempt(record, lane)
 

@@ -24,7 +24,8 @@ from pto_slurm_lane.news import News
 from pto_slurm_lane.pooled import PooledAttempt
 from pto_slurm_lane.watch import Look
 from pto_slurm_lane.wing import Wing
-from pto_slurm_node.pool import Pool
+from pto_slurm_node.pool import Claim, Pool
+from pto_slurm_node.spool import RESULT, events_in
 
 TICK_S = 0.5
 FAULT_S = 5.0
@@ -69,7 +70,22 @@ class Fleet:
 
     def takes(self, record: Record, shape: JobShape) -> bool:
         """Whether pilots do it: not what was a job before, nor what needs a job of its own."""
-        return is_pooled(shape) and not record.job and not record.has_intent
+        return bool(self._lane.settings.pilots) and is_pooled(shape) and not record.job and not record.has_intent
+
+    def is_with_pilot(self, record: Record) -> bool:
+        """Whether a pilot of an earlier incarnation has it, or has done it; what none has taken is taken back.
+
+        For attempts that are adopted by a dispatcher that has no pilots any more.
+        """
+        if record.job or record.has_intent:
+            return False
+        name = record.name
+        pools = [Pool(path) for path in self._lane.spool.pilots.iterdir() if path.is_dir()]
+        for pool in pools:
+            for entry in [entry for entry in pool.waiting() if entry.name == name]:
+                pool.withdraw(entry)
+        done = (event.fence.name for event in events_in(self._lane.spool.results) if event.kind == RESULT)
+        return any(claim.entry.name == name for pool in pools for claim in pool.claims()) or name in done
 
     def enlist(self, record: Record, shape: JobShape, *, is_new: bool) -> PooledAttempt:
         """The attempt, to be run by whoever asked."""
@@ -132,7 +148,7 @@ class Fleet:
             if wing.members or wing.settled:
                 strays = wing.take_claims(await asyncio.to_thread(wing.scan))
                 for stray in strays if self._is_swept else ():
-                    await asyncio.to_thread(wing.pool.clear, stray)
+                    await asyncio.to_thread(_end, wing.pool, stray)
 
     async def _steer(self) -> None:
         look = self._lane.watch.look
@@ -303,5 +319,11 @@ def _sweep(pool: Pool, names: Container[str], old_s: float) -> None:
             pool.withdraw(entry)
     for claim in pool.claims():
         if claim.entry.name not in names:
-            pool.clear(claim)
+            _end(pool, claim)
     pool.forget_ghosts(old_s)
+
+
+def _end(pool: Pool, claim: Claim) -> None:
+    """Nobody waits for this attempt: the pilot that may still do it is to end it."""
+    pool.clear(claim)
+    pool.stop(claim.entry.name)
