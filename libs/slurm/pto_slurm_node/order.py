@@ -38,11 +38,11 @@ class BadOrder(Exception):
         self.failure, self.hint = failure, hint
 
 
-def read_order(attempt: Path) -> dict[str, Any]:
-    """The order in this folder. Raises BadOrder."""
-    order = read_json(attempt / "order.json")
+def read_order(path: Path) -> dict[str, Any]:
+    """The order in this file. Raises BadOrder."""
+    order = read_json(path)
     if not isinstance(order, dict) or not isinstance(order.get("task"), dict):
-        raise BadOrder(f"{attempt / 'order.json'} is not there or not whole")
+        raise BadOrder(f"{path} is not there or not whole")
     return order
 
 

@@ -10,8 +10,7 @@ anything below.
     results/<name>.<job>.<restart>.<kind>.json   events for the dispatcher to take
     runs/<run>/logs/<name>.out .err          what the job itself says
     runs/<run>/attempts/<name>/order.json    what the executor is to do; values of variables beside it, 0600
-    runs/<run>/attempts/<name>/claim         the job that does it, and no other
-    runs/<run>/attempts/<name>/stop          a wish that it ends
+    runs/<run>/attempts/<name>/claim         the job that does it, and no other (of pilots: see there)
     runs/<run>/work/                         workspaces, bundles and logs of tasks
     pilots/<class>/...                       see pto_slurm_node.pool
 """

@@ -6,9 +6,10 @@ told of are never touched.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from pto_attempts.materials import Materials
 from pto_attempts.outcome import Outcomes
@@ -114,7 +115,7 @@ class SlurmBackend:
                 is_eager=lambda: self._fleet is not None and self._fleet.is_busy,
             ),
             gate=Gate(clock, TokenBucket(clock, rate=settings.rate, burst=settings.burst), watch),
-            places=Places(self._capacity),
+            places=Places(self._capacity, lambda: 0 if self._fleet is None else self._fleet.there),
             canceller=Canceller(clients, clock, watch),
             projections=Projections(clock, self._work_folder),
             host_environment=self._host_environment,
@@ -124,9 +125,8 @@ class SlurmBackend:
             installed=installed,
             revise=self._revise,
         )
-        if settings.pilots:
-            self._fleet = Fleet(lane, self._capacity)
-            self._go(self._fleet.run())
+        self._fleet = Fleet(lane, self._capacity)
+        self._go(self._fleet.run())
         for work in (
             watch.run,
             lane.board.run,
@@ -239,7 +239,7 @@ class SlurmBackend:
         if self._fleet is not None:
             with suppress(Unplaceable):
                 shape = shape_of(ready.spec, lane.settings.site, exclude=ready.avoid)
-                if self._fleet.takes(record, shape):
+                if self._fleet.takes(record, shape) or (not is_new and self._fleet.is_with_pilot(record)):
                     return self._fleet.enlist(record, shape, is_new=is_new)
         return JobAttempt(record, lane)
 
@@ -315,8 +315,8 @@ class SlurmBackend:
             raise RuntimeError("the backend was not opened")
         return self._lane
 
-    def _go(self, work: "asyncio.Future[None] | object") -> None:
-        task: asyncio.Task[None] = asyncio.create_task(work)  # type: ignore[arg-type]
+    def _go(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
