@@ -70,9 +70,11 @@ class PooledAttempt:
     async def run(self) -> None:
         """Live until the end is told."""
         record, lane = self.record, self._lane
+        end: ev.TaskFinished | None = None
         while record.end is None:
             try:
-                record.end = await self._live()
+                end = end or await self._live()
+                record.end = await lane.revise(record, end)
             except LogUnavailable:
                 pass  # what has to be stored can be stored later
             except Exception:
@@ -196,6 +198,10 @@ class PooledAttempt:
         verdict = judge_pooled(seen, self._wing.facts(self.job))
         if verdict.kind == "result" and self._result is not None:
             return await self._ending.by_result(self._result, verdict)
+        if verdict.kind == "ended" and self._result is None:
+            await self._lane.board.scan()  # what it left counts, however slow the shared folder is
+            if self._result is not None:
+                return None  # the bell has rung
         if verdict.kind == "ended":
             return await self._ending.by_verdict(verdict, seen.node)
         return None
