@@ -1,7 +1,7 @@
 """From Spot to on-demand: which tasks have lost too many Spot instances, and where they go then.
 
-Imports ports, proto, pto_slurm and pto_slurm_lane. Invariants: a loss is on the disk before it is told, so that the next
-attempt knows it, whoever hands that out; it counts once, however often it is told.
+Imports ports, proto, pto_slurm and pto_slurm_lane. Invariants: a loss is on the disk before it is told, so that the
+next attempt knows it, whoever hands that out; it counts once, however often it is told.
 """
 
 from collections.abc import Mapping
