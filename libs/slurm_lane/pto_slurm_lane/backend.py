@@ -126,7 +126,7 @@ class SlurmBackend:
             revise=self._revise,
         )
         self._fleet = Fleet(lane, self._capacity)
-        self._go(self._fleet.run())
+        self._go(self._for_ever(self._fleet.run))
         for work in (
             watch.run,
             lane.board.run,
@@ -136,7 +136,7 @@ class SlurmBackend:
             self._look_round,
             self._tidy,
         ):
-            self._go(work())
+            self._go(self._for_ever(work))
 
     async def start(self, order: Order) -> None:
         """Submit it, in its turn; noops are answered here."""
@@ -314,6 +314,17 @@ class SlurmBackend:
         if self._lane is None:
             raise RuntimeError("the backend was not opened")
         return self._lane
+
+    async def _for_ever(self, part: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """A part of the dispatcher: without it attempts would seem to run, so that a fault must not end it."""
+        while True:
+            try:
+                await part()
+            except Exception:
+                self._logger.exception("a part of the dispatcher failed, and begins again", part=part.__qualname__)
+                await self._clock.sleep(LOOK_ROUND_S)
+            else:
+                return
 
     def _go(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
