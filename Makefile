@@ -15,13 +15,17 @@ PYTEST_ARGS ?=
 CHAOS_ARGS ?=
 CLAUDE_CODE := deploy/claude-code
 BENCH_ARGS ?=
+# Accounts, keys and data of the system that `make up` starts.
+COMPOSE_STATE ?= .compose
+COMPOSE_ENV ?= .env
+COMPOSE := docker compose --env-file $(COMPOSE_ENV)
 # Environments of the systems that `make bench` compares with.
 PEERS_DIR ?= .bench-peers
 PEERS := $(patsubst tests/bench/peers/requirements/%.txt,$(PEERS_DIR)/%/.ready,$(wildcard tests/bench/peers/requirements/*.txt))
 COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
-.PHONY: help setup run demo fmt check test sim chaos bench bench-peers proto lock image claude-code clean
+.PHONY: help setup run demo fmt check test sim chaos bench bench-peers proto settings lock image claude-code up down smoke clean
 
 help: ## show this list
 	@echo "make <target>:"
@@ -90,6 +94,9 @@ $(PEERS_DIR)/%/.ready: tests/bench/peers/requirements/%.txt
 proto: setup ## write the schemas, asyncapi.yaml and the reference table of events anew
 	@$(BIN)/python -m pto_proto.generate
 
+settings: setup ## write the reference page of all settings anew
+	@$(BIN)/python -m pto_runtime.settings_page > docs/reference/settings.md
+
 lock: setup ## pin the newest allowed requirements, with hashes
 	@$(COMPILE) --upgrade --output-file requirements.txt pyproject.toml
 	@$(COMPILE) --upgrade --extra dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml
@@ -109,6 +116,19 @@ $(CLAUDE_CODE)/node_modules/.package-lock.json: $(CLAUDE_CODE)/package-lock.json
 	@ls $(CLAUDE_CODE)/node_modules/@anthropic-ai/*/claude >/dev/null 2>&1 || { rm -rf $(CLAUDE_CODE)/node_modules; \
 	  echo "claude-code: npm brought no program: this platform has none, or the download failed; try again, or choose another machine" >&2; exit 1; }
 	@touch $@
+
+up: setup ## start the whole system with docker compose, with accounts and TLS of its own (see docs/howto/operate.md)
+	@kept=$$(grep -vE '^(PTO_STATE|PTO_WORKSPACES|PTO_UID|PTO_GID|DOCKER_GID)=' $(COMPOSE_ENV) 2>/dev/null || true); \
+	made=$$(ORCHESTRATOR=$(BIN)/orchestrator deploy/compose/prepare.sh $(COMPOSE_STATE)); \
+	(umask 077; printf '%s\n' "$$made" $${kept:+"$$kept"} > $(COMPOSE_ENV))
+	@$(COMPOSE) up --detach --wait
+	@$(COMPOSE) kill --signal HUP nats 2>/dev/null # reads its accounts again
+
+down: ## stop what `make up` started; its data stays in .compose
+	@$(COMPOSE) --profile observe down
+
+smoke: setup ## ask the system that `make up` started for two small runs, and look at what they made
+	@ORCHESTRATOR=$(BIN)/orchestrator deploy/compose/smoke.sh $(COMPOSE_STATE)
 
 clean: ## remove the environment, caches and build results (outputs stay)
 	@rm -rf $(VENV) $(CLAUDE_CODE)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

@@ -8,6 +8,7 @@ The same sources and lock make the same bundle; it is named by its SHA-256, whic
 import argparse
 import hashlib
 import io
+import os
 import subprocess
 import sys
 import tarfile
@@ -18,12 +19,15 @@ from pto_s3 import Pool, S3Error, open_bucket
 from pto_s3.upload import put_file_once
 
 ROOT = Path(__file__).resolve().parents[2]
+EARLIEST = "315532800"
+"""1980, the first date that an archive of wheels can hold: the same for the same sources."""
 PREFIX = "parallel-orchestrator/_bootstrap/"
 
 
 def pip(*arguments: str) -> None:
     """Run this environment's pip. Raises CalledProcessError."""
-    subprocess.run([sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments], check=True)
+    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
+    subprocess.run(command, check=True, env={**os.environ, "SOURCE_DATE_EPOCH": EARLIEST})
 
 
 def collect(folder: Path, python: str, platform: str) -> None:
@@ -32,15 +36,20 @@ def collect(folder: Path, python: str, platform: str) -> None:
     pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(ROOT))
     platforms = [f"--platform=manylinux{tag}_{platform}" for tag in ("2014", "_2_17", "_2_28", "_2_34")]
     pip(
-        "download", "--only-binary=:all:", "--no-deps", "--require-hashes", "--python-version", python, *platforms,
+        "download", "--prefer-binary", "--no-deps", "--require-hashes", "--python-version", python, *platforms,
         "--dest", str(wheels), "--requirement", str(ROOT / "requirements.txt"),
     )  # fmt: skip
-    [own] = wheels.glob("parallel_task_orchestrator-*.whl")
-    name, version = own.name.split("-")[:2]
-    digest = hashlib.sha256(own.read_bytes()).hexdigest()
-    pinned = f"{(ROOT / 'requirements.txt').read_text()}\n{name.replace('_', '-')}=={version} --hash=sha256:{digest}\n"
-    (folder / "requirements.txt").write_text(pinned)
+    for source in wheels.glob("*.tar.gz"):  # of those who publish no wheel; the head node has nothing to build with
+        pip("wheel", "--no-deps", "--wheel-dir", str(wheels), str(source))
+        source.unlink()
+    (folder / "requirements.txt").write_text("".join(f"{pin(wheel)}\n" for wheel in sorted(wheels.glob("*.whl"))))
     (folder / "PYTHON").write_text(python + "\n")
+
+
+def pin(wheel: Path) -> str:
+    """The requirement that only this file meets."""
+    name, version = wheel.name.split("-")[:2]
+    return f"{name.replace('_', '-')}=={version} --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}"
 
 
 def pack(folder: Path, target: Path) -> str:

@@ -7,8 +7,9 @@ milliseconds. A change of a shipped struct needs a new version (``VERSIONS``), a
 
 from typing import Literal
 
-import msgspec
-
+from pto_proto.entries import AnswerEntry as AnswerEntry
+from pto_proto.entries import Entry as Entry
+from pto_proto.entries import TaskEntry as TaskEntry
 from pto_proto.ids import NO_DIGEST, Digest, InstanceId, TaskId
 from pto_proto.plans import DockerOptions, Plan, Problem, Resources, TaskSpec
 from pto_proto.requests import OnConflict, RunRequested, Sandbox
@@ -18,32 +19,6 @@ FailureClass = Literal["task", "timeout", "capacity", "infra", "config", "budget
 Outcome = Literal["succeeded", "failed", "cancelled"]
 RunStatus = Literal["succeeded", "partial", "failed", "cancelled"]
 PlanDecision = Literal["not-asked", "approved", "edited", "rejected"]
-
-
-class Entry(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """Base of all entries: when it happened, and the log sequence of the event that caused it (0: none)."""
-
-    at: int
-    cause: int = 0
-
-
-class TaskEntry(Entry, frozen=True, kw_only=True, omit_defaults=True):
-    """Base of all entries about one attempt of one task. ``round`` counts reopenings by a red merged tree."""
-
-    task: TaskId
-    attempt: int
-    round: int = 0
-
-
-class AnswerEntry(Entry, frozen=True, kw_only=True, omit_defaults=True):
-    """Base of the scheduler's answers: the request's id and its sequence in ``PTO_REQ`` (0: not asked by a request)."""
-
-    request_id: str = ""
-    request_seq: int = 0
-    requester: str = ""
-    """Who asked, by the name under which the broker lets them ask; empty in logs of before it was recorded."""
-    request_bytes: int = 0
-    """Size of the request, for the requester's quota."""
 
 
 # --- scheduler -------------------------------------------------------------------------------------------------------

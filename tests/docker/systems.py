@@ -107,6 +107,7 @@ class DockerSite:
                 await session.close()
 
         asyncio.run(send())
+        wait_for("the run", lambda: run in self.orchestrator("list", "--json"))
         return run
 
     def end(self, run: str, *, code: int = 0) -> dict[str, Any]:
@@ -154,3 +155,5 @@ class DockerSite:
         self.broker.stop()
         if left := self.containers():
             self.docker("rm", "-f", *left)
+        # Deeper than Python goes, as a test makes some.
+        subprocess.run(["rm", "-rf", self.folder / "work"], check=False)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from fakes.containers import DockerEngine
 from fakes.messages_api import FakeMessagesApi, scenario_from, serving_in_thread
 
 from systems import DockerSite, wait_for
@@ -38,7 +39,7 @@ class Watch(threading.Thread):
         self.leaks: set[str] = set()
 
     def run(self) -> None:
-        while not self.ended.is_set():
+        while not self.ended.wait(0.1):
             for container in self._site.containers():
                 self.seen.add(container)
                 for words in (["inspect", container], ["logs", container]):
@@ -101,6 +102,21 @@ def test_real_agents_and_their_planner_work_in_containers_and_keys_stay_there(
     assert {task["id"] for task in plan["tasks"]} == {task["id"] for task in summary["tasks"]}
     wait_for("all containers to be deleted", lambda: not site.containers())
     assert not holding((KEY,), Path("/dev/shm"))
+
+
+@pytest.mark.slow
+def test_claude_code_works_in_the_full_image(make_site: Any, docker_engine: DockerEngine, api: FakeMessagesApi) -> None:
+    site: DockerSite = make_site(
+        PTO_DOCKER_NETWORK="host",
+        PTO_DOCKER_IMAGE=docker_engine.full,
+        ANTHROPIC_BASE_URL=api.url,
+        ANTHROPIC_API_KEY=KEY,
+    )
+    site.start()
+    summary = site.end(site.ask(REQUIREMENT, engine="claude-code", planner_backend="docker"))
+    assert summary["status"] == "succeeded", summary
+    assert all(request.keys == ("canary",) and not request.leaked for request in api.requests if request.keys)
+    assert not holding((KEY,), site.folder)
 
 
 @pytest.mark.slow

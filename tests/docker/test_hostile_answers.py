@@ -4,11 +4,19 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pto_attempts.job import Answer
+from pto_dispatcher_docker.agent import Places, read_container_answer
 from pto_dispatcher_docker.answer import Scope, Untrusted, read_result, read_small, take_outputs
+from pto_dispatcher_docker.limits import RATIONALE_CHARS, TEXT_CHARS
+from pto_dispatcher_docker.planning import read_draft
+from pto_harness.failure import Failed
 from pto_harness.manifest import write_bundle
+from pto_harness.process import Ended
+from pto_ports.engine import EngineError
 
 SECRET = "sk-canary-0123456789"
 SCOPE = Scope(outputs=("src/*.py",), writes=(), given=frozenset({"README.md"}), secrets=(SECRET,))
@@ -112,11 +120,99 @@ def test_texts_of_a_result_lose_their_secrets() -> None:
 
 
 @pytest.mark.parametrize(
-    "result", [{}, {"outcome": "won"}, {"outcome": "failed"}, {"outcome": "failed", "failure": "mine"}, {"outcome": 1}]
+    "result",
+    [
+        {},
+        {"outcome": "won"},
+        {"outcome": "failed"},
+        {"outcome": "failed", "failure": "mine"},
+        {"outcome": "failed", "failure": "x" * 10**6},
+        {"outcome": "failed", "failure": "cancelled"},
+        {"outcome": "cancelled", "failure": "task"},
+        {"outcome": "succeeded", "exit_code": 2**64},
+        {"outcome": "succeeded", "sandbox": "s" * 10**6},
+        {"outcome": 1},
+    ],
 )
 def test_a_result_that_is_none_is_refused(result: dict) -> None:
-    with pytest.raises(Untrusted):
+    with pytest.raises(Untrusted) as caught:
         read_result(result, [])
+    assert len(str(caught.value)) < 1000, "what is said of it goes into an event"
+
+
+def test_a_credential_in_the_name_of_an_output_is_found(tmp_path: Path) -> None:
+    workspace = tmp_path / "workspace"
+    (workspace / "src").mkdir(parents=True)
+    (workspace / f"src/{SECRET}.py").touch()
+    write_bundle(workspace, [f"src/{SECRET}.py"], tmp_path / "answer/made")
+    with pytest.raises(Untrusted) as caught:
+        take_outputs(tmp_path / "answer", "made", tmp_path / "out", SCOPE)
+    assert SECRET not in str(caught.value)
+
+
+SPENT = {"usage": {"input_tokens": 7}, "cost_usd": 0.5}
+PLAN: dict[str, Any] = {"plan": {"name": "p", "tasks": []}, "complexity": 3, "rationale": "why"}
+
+
+def answered(tmp_path: Path, answer: dict[str, Any]) -> Answer:
+    places = Places.of({"workspace": tmp_path / "work", "out": tmp_path / "out"})
+    places.answer.mkdir()
+    (places.answer / "answer.json").write_text(json.dumps(answer))
+    return read_container_answer(places, Ended(0, "exited"))
+
+
+@pytest.mark.parametrize("spent", [{"cost_usd": -5000.0}, {"usage": {"output_tokens": -1}}, {"cost_usd": 1e300}])
+@pytest.mark.parametrize("at", ["answer", "failure", "draft"])
+def test_nothing_is_given_back_on_a_bill(at: str, spent: dict[str, Any], tmp_path: Path) -> None:
+    answer = {
+        "answer": {"spent": spent},
+        "failure": {"failure": {"reason": "r", "failure": "task", "spent": spent}},
+        "draft": {"draft": PLAN | spent},
+    }[at]
+    with pytest.raises(Untrusted, match="costs"):
+        read_draft(answered(tmp_path, answer), [], is_cancelled=False)
+
+
+def test_an_honest_bill_is_taken_over(tmp_path: Path) -> None:
+    answer = answered(tmp_path, {"spent": SPENT, "draft": PLAN | SPENT})
+    assert answer.spent.cost_usd == read_draft(answer, [SECRET], is_cancelled=False).cost_usd == 0.5
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"rationale": f"because of {SECRET}"},
+        {"plan": {"name": SECRET, "tasks": []}},
+        {"model": "m" * 10**6},
+        {"prompt_digest": "d" * 10**6},
+        {"complexity": 10**30},
+        {"repairs": -1},
+    ],
+)
+def test_a_draft_that_no_planner_makes_is_refused(lie: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(Untrusted):
+        read_draft(answered(tmp_path, {"draft": PLAN | lie}), [SECRET], is_cancelled=False)
+
+
+def test_an_endless_rationale_is_cut(tmp_path: Path) -> None:
+    draft = read_draft(answered(tmp_path, {"draft": PLAN | {"rationale": "x" * 10**6}}), [], is_cancelled=False)
+    assert len(draft.rationale) == RATIONALE_CHARS
+
+
+def test_a_planners_failure_is_cut_and_blanked_and_has_a_known_class(tmp_path: Path) -> None:
+    failure = {"reason": f"{SECRET} {'x' * 10**6}", "failure": "capacity", "retry_after_s": 9.0}
+    with pytest.raises(EngineError) as caught:
+        read_draft(answered(tmp_path, {"failure": failure}), [SECRET], is_cancelled=False)
+    assert (caught.value.failure, caught.value.retry_after_s) == ("capacity", 9.0)
+    assert SECRET not in str(caught.value)
+    assert len(str(caught.value)) <= TEXT_CHARS
+
+
+@pytest.mark.parametrize(("failure", "expected"), [("mine", Untrusted), ("cancelled", Failed)])
+def test_a_planner_cannot_say_of_itself_that_it_was_cancelled(failure: str, expected: type, tmp_path: Path) -> None:
+    answer = answered(tmp_path, {"failure": {"reason": "r", "failure": failure}})
+    with pytest.raises(expected):
+        read_draft(answer, [], is_cancelled=False)
 
 
 def test_an_answer_is_read_up_to_a_limit(tmp_path: Path) -> None:

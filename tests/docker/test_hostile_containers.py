@@ -21,6 +21,7 @@ PLAN: dict[str, dict[str, Any]] = {
     "temporary": {"command": "dd if=/dev/zero of=/tmp/big bs=1M count=4096"},
     "disk": {"command": "i=0; while dd if=/dev/zero of=big.$i bs=1M count=16 2>/dev/null; do i=$((i+1)); sleep 0.2; done"},
     "hole": {"command": "truncate -s 1T hole", "outputs": ["hole"]},
+    "deep": {"command": "i=0; while [ $i -lt 3000 ]; do mkdir d && cd d || break; i=$((i+1)); done; exit 0"},
     "link": {"command": "ln -s /etc/passwd stolen", "outputs": ["stolen"]},
     "pipe": {"command": "mkfifo pipe", "outputs": ["pipe"]},
     "time": {"command": "trap '' TERM; while :; do sleep 1; done", "resources": {"time": "2"}},
@@ -47,6 +48,7 @@ def test_each_is_contained_and_told_by_its_class(make_site: Any) -> None:
     assert ends["memory-of-a-child"]["exit_code"] == 0
     assert "workspace" in said["disk"]
     assert "workspace" in said["hole"]
+    assert "workspace" in said["deep"]
     assert "stolen" in said["link"]
     assert ends["program"]["exit_code"] == 127
     assert ends["exit"]["exit_code"] == 3

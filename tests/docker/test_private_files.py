@@ -33,9 +33,21 @@ def test_they_go_with_the_attempt_or_with_the_next_sweep(tmp_path: Path) -> None
     kept, dropped, left = (files.put(name, "f", "x") for name in ("pto-1", "pto-2", "pto-3"))
     files.drop("pto-2")
     assert not dropped.exists()
-    PrivateFiles("d-1.x", OWN, tmp_path).sweep({"pto-1"})
+    PrivateFiles("d-1.x", OWN, tmp_path).sweep(lambda name: name == "pto-1")
     assert kept.exists()
     assert not left.exists()
+
+
+def test_what_is_put_there_need_not_be_text(tmp_path: Path) -> None:
+    folder = PrivateFiles("d-1.x", OWN, tmp_path).put("pto-1", "f", os.fsdecode(b"caf\xe9"))
+    assert (folder / "f").read_bytes() == b"caf\xe9"
+
+
+def test_in_the_end_nothing_is_left_of_them(tmp_path: Path) -> None:
+    files = PrivateFiles("d-1.x", OWN, tmp_path)
+    files.put("pto-1", "f", "x")
+    files.remove_all()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_others_may_use_is_refused(tmp_path: Path) -> None:
@@ -48,5 +60,5 @@ def test_a_folder_that_others_may_use_is_refused(tmp_path: Path) -> None:
 
 def test_two_dispatchers_do_not_sweep_each_other(tmp_path: Path) -> None:
     other = PrivateFiles("d-2.x", OWN, tmp_path).put("pto-1", "f", "x")
-    PrivateFiles("d-1.x", OWN, tmp_path).sweep(set())
+    PrivateFiles("d-1.x", OWN, tmp_path).sweep(lambda name: False)
     assert other.exists()

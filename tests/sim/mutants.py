@@ -134,7 +134,7 @@ def infrastructure_burns_retries() -> None:
 
 @mutant
 def nobody_is_told_of_a_pause() -> None:
-    handle(ev.RunPaused, lambda at, entry: fold._answered(at, entry))
+    handle(ev.RunPaused, lambda at, entry: fold.note_answer(at.state, entry))
 
 
 # --- deciding --------------------------------------------------------------------------------------------------------

@@ -38,6 +38,7 @@ class Hangar:
         self.pool = Pool(self.spool.pilots / "class-1")
         self.pool.prepare(PilotSettings(**{"idle_s": 30.0, "nap_s": 0.02, "beat_s": 0.1, **settings}))
         self.processes: list[subprocess.Popen[str]] = []
+        self.jobs: list[int] = []
 
     def offer(self, number: int, command: str = "true", **more: Any) -> Entry:
         entry = Entry(number, RUN, f"pto-{number:024x}")
@@ -51,11 +52,13 @@ class Hangar:
         given = {"SLURM_JOB_ID": str(job), "SLURMD_NODENAME": "n1", **environment}
         process = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, env=given, start_new_session=True)
         self.processes.append(process)
+        self.jobs.append(job)
         return process
 
     def end(self) -> list[str]:
-        """Drain; what the pilots said."""
-        self.pool.drain(True)
+        """All pilots; what they said."""
+        for job in self.jobs:
+            self.pool.bury(str(job))
         return [process.communicate(timeout=30)[1] for process in self.processes]
 
     def results(self) -> dict[str, Fence]:

@@ -52,16 +52,6 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
             spent=error.spent,
         )
 
-    def error(self) -> EngineError:
-        """The error, as it was."""
-        return EngineError(
-            self.reason,
-            failure=self.failure,  # type: ignore[arg-type]
-            hint=self.hint,
-            retry_after_s=self.retry_after_s,
-            spent=self.spent,
-        )
-
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What came of a job: a harness's ``result`` with what it has cost, a ``draft``, or a ``failure``."""

@@ -9,7 +9,6 @@ import contextlib
 import ctypes
 import json
 import os
-import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from pto_attempts.agent import AgentWork
 from pto_attempts.job import AgentJob, Answer, Failure, PlanJob, read_job
 from pto_engines.offer import Offer
 from pto_harness import Cancel, run_task
+from pto_harness.termination import cancel_on_signal
 from pto_ports.engine import EngineError
 from pto_runtime.clock import SystemClock
 from pto_runtime.settings import read_settings
@@ -41,7 +41,7 @@ def main() -> None:
         sys.stderr.write(f"pto-attempt: {source} cannot be read: {error}\n")
         sys.exit(EXIT_USAGE)
     cancel = Cancel()
-    signal.signal(signal.SIGTERM, lambda *_: cancel.request("terminated"))
+    cancel_on_signal(cancel.request)
     answer = answer_to(job, environment, cancel)
     part = target.with_name(target.name + ".part")
     part.write_bytes(msgspec.json.encode(answer))

@@ -87,8 +87,8 @@ class Outcomes:
     ) -> ev.TaskFinished:
         """Store everything, at once and not one after the other, so that it shares its way to the disk.
 
-        ``task`` is what the harness was told: its ``log`` and ``out`` are read here, and ``out`` is removed. Raises
-        what the blob store raises; ``failed_by`` knows it.
+        ``task`` is what the harness was told: its ``log`` and ``out`` are read here, and ``out`` is removed unless
+        there is ``kept``. Raises what the blob store raises; ``failed_by`` knows it.
         """
 
         async def log() -> Digest:
@@ -97,7 +97,8 @@ class Outcomes:
         try:
             log_digest, (manifest, tree) = await asyncio.gather(log(), self._store(order.ready, result, seen))
         finally:
-            if "bundle" in result or order.ready.spec.agent:
+            # ``kept``: the next incarnation needs what is there if this end gets lost on its way to the log.
+            if ("bundle" in result or order.ready.spec.agent) and not task.get("kept"):
                 await asyncio.to_thread(shutil.rmtree, task["out"], ignore_errors=True)
         return self._finished(order, result, log=log_digest, manifest=manifest, tree=tree)
 

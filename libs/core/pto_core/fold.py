@@ -41,7 +41,7 @@ def evolve(state: State, seq: int, event: Event) -> None:
     if run is not None and run.poisoned is not None and event.kind not in _WHILE_POISONED:
         for entry in event.entries:
             if isinstance(entry, ev.AnswerEntry):
-                _answered(_Context(state, run, event, seq), entry)
+                note_answer(state, entry)
         return
     handler = _HANDLERS.get(event.kind)
     if handler is None or event.run in state.archived:
@@ -111,12 +111,8 @@ def _on_epoch(at: _Context, entry: ev.SchedulerEpochStarted) -> None:
     at.state.now = max(at.state.now, entry.at)
 
 
-def _answered(at: _Context, entry: ev.AnswerEntry) -> None:
-    note_answer(at.state, entry)
-
-
 def _on_accepted(at: _Context, entry: ev.RunAccepted) -> None:
-    _answered(at, entry)
+    note_answer(at.state, entry)
     run_id = at.event.run
     if run_id is None or run_id in at.state.runs:
         return
@@ -129,11 +125,11 @@ def _on_accepted(at: _Context, entry: ev.RunAccepted) -> None:
 
 
 def _on_refused(at: _Context, entry: ev.RequestRefused) -> None:
-    _answered(at, entry)
+    note_answer(at.state, entry)
 
 
 def _on_settled(at: _Context, entry: ev.PlanSettled) -> None:
-    _answered(at, entry)
+    note_answer(at.state, entry)
     run = at.run
     if run.settled or run.ended:
         return
@@ -151,7 +147,7 @@ def _on_settled(at: _Context, entry: ev.PlanSettled) -> None:
 
 
 def _on_edit_accepted(at: _Context, entry: ev.PlanEditAccepted) -> None:
-    _answered(at, entry)
+    note_answer(at.state, entry)
     if at.run.edit is None and not at.run.settled and not at.run.ended:
         begin_edit(at.run, entry)
 
@@ -165,7 +161,7 @@ def _on_reused(at: _Context, entry: ev.TaskReused) -> None:
 
 
 def _on_cancelling(at: _Context, entry: ev.RunCancelling) -> None:
-    _answered(at, entry)
+    note_answer(at.state, entry)
     cancel(at.state, at.run)
 
 
@@ -250,7 +246,7 @@ def _on_lane_resumed(at: _Context, entry: ev.LaneResumed) -> None:
 
 
 def _on_paused(at: _Context, entry: ev.RunPaused) -> None:
-    _answered(at, entry)
+    note_answer(at.state, entry)
     run = at.run
     if not run.ended:
         run.paused = entry
@@ -259,12 +255,12 @@ def _on_paused(at: _Context, entry: ev.RunPaused) -> None:
 
 
 def _on_resumed(at: _Context, entry: ev.RunResumed) -> None:
-    _answered(at, entry)
+    note_answer(at.state, entry)
     at.run.paused = None
 
 
 def _on_budget(at: _Context, entry: ev.BudgetChanged) -> None:
-    _answered(at, entry)
+    note_answer(at.state, entry)
     at.run.max_executors = entry.max_executors
     if entry.max_cost_usd is not None:
         at.run.money.limit = micro(entry.max_cost_usd)

@@ -149,8 +149,7 @@ class Run:
         self.id, self.request = run, request
         self.accepted_seq, self.accepted_at = seq, at
         self.content_digest = content_digest
-        self.requester = ""
-        """Who may change it, besides operators; empty: anybody."""
+        self.requester = ""  # who may change it, besides operators; empty: anybody
         self.phase = RunPhase.PLANNING
         self.max_executors = request.max_executors
         self.money = Money(micro(request.max_cost_usd))

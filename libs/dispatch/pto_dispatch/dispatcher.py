@@ -137,7 +137,8 @@ class Dispatcher:
             beating = asyncio.create_task(self._heartbeat.beat())
             writer = asyncio.create_task(self._write_reports())
             for order in before.values():
-                await self._worker.adopt(order)
+                if self._orders.is_open(order):  # the last word of an earlier incarnation may have come meanwhile
+                    await self._worker.adopt(order)
             await self._backend.sweep()
             # Orders that came while ``DispatcherUp`` was being written are for this incarnation.
             news = no_news()
@@ -149,7 +150,7 @@ class Dispatcher:
                 beating.cancel()
             await self._heartbeat.close()
             await self._backend.close()
-            await self._flush(writer, is_leaving=stop.is_set())
+            await self._flush(writer, is_leaving=stop.is_set() and not self._drain_s)
             await reader.close()
 
     def report(self, order: Order, *entries: ev.Entry) -> None:

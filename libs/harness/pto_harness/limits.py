@@ -24,6 +24,8 @@ MAX_COMPONENT_BYTES = 255
 """The same as in ``pto_core.merge``; a test compares the two."""
 MAX_FILES = 100_000
 """Files one workspace is searched for; more is a mistake, such as an unpacked package cache."""
+MAX_DEPTH = 200
+"""Folders within folders: no path that is taken over has more, and what walks through them must come to an end."""
 MAX_REFUSED = 100
 """Refused names that are listed; the rest is counted."""
 HASH_BYTES = 1024 * 1024

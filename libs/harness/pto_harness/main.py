@@ -7,12 +7,12 @@ order.
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from pathlib import Path
 
 from pto_harness.cancel import Cancel
 from pto_harness.runner import run_task
+from pto_harness.termination import cancel_on_signal
 
 EXIT_USAGE = 2
 
@@ -30,7 +30,7 @@ def main() -> None:
         sys.stderr.write(f"pto-harness: {source} cannot be read: {error}\n")
         sys.exit(EXIT_USAGE)
     cancel = Cancel()
-    signal.signal(signal.SIGTERM, lambda *_: cancel.request("terminated"))
+    cancel_on_signal(cancel.request)
     result = run_task(task, cancel=cancel)
     part = target.with_name(target.name + ".part")
     part.write_text(json.dumps(result))

@@ -19,19 +19,29 @@ if TYPE_CHECKING:
 
 
 def holds_more(folder: str, most_bytes: int, most_files: int = MAX_FILES * 2, *, with_holes: bool = False) -> bool:
-    """Whether the folder takes more room on the disk, or has more entries.
+    """Whether the folder takes more room on the disk, or has more entries, folders among them.
 
-    ``with_holes``: files count by their length, which is what a copy of them takes.
+    ``with_holes``: files count by their length, which is what a copy of them takes. What cannot be looked at, because
+    it lies too deep or is closed, could hold anything: that is more, too.
     """
     size = count = 0
-    for below, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                status = os.lstat(f"{below}/{name}")
-                size += max(status.st_blocks * 512, status.st_size if with_holes else 0)
-            count += 1
-            if size > most_bytes or count > most_files:
-                return True
+    waiting = [folder]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    count += 1
+                    with contextlib.suppress(FileNotFoundError):
+                        status = entry.stat(follow_symlinks=False)
+                        size += max(status.st_blocks * 512, status.st_size if with_holes else 0)
+                    if size > most_bytes or count > most_files:
+                        return True
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:
+            return True
     return False
 
 

@@ -22,12 +22,14 @@ from pto_harness.limits import (
     HASH_BYTES,
     JUNK_FOLDERS,
     MATERIALISED_MTIME_S,
+    MAX_DEPTH,
     MAX_FILES,
     MAX_REFUSED,
 )
 from pto_harness.manifest import hash_file, normal_mode
 from pto_harness.paths import refused_path
 from pto_harness.placement import spread_below
+from pto_harness.removal import remove_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -57,7 +59,7 @@ class Workspace:
         try:
             os.mkdir(self.folder)  # noqa: PTH102 - once per task, and twice as fast
         except OSError:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            remove_folder(self.folder)
             try:
                 for above in (self.folder.parent.parent, self.folder.parent):
                     if not above.exists():
@@ -244,8 +246,11 @@ class Workspace:
         count = 0
         self.refused = []
         for folder, folders, names in os.walk(self.folder):
-            folders[:] = sorted(name for name in folders if name not in junk)
             below = os.path.relpath(folder, self.folder)
+            folders[:] = sorted(name for name in folders if name not in junk)
+            if below.count("/") >= MAX_DEPTH:
+                self._refuse(below, "folders are too deep there")
+                folders.clear()
             for name in sorted(names) + [name for name in folders if Path(folder, name).is_symlink()]:
                 path = name if below == "." else f"{below}/{name}"
                 if not self._is_taken(path):
@@ -263,10 +268,14 @@ class Workspace:
             reason = "it is a link"
         else:
             reason = "it is no regular file"
-        if reason and len(self.refused) < MAX_REFUSED:
+        if reason:
+            self._refuse(path, reason)
+        return reason is None
+
+    def _refuse(self, path: str, reason: str) -> None:
+        if len(self.refused) < MAX_REFUSED:
             shown = path.encode("utf-8", "backslashreplace").decode()
             self.refused.append(f"{shown}: {reason}")
-        return reason is None
 
 
 def _identity(status: os.stat_result) -> tuple[int, int, int]:

@@ -6,6 +6,7 @@ one that an engine made is checked here, one that a person brought or edited was
 
 import asyncio
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypedDict
 
@@ -30,6 +31,8 @@ from pto_runtime.logs import get_logger
 
 INLINE_TASKS = 500
 """Plans up to this many tasks are checked at once (a few ms); the way through a thread costs more than that."""
+MAX_PLANS = 64
+"""Engines asked at once; each only waits, for minutes, and more of them wait for a turn."""
 PART_BYTES = MAX_EVENT_BYTES * 3 // 4
 """Size of one part of a plan, so that its event with the envelope stays below the limit."""
 SEEN_BYTES = 68
@@ -98,6 +101,8 @@ class PlannerBackend:
         self._cancels: dict[tuple[str, TaskId, int], Cancel] = {}
         self._endings: set[asyncio.Task[None]] = set()
         self._working: dict[tuple[str, TaskId, int], asyncio.Task[None]] = {}
+        self._threads = ThreadPoolExecutor(MAX_PLANS, "plan")
+        """Not the loop's own, which plans would take away from what they wait for themselves."""
         self._report: Report | None = None
         self._logger = get_logger()
 
@@ -166,6 +171,7 @@ class PlannerBackend:
         for task in (*self._working.values(), *self._endings):
             task.cancel()
         await asyncio.gather(*self._working.values(), *self._endings, return_exceptions=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     # --- one attempt ---
 
@@ -293,9 +299,9 @@ class PlannerBackend:
         if request.engine != "simulated" or self._asks_others:
             cancel = self._cancels[(order.run, order.ready.task, order.ready.attempt)] = Cancel()
         try:
-            return await asyncio.to_thread(
-                engine.plan, request.requirement, request.max_executors, cancel, request.model
-            )  # fmt: skip
+            return await asyncio.get_running_loop().run_in_executor(
+                self._threads, engine.plan, request.requirement, request.max_executors, cancel, request.model
+            )
         except EngineError as error:
             raise PlanFailed(
                 error.failure, str(error), hint=error.hint, retry_after_s=error.retry_after_s, spent=error.spent

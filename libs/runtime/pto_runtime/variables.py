@@ -365,4 +365,4 @@ SETTINGS: dict[str, Setting] = {
         parse=_one_of("debug", "info", "warning", "error"),
     ),
 }
-"""Field of ``Settings`` -> the variable it comes from. docs/howto/separate-services.md names them all."""
+"""Field of ``Settings`` -> the variable it comes from. docs/reference/settings.md is made of it."""

@@ -29,19 +29,16 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Where it starts; must be there, since SLURM goes to /tmp without a word else."""
     stdout: str
     stderr: str
-    is_alone: bool = True
-    """No two jobs of this name run at once (``singleton``): what keeps a job submitted twice from running twice."""
 
 
-def sbatch_argv(job: Job, *, cluster: str = "", program: str = "sbatch") -> tuple[str, ...]:
+def sbatch_argv(job: Job) -> tuple[str, ...]:
     """What submits the job. Raises ValueError when a name, comment or path is none that SLURM takes as it is."""
     _check(job)
     shape = job.shape
     options = {
-        "clusters": cluster,
         "job-name": job.name,
         "comment": job.comment,
-        "dependency": "singleton" if job.is_alone else "",
+        "dependency": "singleton",  # no two jobs of this name run at once, however often it was submitted
         "chdir": job.folder,
         "output": log_pattern(job.stdout),
         "error": log_pattern(job.stderr),
@@ -61,7 +58,7 @@ def sbatch_argv(job: Job, *, cluster: str = "", program: str = "sbatch") -> tupl
         "exclude": ",".join(shape.exclude),
     }
     return (
-        program,
+        "sbatch",
         "--parsable",
         "--no-requeue",
         *(f"--{name}={value}" for name, value in options.items() if value),

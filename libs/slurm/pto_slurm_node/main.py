@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pto_harness import Cancel, sandbox_level
 from pto_harness.program import main as run_own_program
+from pto_harness.termination import cancel_on_signal
 from pto_slurm_node.executor import Node, run_attempt
 from pto_slurm_node.pilot import Pilot
 from pto_slurm_node.pool import Pool
@@ -30,8 +31,7 @@ def main() -> None:
         return
     command, arguments = (sys.argv[1] if len(sys.argv) > 1 else ""), sys.argv[2:]
     node, cancel = Node(dict(os.environ)), Cancel()
-    for number in SIGNALS:
-        signal.signal(number, lambda received, _: cancel.request(f"signal {signal.Signals(received).name}"))
+    cancel_on_signal(cancel.request, *SIGNALS)
     if command == "run" and len(arguments) == 1:
         attempt = Path(arguments[0])
         sys.exit(run_attempt(attempt, attempt.parents[3] / "results", node, cancel))

@@ -12,7 +12,6 @@ takes nothing any more, even if nobody could end it.
     stops/<name>                 a wish that it ends
     beats/<job>                  signs of life
     gone/<job>                   SLURM says that this job has ended: whoever still runs as it is a ghost
-    drain                        nobody takes anything any more
 """
 
 from __future__ import annotations
@@ -81,7 +80,6 @@ class Pool:
         self.beats = root / "beats"
         self._gone = root / "gone"
         self._stops = root / "stops"
-        self._drain = root / "drain"
         self._settings = root / "settings.json"
 
     def prepare(self, settings: PilotSettings) -> None:
@@ -149,14 +147,6 @@ class Pool:
                 if path.stat().st_mtime < before_s:
                     path.unlink()
 
-    def drain(self, is_draining: bool) -> None:
-        """Let pilots end after what they do now, or take work again."""
-        if is_draining:
-            self._drain.touch(0o600)
-        else:
-            with contextlib.suppress(FileNotFoundError):
-                self._drain.unlink()
-
     # --- the pilots' side ---
 
     def take(self, entry: Entry, job: str) -> Claim | None:
@@ -180,7 +170,7 @@ class Pool:
 
     def is_closed(self, job: str) -> bool:
         """Whether this pilot takes nothing any more."""
-        return self._drain.exists() or (self._gone / job).exists()
+        return (self._gone / job).exists()
 
     def beat(self, job: str, doing: str) -> None:
         """A sign of life."""

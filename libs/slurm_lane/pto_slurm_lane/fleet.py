@@ -6,8 +6,9 @@ over has left behind is judged, never guessed.
 """
 
 import asyncio
-from collections.abc import Container
+from collections.abc import Container, Coroutine
 from contextlib import suppress
+from typing import Any
 
 from pto_runtime.logs import get_logger
 from pto_slurm.answers import Ambiguous, Refused, Submitted, Throttled
@@ -27,6 +28,7 @@ from pto_slurm_node.pool import Claim, Pool
 from pto_slurm_node.spool import RESULT, events_in
 
 TICK_S = 0.5
+FAULT_S = 5.0
 """How often claims are looked at while there are any attempts."""
 IDLE_S = 60.0
 """A pilot without work ends after so long: the next tasks may come any moment, and a node is dear."""
@@ -50,12 +52,21 @@ class Fleet:
         self._opened_s = lane.clock.monotonic_s()
         self._last_order = 0
         self._is_swept = False
+        self._strangers: int | None = None
+        """Pilots of an earlier incarnation for tasks that are no more; None: SLURM was not asked yet."""
         self._logger = get_logger()
 
     @property
     def is_busy(self) -> bool:
         """Whether results may come any moment."""
         return any(wing.members or wing.settled for wing in self._wings.values())
+
+    @property
+    def there(self) -> int:
+        """How many pilots there are or may be."""
+        if self._strangers is None:
+            return self._capacity
+        return self._strangers + sum(wing.there for wing in self._wings.values())
 
     def takes(self, record: Record, shape: JobShape) -> bool:
         """Whether pilots do it: not what was a job before, nor what needs a job of its own."""
@@ -99,8 +110,12 @@ class Fleet:
         try:
             while True:
                 await self._news.wait(TICK_S if self.is_busy else None)
-                await self._look_at_claims()
-                await self._steer()
+                try:
+                    await self._look_at_claims()
+                    await self._steer()
+                except OSError as error:
+                    self._logger.warning("the pools cannot be used; trying on", reason=str(error))
+                    await self._lane.clock.sleep(FAULT_S)
         finally:
             for task in self._launching:
                 task.cancel()
@@ -129,7 +144,7 @@ class Fleet:
     # --- one turn ---
 
     async def _look_at_claims(self) -> None:
-        for wing in self._wings.values():
+        for wing in list(self._wings.values()):
             if wing.members or wing.settled:
                 strays = wing.take_claims(await asyncio.to_thread(wing.scan))
                 for stray in strays if self._is_swept else ():
@@ -141,7 +156,7 @@ class Fleet:
             if self.is_busy:
                 self._lane.watch.hurry()
             return
-        for wing in self._wings.values():
+        for wing in list(self._wings.values()):
             wing.take_look(look)
             self._warn_of_silence(wing)
             await self._judge(wing)
@@ -154,8 +169,9 @@ class Fleet:
             len(wing.leaving) for wing in self._wings.values()
         )
         surplus = staying - allowed
-        for kind, wing in self._wings.items():
-            made = moves(demands[kind], room=room[kind], launches=wing.launches, now_s=now)
+        for kind, demand in demands.items():
+            wing = self._wings[kind]
+            made = moves(demand, room=room[kind], launches=wing.launches, now_s=now)
             for job in made.cancel:
                 self._cancel(wing, job)
             going = wing.idle()[: max(surplus, made.release if is_starved(allowed, demands) else 0, 0)]
@@ -167,8 +183,11 @@ class Fleet:
             for slot in made.submit:
                 wing.launching.add(slot)
                 self._go(self._launch(wing, slot))
-            if wing.launches.failed and demands[kind].waiting:
+            if wing.launches.failed and demand.waiting:
                 self._lane.clock.call_later(max(0.0, wing.launches.rest_until_s - now) + TICK_S, self._news.wake)
+        if any(wing.leaving for wing in self._wings.values()):
+            self._lane.watch.hurry()
+        await self._lane.places.look()
 
     def _allowed(self, look: Look) -> int:
         """How many pilots its wings may have: others have places too, and pilots of earlier incarnations."""
@@ -178,8 +197,8 @@ class Fleet:
             if (name := name_in(row.name)) and name.lane == self._name and name.kind not in self._wings
             and row.state in THERE
         )  # fmt: skip
-        jobs = len(self._lane.places.holders())
-        return max(0, min(self._lane.settings.pilots, self._capacity - jobs) - strangers)
+        self._strangers = strangers
+        return max(0, min(self._lane.settings.pilots, self._capacity - self._lane.places.needed) - strangers)
 
     async def _judge(self, wing: Wing) -> None:
         for job, verdict in wing.judged():
@@ -188,8 +207,9 @@ class Fleet:
                 self._cancel(wing, job)
                 if verdict.failure == "config":
                     self._doom(wing, verdict)
-        for job in wing.buried():
+        for job in wing.over():
             await asyncio.to_thread(wing.pool.bury, job)
+            wing.forget(job)
         if wing.launches.is_hopeless:
             reason = f"pilots_fail: {wing.launches.failed} pilots in a row ended at their start: {wing.launches.words}"
             self._doom(
@@ -232,12 +252,15 @@ class Fleet:
     async def _launch(self, wing: Wing, slot: int) -> None:
         lane = self._lane
         try:
-            await self._make_ready(wing)
-            argv = sbatch_argv(wing.job(slot, lane.installed, lane.settings.python))
             async with lane.gate.turn():
                 if not wing.demand().waiting:
                     return
-                answer = await lane.clients.submit(argv)
+                await self._make_ready(wing)
+                answer = await lane.clients.submit(sbatch_argv(wing.job(slot, lane.installed, lane.settings.python)))
+        except (ClientFailed, OSError) as error:
+            self._logger.warning("a pilot cannot be prepared; trying again", reason=str(error))
+            await lane.clock.sleep(FAULT_S)
+            return
         finally:
             wing.launching.discard(slot)
         if isinstance(answer, Submitted):
@@ -257,12 +280,9 @@ class Fleet:
         self._news.wake()
 
     async def _make_ready(self, wing: Wing) -> None:
-        """The time limit is known, and what pilots are told is written."""
+        """The time limit is known, and what pilots are told is written. Raises ClientFailed, OSError."""
         if self._limits is None:
-            try:
-                groups = await self._lane.clients.node_groups()
-            except ClientFailed:
-                groups = ()
+            groups = await self._lane.clients.node_groups()
             self._limits = {group.partition: group.limit_s // 60 for group in groups}
             self._limits[""] = next((group.limit_s // 60 for group in groups if group.is_default), 0)
         task = wing.task
@@ -282,8 +302,8 @@ class Fleet:
             wing.prepare(IDLE_S)
         return self._wings[kind]
 
-    def _go(self, work: "asyncio.Future[None] | object") -> None:
-        task: asyncio.Task[None] = asyncio.create_task(work)  # type: ignore[arg-type]
+    def _go(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._launching.add(task)
         task.add_done_callback(self._launched)
 

@@ -32,7 +32,6 @@ class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
     is_unsure: bool = False
     """Whether sbatch's last answer may hide a job."""
     job: str = ""
-    submitted_ms: int = 0
     is_started: bool = False
     stop_reason: str | None = None
     """Why somebody wants its end; None: nobody does."""

@@ -195,6 +195,10 @@ class PooledAttempt:
         verdict = judge_pooled(seen, self._wing.facts(self.job))
         if verdict.kind == "result" and self._result is not None:
             return await self._ending.by_result(self._result, verdict)
+        if verdict.kind == "ended" and self._result is None:
+            await self._lane.board.scan()  # what it left counts, however slow the shared folder is
+            if self._result is not None:
+                return None  # the bell has rung
         if verdict.kind == "ended":
             return await self._ending.by_verdict(verdict, seen.node)
         return None

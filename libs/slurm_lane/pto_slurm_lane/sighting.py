@@ -22,14 +22,12 @@ CLOCKS_DIFFER_S = 60.0
 class Sighting:
     """Of one job; begin another one when the attempt turns out to be another job."""
 
-    def __init__(
-        self, clock: Clock, job: str, comment: str, shape: JobShape | None, *, known_s: float | None = None
-    ) -> None:
+    def __init__(self, clock: Clock, job: str, comment: str, shape: JobShape | None) -> None:
         self._clock = clock
         self.job = job
         self._comment = comment
         self._limit_s = shape.minutes * 60.0 if shape else 0.0
-        self._known_s = clock.monotonic_s() if known_s is None else known_s
+        self._known_s = clock.monotonic_s()
         self._look = 0
         self._row: JobRow | None = None
         self._same_looks = 0

@@ -16,12 +16,13 @@ from typing import Any, NamedTuple
 import msgspec
 
 from pto_attempts.agent import agent_task
-from pto_attempts.job import AgentJob, Answer, PlanJob, read_answer
+from pto_attempts.job import AgentJob, Answer, Failure, PlanJob, read_answer
 from pto_attempts.outcome import NO_BILL, Bill
 from pto_dispatcher_docker.answer import (
     HarnessResult,
     Scope,
     Untrusted,
+    check_bill,
     missing_outputs,
     read_result,
     read_small,
@@ -32,6 +33,7 @@ from pto_dispatcher_docker.site import Site
 from pto_harness.failure import Failed
 from pto_harness.limits import MAX_NOTES_BYTES
 from pto_harness.process import Ended
+from pto_harness.removal import remove_folder
 from pto_harness.unfinished import CUT_OFF
 from pto_harness.workspace import Workspace
 from pto_ports.backend import Order
@@ -40,7 +42,7 @@ from pto_ports.engine import EngineError, EngineVariables
 ARGV = ("pto-attempt", f"{JOB}/job.json", f"{ANSWER}/answer.json")
 CREDENTIALS = "credentials.json"
 NOTES, PRICES, MADE = "notes", "prices.json", "made"
-READABLE = 0o644
+READABLE, _FOLDER = 0o644, 0o755
 _OTHERS_READ = 0o004
 NO_ANSWER = "Does the image hold this version of the product? Build it anew with deploy/docker/build.sh."
 
@@ -114,6 +116,7 @@ def prepare(
     if task.get("earlier"):
         workspace, mark = task["earlier"]
         shutil.copyfile(mark, places.job / NOTES)
+        (places.job / NOTES).chmod(READABLE)
         mounts = (*mounts, Mount(workspace, EARLIER, is_read_only=True))
         inside["earlier"] = [EARLIER, f"{JOB}/{NOTES}"]
     job = AgentJob(
@@ -130,16 +133,17 @@ def make_places(
     site: Site, order: Order, places: Places, prices: Path | None
 ) -> tuple[tuple[Mount, ...], dict[str, str]]:
     """Make the folders, empty; returns how they are mounted, and the environment of the container."""
-    for folder in (places.job, places.answer, places.out):
-        shutil.rmtree(folder, ignore_errors=True)
+    remove_places(places)
     owner = site.user if os.getuid() == 0 else None
     Workspace(places.workspace, owner).make()
     Workspace(places.answer, owner).make()
     places.answer.chmod(0o700)
     places.job.mkdir(parents=True)
+    places.job.chmod(_FOLDER)
     environment = container_environment(order)
     if prices is not None:
         shutil.copyfile(prices, places.job / PRICES)
+        (places.job / PRICES).chmod(READABLE)
         environment["PTO_PRICES"] = f"{JOB}/{PRICES}"
     return places.mounts, environment
 
@@ -181,8 +185,7 @@ async def read_end(
         bill = Bill(answer.spent, answer.is_final, answer.retry_after_s)
         if answer.failure is not None:
             failure = answer.failure
-            result = read_result({"outcome": "failed", **_failure_fields(failure)}, secrets)
-            return result, {}, Bill(failure.spent, True, failure.retry_after_s)
+            return read_failure(failure, secrets), {}, Bill(failure.spent, True, failure.retry_after_s)
         if answer.result is None:
             raise Untrusted("its answer holds no result")
         result = read_result(answer.result, secrets)
@@ -202,35 +205,53 @@ async def read_end(
 def read_container_answer(places: Places, ended: Ended) -> Answer:
     """What the container answered. Raises Untrusted, Failed when it answered nothing."""
     try:
-        return read_answer(read_small(places.answer, "answer.json"))
+        answer = read_answer(read_small(places.answer, "answer.json"))
     except FileNotFoundError as error:
         if ended.why == "cancelled":
             raise Failed("cancelled", "cancelled", exit_code=ended.exit_code) from error
         if ended.why == "timeout":
-            reason = "the agent's container did not end at its time limit, and was stopped"
-            raise Failed(
-                "timeout", reason, "Raise the task's time limit (resources: time).", ended.exit_code
-            ) from error
+            raise overdue(ended) from error
         reason = f"the agent's container ended with exit code {ended.exit_code} and left no answer"
         failure = "config" if ended.exit_code == 2 else "task"
         raise Failed(failure, reason, NO_ANSWER, ended.exit_code) from error
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise Untrusted(f"its answer is none: {error}") from error
+        raise Untrusted(f"its answer is none: {str(error)[:200]}") from error
+    for said in (answer, answer.failure):
+        if said is not None:
+            check_bill(said.spent.usage, said.spent.cost_usd)
+    return answer
+
+
+def read_failure(failure: Failure, secrets: Sequence[str]) -> HarnessResult:
+    """A failure as a result, cut short and without secrets. Raises Untrusted."""
+    said = {"failure": failure.failure, "reason": failure.reason, "hint": failure.hint, "tail": [failure.reason]}
+    return read_result({"outcome": "cancelled" if failure.failure == "cancelled" else "failed", **said}, secrets)
+
+
+def overdue(ended: Ended) -> Failed:
+    """The container was stopped because its harness did not end at the time limit."""
+    reason = "the agent's container did not end at its time limit, and was stopped"
+    return Failed("timeout", reason, "Raise the task's time limit (resources: time).", ended.exit_code)
+
+
+def unasked(ended: Ended) -> Failed:
+    """The harness was told to end, and not because of a cancel."""
+    if ended.why == "timeout":
+        return overdue(ended)
+    return Failed(
+        "infra", "the agent's container was told to end, and not by its dispatcher", exit_code=ended.exit_code
+    )
 
 
 def remove_places(places: Places) -> None:
     """All but the workspace and its log."""
     for folder in (places.job, places.answer, places.out):
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_folder(folder)
 
 
 def unknown_bill(order: Order) -> Bill:
     """Of an agent whose container said nothing: it may have asked, and be charged for it."""
     return Bill(is_final=False) if order.ready.engine != "simulated" else NO_BILL
-
-
-def _failure_fields(failure: Any) -> dict[str, Any]:
-    return {"failure": failure.failure, "reason": failure.reason, "hint": failure.hint, "tail": [failure.reason]}
 
 
 def _keep_mark(places: Places, task: Mapping[str, Any], result: HarnessResult) -> None:
@@ -243,6 +264,7 @@ def _keep_mark(places: Places, task: Mapping[str, Any], result: HarnessResult) -
 def _stage(files: Sequence[Mapping[str, Any]], target: Path, user: int) -> list[dict[str, Any]]:
     """The files with their blobs where the container can read them."""
     target.mkdir()
+    target.chmod(_FOLDER)
     staged: set[str] = set()
     found = []
     for file in files:

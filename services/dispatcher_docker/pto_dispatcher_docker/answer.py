@@ -12,16 +12,18 @@ import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Annotated, Any, Literal
 
 import msgspec
 
-from pto_dispatcher_docker.limits import ANSWER_BYTES, MANIFEST_BYTES
+from pto_dispatcher_docker.limits import ANSWER_BYTES, MANIFEST_BYTES, MOST_SPENT, TEXT_CHARS
 from pto_harness.globs import matches
 from pto_harness.limits import HASH_BYTES, MIN_SECRET_CHARS, TAIL_LINES
 from pto_harness.paths import refused_path
+from pto_harness.sandbox import LEVELS
 from pto_proto.events import FailureClass
 from pto_proto.manifests import Manifest
+from pto_proto.results import Usage
 
 
 class Untrusted(Exception):
@@ -36,10 +38,8 @@ class HarnessResult(msgspec.Struct, kw_only=True):
     reason: str = ""
     hint: str = ""
     tail: list[str] = []
-    exit_code: int | None = None
-    duration_s: float = 0.0
+    exit_code: Annotated[int, msgspec.Meta(ge=-255, le=255)] | None = None
     files: int = 0
-    refused: list[str] = []
     sandbox: str = ""
 
 
@@ -67,14 +67,24 @@ def read_result(result: dict[str, Any], secrets: Iterable[str]) -> HarnessResult
     try:
         found = msgspec.convert(result, HarnessResult)
     except msgspec.ValidationError as error:
-        raise Untrusted(f"its result is none: {error}") from error
+        raise Untrusted(f"its result is none: {str(error)[:200]}") from error
     if found.outcome != "succeeded" and found.failure is None:
         raise Untrusted("its result is a failure without a class")
+    if (found.outcome == "cancelled") != (found.failure == "cancelled"):
+        raise Untrusted(f"its result is {found.outcome}, and its class {found.failure}")
+    if found.sandbox not in ("", *LEVELS):
+        raise Untrusted("its result names a sandbox that there is none of")
     clean = _Redactor(secrets)
     found.reason, found.hint = clean(found.reason), clean(found.hint)
     found.tail = [clean(line) for line in found.tail[-TAIL_LINES:]]
-    found.refused = [clean(line) for line in found.refused]
     return found
+
+
+def check_bill(usage: Usage, cost_usd: float | None) -> None:
+    """A bill that gives something back, or more than anybody can have asked, is none. Raises Untrusted."""
+    amounts = (*msgspec.structs.astuple(usage), cost_usd or 0.0)
+    if not all(0 <= amount <= MOST_SPENT for amount in amounts):
+        raise Untrusted("what it says about its costs cannot be")
 
 
 def take_outputs(folder: Path, below: str, target: Path, scope: Scope) -> dict[str, Any]:
@@ -92,7 +102,7 @@ def take_outputs(folder: Path, below: str, target: Path, scope: Scope) -> dict[s
     except FileNotFoundError as error:
         raise Untrusted("it says that there are outputs, and left none") from error
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise Untrusted(f"its list of outputs is none: {error}") from error
+        raise Untrusted(f"its list of outputs is none: {str(error)[:200]}") from error
     if digest != manifest.bundle:
         raise Untrusted("its bundle is not the one that its list of outputs names")
     _check_members(bundle, manifest, scope.secrets)
@@ -108,6 +118,8 @@ def missing_outputs(scope: Scope, made: Iterable[str] = ()) -> list[str]:
 
 def _check_scope(manifest: Manifest, scope: Scope) -> None:
     paths = [file.path for file in manifest.files]
+    if any(word in path for word in scope.secrets if len(word) >= MIN_SECRET_CHARS for path in paths):
+        raise Untrusted("the name of an output holds a credential")
     if len(set(paths)) != len(paths):
         raise Untrusted("its list of outputs names a path twice")
     allowed = scope.writes or scope.outputs
@@ -192,4 +204,4 @@ class _Redactor:
     def __call__(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, "***")
-        return text[:2000]
+        return text[:TEXT_CHARS]

@@ -15,7 +15,17 @@ from pto_attempts.assignment import describe
 from pto_attempts.materials import Materials
 from pto_attempts.outcome import NO_BILL, Outcomes, with_bill
 from pto_attempts.polling import LoopPoller
-from pto_dispatcher_docker.agent import ARGV, Places, Resolve, hand_over, prepare, read_end, resolved, unknown_bill
+from pto_dispatcher_docker.agent import (
+    ARGV,
+    Places,
+    Resolve,
+    hand_over,
+    prepare,
+    read_end,
+    resolved,
+    unasked,
+    unknown_bill,
+)
 from pto_dispatcher_docker.body import (
     PRIVATE,
     WORK,
@@ -204,6 +214,8 @@ class Attempt:
         if self._found is None:
             made = await asyncio.to_thread(prepare, site, order, self.task, files, means.prices)
             mounts, environment = (*made.mounts, hand_over(site, order, variables)), made.environment
+        elif self._found.status == "created":
+            hand_over(site, order, variables)
         limit_s = self.task["time_limit_s"]
         log = TaskLog(
             self.task["log"],
@@ -233,8 +245,8 @@ class Attempt:
             result, taken, bill = await read_end(places, self.task, files, ended, variables.secrets)
         finally:
             log.close()
-        if result.outcome == "cancelled" and ended.why == "exited" and not self.cancel.requested:
-            raise Failed("infra", "the agent's container was told to end, and not by its dispatcher")
+        if result.outcome == "cancelled" and not self.cancel.requested:
+            raise unasked(ended)
         outcome = {
             "outcome": result.outcome,
             "failure": result.failure,

@@ -18,14 +18,14 @@ from pto_dispatcher_docker.attempt import Attempt, Means
 from pto_dispatcher_docker.body import OWNER, PART, WORK, labels_of, name_of
 from pto_dispatcher_docker.container import Pauses
 from pto_dispatcher_docker.daemon import DaemonAway, DaemonRefused, NoContainer, Seen
+from pto_dispatcher_docker.limits import LEAVING_S
 from pto_planning.backend import PlannerBackend
 from pto_ports.backend import LiveLine, Order, Report
 from pto_proto import events as ev
-from pto_proto.ids import EDIT_TASK, PLAN_TASK
+from pto_proto.ids import PLAN_TASK
 from pto_runtime.logs import get_logger
 
 Work = Coroutine[Any, Any, None]
-_PLANS = (PLAN_TASK, EDIT_TASK)
 
 
 class DockerBackend:
@@ -57,6 +57,7 @@ class DockerBackend:
         self._errands: set[asyncio.Task[None]] = set()
         self._there: dict[str, Seen] | None = None
         """Containers of this owner when adoption began, by name; None: not looked up, or the daemon is away."""
+        self._has_looked = False
         self._logger = get_logger()
 
     def can_run(self) -> tuple[str, ...]:
@@ -72,7 +73,7 @@ class DockerBackend:
     async def start(self, order: Order) -> None:
         """Start the attempt in the background."""
         ready = order.ready
-        if ready.task in _PLANS:
+        if ready.task == PLAN_TASK:
             self._plans[name_of(order)] = order
             await self._planner.start(order)
         elif ready.spec.noop and len(ready.trees) < 2:
@@ -86,7 +87,7 @@ class DockerBackend:
 
     async def stop(self, order: Order, reason: str) -> bool:
         """Ask the attempt to end; it reports that itself, when its container has ended."""
-        if order.ready.task in _PLANS:
+        if order.ready.task == PLAN_TASK:
             return await self._planner.stop(order, reason)
         name = name_of(order)
         if name not in self._working:
@@ -96,9 +97,10 @@ class DockerBackend:
 
     async def adopt(self, order: Order) -> bool:
         """Take over the attempt if its container is there; while nobody can look, it is waited for."""
-        if order.ready.task in _PLANS or order.ready.spec.noop:
+        if order.ready.task == PLAN_TASK or order.ready.spec.noop:
             return False
-        if self._there is None:
+        if not self._has_looked:
+            self._has_looked = True  # a daemon that hangs takes minutes not to answer: not once per order
             with suppress(DaemonAway, DaemonRefused):
                 self._there = await self._look_round()
         if self._there is not None:
@@ -121,7 +123,11 @@ class DockerBackend:
             return
         attempt = self._attempts.pop(name, None)
         if attempt is not None:
-            self._go(self._clean(name, attempt))
+            working = self._working.get(name)
+            if working is not None:  # an earlier incarnation had told its end, and its word came late
+                attempt.abandon()
+                working.cancel()
+            self._go(self._clean(name, attempt, working))
 
     async def close(self) -> None:
         """Leave the containers alone, or end and delete them all; no end is reported."""
@@ -132,11 +138,13 @@ class DockerBackend:
         for task in self._working.values():
             task.cancel()
         await asyncio.gather(*self._working.values(), return_exceptions=True)
-        if not self._leaves_running:
-            await self._remove([*self._attempts, *self._plans], is_last=True)
+        if self._errands and not self._leaves_running:
+            await asyncio.wait(self._errands, timeout=LEAVING_S)
         for errand in self._errands:
             errand.cancel()
         await asyncio.gather(*self._errands, return_exceptions=True)
+        if not self._leaves_running:
+            await self._remove_all()
         self._means.poller.close()
         await self._site.daemon.close()
 
@@ -178,7 +186,10 @@ class DockerBackend:
 
     # --- cleaning up ---
 
-    async def _clean(self, name: str, attempt: Attempt) -> None:
+    async def _clean(self, name: str, attempt: Attempt, working: asyncio.Task[None] | None) -> None:
+        if working is not None:
+            await asyncio.wait({working})
+        self._site.private.drop(name)
         await self._remove([name, *(f"{name}-check-{number + 1}" for number in range(attempt.checks))])
         await asyncio.to_thread(remove_places, attempt.places)
 
@@ -194,12 +205,21 @@ class DockerBackend:
         if orphans:
             self._logger.info("removing containers of attempts that ended", containers=len(orphans))
         await self._remove(orphans)
-        await asyncio.to_thread(self._site.private.sweep, frozenset(self._attempts) | frozenset(self._plans))
+        await asyncio.to_thread(self._site.private.sweep, self._is_open)
+
+    async def _remove_all(self) -> None:
+        """Of this owner, whatever it was for; nobody will be there to do it later."""
+        with suppress(DaemonAway, DaemonRefused):
+            await self._remove(await self._look_round(), is_last=True)
+        await asyncio.to_thread(self._site.private.remove_all)
 
     def _is_known(self, name: str, seen: Seen) -> bool:
         part = seen.labels.get(PART, WORK)
         work = name if part == WORK else name.removesuffix(f"-{part}")
-        return work in self._attempts or work in self._plans
+        return self._is_open(work)
+
+    def _is_open(self, name: str) -> bool:
+        return name in self._attempts or name in self._plans
 
     async def _remove(self, names: Iterable[str], *, is_last: bool = False) -> None:
         """Delete these; while the daemon is away that waits, unless nobody will be there to do it."""

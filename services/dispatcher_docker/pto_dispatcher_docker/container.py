@@ -65,7 +65,7 @@ class Container:
         self._lost_ms: int | None = None
         self._is_unwatched = found is not None and found.has_ended
         self._is_away = False
-        self._may_run = found is not None
+        self._may_run = found is not None and found.status != "created"
         """Whether a start was asked for, whatever came of it."""
         self._is_told = found is not None and found.status != "created"
         self._has_ended = asyncio.Event()

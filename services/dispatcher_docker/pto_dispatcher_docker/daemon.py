@@ -216,10 +216,6 @@ class Daemon:
         found = await self._answered(self._calls.system.info)
         return Engine(version=found["ServerVersion"], cpus=int(found["NCPU"]), folder=found["DockerRootDir"])
 
-    async def cpus(self) -> int:
-        """How many processors containers can have in all. Raises DaemonAway."""
-        return (await self.about()).cpus
-
     # --- how it is asked ---
 
     async def _in_turn(self, call: Callable[[], Awaitable[T]]) -> T:

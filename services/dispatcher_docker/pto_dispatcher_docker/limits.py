@@ -27,6 +27,8 @@ AGENT_GRACE_S = 10
 """The same for agents: they close a connection to a model and write down what they have cost."""
 AGENT_SPARE_S = 30.0
 """An agent's harness ends it at its time limit; only if that does not work, its container is stopped so much later."""
+LEAVING_S = 5.0
+"""How long a dispatcher that leaves nothing behind waits for deletions under way before it deletes all that is left."""
 SHUTDOWN_S = 20.0
 """A daemon that is stopped gives its containers 15 s to end before it is gone."""
 PLAN_S = 3600.0
@@ -44,5 +46,11 @@ LEAST_FREE_SHARE = 2
 """A workspace may take at most this part of what is free on its disk when it starts (half), whatever the limit says."""
 ANSWER_BYTES = 4 * 1024 * 1024
 """What an agent's harness or a planner answers; a plan is the longest."""
+TEXT_CHARS = 2000
+"""Of one text in an answer that goes into an event."""
+RATIONALE_CHARS = 20_000
+"""Of a plan's rationale, which is a page or two."""
+MOST_SPENT = 2**53
+"""Tokens, or dollars: what is beyond is no number of either."""
 MANIFEST_BYTES = 64 * 1024 * 1024
 """The list of an attempt's outputs: a hundred thousand files with long names."""

@@ -5,14 +5,13 @@ service; whatever the container left is looked at as a stranger's.
 """
 
 import asyncio
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
-from pto_attempts.job import PlanJob
+from pto_attempts.job import Answer, PlanJob
 from pto_dispatcher_docker.agent import (
     ARGV,
     CREDENTIALS,
@@ -21,18 +20,20 @@ from pto_dispatcher_docker.agent import (
     hand_over,
     make_places,
     read_container_answer,
+    read_failure,
     remove_places,
     resolved,
     write_job,
 )
-from pto_dispatcher_docker.answer import Untrusted
+from pto_dispatcher_docker.answer import Untrusted, check_bill
 from pto_dispatcher_docker.body import PRIVATE, allowance, name_of
-from pto_dispatcher_docker.limits import AGENT_GRACE_S, PLAN_S
+from pto_dispatcher_docker.limits import AGENT_GRACE_S, PLAN_S, RATIONALE_CHARS, TEXT_CHARS
 from pto_dispatcher_docker.site import Site, Wanted
 from pto_harness import Cancel
 from pto_harness.failure import Failed
-from pto_harness.limits import LOG_HEAD_BYTES, LOG_TAIL_BYTES
+from pto_harness.limits import LOG_HEAD_BYTES, LOG_TAIL_BYTES, MIN_SECRET_CHARS
 from pto_harness.log import TaskLog
+from pto_harness.removal import remove_folder
 from pto_ports import engine as port
 from pto_ports.backend import LiveLine, Order
 from pto_ports.engine import EngineError, EngineVariables, PlanDraft, Spent
@@ -110,22 +111,49 @@ class ContainerPlanner:
         try:
             ended = await site.run(wanted, log.feed, cancel)
             answer = await asyncio.to_thread(read_container_answer, places, ended)
+            draft = read_draft(answer, variables.secrets, is_cancelled=cancel.requested)
         except Untrusted as error:
             raise Failed("task", f"what the planner's container left is not taken over: {error}") from error
         finally:
             log.close()
             site.private.drop(name_of(order))
-        if answer.failure is not None:
-            raise answer.failure.error()
-        if answer.draft is None:
-            raise Failed("task", "the planner's container answered with no plan")
-        text = msgspec.json.format(msgspec.json.encode(answer.draft.plan), indent=2)
+        text = msgspec.json.format(msgspec.json.encode(draft.plan), indent=2)
         with suppress(OSError):  # a projection; the log has the plan
             (self._folder / "execution_plan.json").write_bytes(text)
         await asyncio.to_thread(remove_places, places)
-        await asyncio.to_thread(shutil.rmtree, places.workspace, ignore_errors=True)
-        return answer.draft
+        await asyncio.to_thread(remove_folder, places.workspace)
+        return draft
 
     def _on_line(self) -> Callable[[str, str], None] | None:
         live, order = self._live, self._order
         return None if live is None else lambda stream, text: live(order, stream, text)
+
+
+def read_draft(answer: Answer, secrets: Sequence[str], *, is_cancelled: bool) -> PlanDraft:
+    """The plan that a container answered with; whether it is a sound one is for ``PlannerBackend`` to check.
+
+    Raises Untrusted, Failed, and EngineError in the container's words.
+    """
+    if answer.failure is not None:
+        said = read_failure(answer.failure, secrets)
+        if said.outcome == "cancelled" and not is_cancelled:
+            raise Failed("infra", "the planner's container was told to end, and not by its dispatcher")
+        raise EngineError(
+            said.reason,
+            failure=said.failure or "task",
+            hint=said.hint,
+            retry_after_s=answer.failure.retry_after_s,
+            spent=answer.failure.spent,
+        )
+    draft = answer.draft
+    if draft is None:
+        raise Failed("task", "the planner's container answered with no plan")
+    check_bill(draft.usage, draft.cost_usd)
+    if not 0 <= draft.complexity <= 100 or not 0 <= draft.repairs <= TEXT_CHARS:
+        raise Untrusted("its complexity or its number of repairs cannot be")
+    if max(len(draft.model), len(draft.prompt_digest)) > TEXT_CHARS:
+        raise Untrusted("its model is no name, or its prompts have none")
+    encoded = msgspec.json.encode(draft)
+    if any(secret.encode() in encoded for secret in secrets if len(secret) >= MIN_SECRET_CHARS):
+        raise Untrusted("its plan holds a credential")
+    return msgspec.structs.replace(draft, rationale=draft.rationale[:RATIONALE_CHARS])

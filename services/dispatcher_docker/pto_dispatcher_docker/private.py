@@ -1,14 +1,15 @@
 """What only one attempt's container may read: its user's files, in the memory of this host, gone with the attempt.
 
-Imports the standard library. Invariants: no value is ever in a name, an argument or the engine's own records; what a
+Imports harness. Invariants: no value is ever in a name, an argument or the engine's own records; what a
 killed dispatcher left behind is removed when its next incarnation sweeps.
 """
 
 import hashlib
 import os
-import shutil
-from collections.abc import Container
+from collections.abc import Callable
 from pathlib import Path
+
+from pto_harness.removal import remove_folder
 
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own below it, closed to others
 OWNER_ONLY = 0o700
@@ -32,7 +33,8 @@ class PrivateFiles:
         path = folder / name
         path.unlink(missing_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, READ_ONLY)
-        with os.fdopen(descriptor, "w") as file:
+        # Variables are bytes, and need not be text.
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
             if os.getuid() == 0:
                 os.fchown(descriptor, *self._user)
             file.write(text)
@@ -42,17 +44,21 @@ class PrivateFiles:
 
     def drop(self, attempt: str) -> None:
         """Remove what there is of this attempt."""
-        shutil.rmtree(self._folder / attempt, ignore_errors=True)
+        remove_folder(self._folder / attempt)
 
-    def sweep(self, known: Container[str]) -> None:
-        """Remove what there is of attempts that are not known."""
+    def sweep(self, is_known: Callable[[str], bool]) -> None:
+        """Remove what there is of attempts that are not known at the moment when they are looked at."""
         try:
             found = list(self._folder.iterdir())
         except OSError:
             return
         for folder in found:
-            if folder.name not in known:
-                shutil.rmtree(folder, ignore_errors=True)
+            if not is_known(folder.name):
+                remove_folder(folder)
+
+    def remove_all(self) -> None:
+        """Leave nothing, not even the folder of all."""
+        remove_folder(self._folder)
 
     def _open(self) -> None:
         """The folder of all, ours and closed to everybody else: others may write where it lies."""

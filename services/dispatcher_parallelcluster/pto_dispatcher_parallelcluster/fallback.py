@@ -1,7 +1,7 @@
 """From Spot to on-demand: which tasks have lost too many Spot instances, and where they go then.
 
-Imports ports, proto and pto_slurm_lane. Invariant: a loss is on the disk before it is told, so that the next attempt
-knows it, whoever hands that out.
+Imports ports, proto, pto_slurm and pto_slurm_lane. Invariant: a loss is on the disk before it is told, so that the next
+attempt knows it, whoever hands that out; one that is told again, after a crash, counts once.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ import msgspec
 
 from pto_ports.backend import Order
 from pto_proto.ids import RunId
+from pto_slurm.shape import CLUSTERS_DEFAULT
 from pto_slurm_lane.ledger import write_durably
 
 MAX_LOSSES = 2
@@ -34,7 +35,7 @@ class Fallback:
     def placed(self, order: Order) -> Order:
         """The order, in the on-demand queue if its task has lost enough."""
         target = self._queues.get(self._queue_of(order))
-        if target is None or self.losses(order.run).get(order.ready.task, 0) < MAX_LOSSES:
+        if target is None or len(self._losses(order.run).get(order.ready.task, ())) < MAX_LOSSES:
             return order
         spec = order.ready.spec
         moved = msgspec.structs.replace(spec, slurm=msgspec.structs.replace(spec.slurm, partition=target))
@@ -45,22 +46,24 @@ class Fallback:
         target = self._queues.get(self._queue_of(order))
         if target is None:
             return ""
-        losses = self.losses(order.run)
-        losses[order.ready.task] = losses.get(order.ready.task, 0) + 1
+        losses = self._losses(order.run)
+        lost = losses.setdefault(order.ready.task, set())
+        lost.add((order.ready.attempt, order.ready.round))
         path = self._path(order.run)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_durably(path, msgspec.json.encode(losses))
-        return target if losses[order.ready.task] >= MAX_LOSSES else ""
+        return target if len(lost) >= MAX_LOSSES else ""
 
-    def losses(self, run: RunId) -> dict[str, int]:
-        """Task -> Spot instances that it lost."""
+    def _losses(self, run: RunId) -> dict[str, set[tuple[int, int]]]:
+        """Task -> its attempts, by number and round, that lost their Spot instance."""
         try:
-            return msgspec.json.decode(self._path(run).read_bytes(), type=dict[str, int])
+            return msgspec.json.decode(self._path(run).read_bytes(), type=dict[str, set[tuple[int, int]]])
         except FileNotFoundError:
             return {}
 
     def _path(self, run: RunId) -> Path:
-        return self._root / run / "losses.json"
+        return self._root / run / "lost_attempts.json"
 
     def _queue_of(self, order: Order) -> str:
-        return order.ready.spec.slurm.partition or self.default
+        named = order.ready.spec.slurm.partition
+        return self.default if named in ("", CLUSTERS_DEFAULT) else named

@@ -1,0 +1,81 @@
+"""A dispatcher that begins where another one stopped, and one that stops in order."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from pto_dispatch.dispatcher import Dispatcher
+from pto_memory import MemoryEventLog, MemoryLiveChannel
+from pto_ports.backend import Order
+from pto_ports.event_log import Fence, NotSettled, Outgoing
+from pto_proto import events as ev
+from pto_proto.envelope import Event, decode_event, encode_event
+from pto_proto.ids import LANE_LOCAL, InstanceId, RunId, TaskId
+from pto_proto.plans import TaskSpec
+from pto_runtime.clock import SystemClock
+from small_system import FakeBackend, no_lines
+
+NAME, RUN = InstanceId("d-1"), RunId("run-one")
+
+
+def outgoing(number: int, entry: ev.Entry) -> Outgoing:
+    event = Event(id=f"1.{number}.0", source="t", kind=type(entry), lane=LANE_LOCAL, run=RUN, entries=(entry,))
+    return Outgoing(event.subject, encode_event(event), event.id)
+
+
+class LateLog(MemoryEventLog):
+    """Stores what was on its way when the dispatcher announces itself, and gives it no clear answer."""
+
+    late: Outgoing | None = None
+
+    async def append(self, messages: Sequence[Outgoing], fence: Fence | None = None) -> int:
+        late, self.late = self.late, None
+        if late is not None:
+            await super().append([late])
+        seq = await super().append(messages, fence)
+        if late is not None:
+            raise NotSettled("no answer")
+        return seq
+
+
+class Adopting(FakeBackend):
+    """Finds every attempt."""
+
+    def __init__(self) -> None:
+        super().__init__(NAME, "command")
+        self.adopted: list[str] = []
+
+    async def adopt(self, order: Order) -> bool:
+        self.adopted.append(order.ready.task)
+        return True
+
+
+def dispatcher(log: MemoryEventLog, backend: FakeBackend, drain_s: float = 0.0) -> Dispatcher:
+    return Dispatcher(
+        log=log, backend=backend, clock=SystemClock(), live=no_lines, channel=MemoryLiveChannel(), lane=LANE_LOCAL,
+        instance=NAME, incarnation="i2", capacity=2, drain_s=drain_s,
+    )  # fmt: skip
+
+
+async def test_an_attempt_whose_end_comes_while_its_dispatcher_announces_itself_is_not_adopted() -> None:
+    log, backend = LateLog(), Adopting()
+    for number, name in enumerate(("ends", "runs")):
+        spec = TaskSpec(id=TaskId(name), command="true")
+        await log.append([outgoing(number, ev.TaskReady(at=1, task=spec.id, attempt=1, instance=NAME, spec=spec))])
+    end = ev.TaskFinished(at=1, task=TaskId("ends"), attempt=1, instance=NAME, outcome="succeeded")
+    log.late = outgoing(9, end)
+    stop = asyncio.Event()
+    running = asyncio.create_task(dispatcher(log, backend).run(stop, on_up=stop.set))
+    async with asyncio.timeout(20):
+        await running
+    assert backend.adopted == ["runs"]
+
+
+@pytest.mark.parametrize("drain_s", [0.0, 5.0])
+async def test_draining_is_said_once(drain_s: float) -> None:
+    log, stop = MemoryEventLog(), asyncio.Event()
+    async with asyncio.timeout(20):
+        await dispatcher(log, FakeBackend(NAME, "command"), drain_s).run(stop, on_up=stop.set)
+    kinds = [decode_event(recorded.data).kind for recorded in log.stored()]
+    assert kinds == [ev.DispatcherUp, ev.DispatcherDraining]
