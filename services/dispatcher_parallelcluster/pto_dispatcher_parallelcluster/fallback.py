@@ -1,12 +1,7 @@
 """From Spot to on-demand: which tasks have lost too many Spot instances, and where they go then.
 
-<<<<<<< HEAD
-Imports ports, proto, pto_slurm and pto_slurm_lane. Invariant: a loss is on the disk before it is told, so that the next
-attempt knows it, whoever hands that out; one that is told again, after a crash, counts once.
-=======
 Imports ports, proto, pto_slurm and pto_slurm_lane. Invariants: a loss is on the disk before it is told, so that the
 next attempt knows it, whoever hands that out; it counts once, however often it is told.
->>>>>>> rev-aws
 """
 
 from collections.abc import Mapping
@@ -40,11 +35,7 @@ class Fallback:
     def placed(self, order: Order) -> Order:
         """The order, in the on-demand queue if its task has lost enough."""
         target = self._queues.get(self._queue_of(order))
-<<<<<<< HEAD
-        if target is None or len(self._losses(order.run).get(order.ready.task, ())) < MAX_LOSSES:
-=======
         if target is None or len(self.losses(order.run).get(order.ready.task, ())) < MAX_LOSSES:
->>>>>>> rev-aws
             return order
         spec = order.ready.spec
         moved = msgspec.structs.replace(spec, slurm=msgspec.structs.replace(spec.slurm, partition=target))
@@ -55,30 +46,17 @@ class Fallback:
         target = self._queues.get(self._queue_of(order))
         if target is None:
             return ""
-<<<<<<< HEAD
-        losses = self._losses(order.run)
-        lost = losses.setdefault(order.ready.task, set())
-        lost.add((order.ready.attempt, order.ready.round))
-=======
         losses, ready = self.losses(order.run), order.ready
         lost = losses[ready.task] = sorted({*losses.get(ready.task, ()), f"{ready.round}.{ready.attempt}"})
->>>>>>> rev-aws
         path = self._path(order.run)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_durably(path, msgspec.json.encode(losses))
         return target if len(lost) >= MAX_LOSSES else ""
 
-<<<<<<< HEAD
-    def _losses(self, run: RunId) -> dict[str, set[tuple[int, int]]]:
-        """Task -> its attempts, by number and round, that lost their Spot instance."""
-        try:
-            return msgspec.json.decode(self._path(run).read_bytes(), type=dict[str, set[tuple[int, int]]])
-=======
     def losses(self, run: RunId) -> dict[str, list[str]]:
         """Task -> its attempts that lost a Spot instance."""
         try:
             return msgspec.json.decode(self._path(run).read_bytes(), type=dict[str, list[str]])
->>>>>>> rev-aws
         except FileNotFoundError:
             return {}
 
