@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -18,7 +19,7 @@ from pto_ports.event_log import LogUnavailable
 from .processes import SERVICES, Processes
 from .servers import Keyed, Server, accounts_in, free_port, make_certificates
 
-TASKS = 400
+TASKS = int(os.environ.get("PTO_CLUSTER_TASKS", "400"))
 STREAMS = ("PTO", "PTO_REQ", "PTO_VIEW", "PTO_BLOB", "PTO_LEASE")
 
 
@@ -76,7 +77,9 @@ async def test_a_run_loses_and_doubles_nothing_when_the_leader_is_killed(cluster
     bootstrapper = await cluster.connect("bootstrap")
     for stream in STREAMS:
         assert (await bootstrapper.api(f"STREAM.INFO.{stream}"))["config"]["num_replicas"] == 3
-    plan = {"name": "many", "tasks": [{"id": f"t{i}", "command": "sleep 0.05; echo >> ran"} for i in range(TASKS)]}
+    ran = tmp_path / "ran"  # outside of all workspaces: what was started twice is seen, whatever the log says
+    tasks = [{"id": f"t{i}", "command": f"sleep 0.05; echo t{i} >> '{ran}'; echo > done"} for i in range(TASKS)]
+    plan = {"name": "many", "tasks": tasks}
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     processes = Processes(tmp_path, cluster)
     try:
@@ -86,7 +89,7 @@ async def test_a_run_loses_and_doubles_nothing_when_the_leader_is_killed(cluster
         run = processes.orchestrator(
             "run", "--plan", "plan.json", "-m", "8", "--on-conflict", "keep-both", "--detach"
         ).split()[-1]
-        watching = asyncio.create_task(asyncio.to_thread(processes.orchestrator, "watch", run, timeout_s=120))
+        watching = asyncio.create_task(asyncio.to_thread(processes.orchestrator, "watch", run, timeout_s=120 + TASKS / 4))
         for _ in range(2):
             await asyncio.sleep(3)
             leader = await leader_of(bootstrapper)
@@ -109,5 +112,8 @@ async def test_a_run_loses_and_doubles_nothing_when_the_leader_is_killed(cluster
     )
     assert {task for task, _ in ended} == {f"t{i}" for i in range(TASKS)}
     assert len(ended) == TASKS
+    started = Counter(ran.read_text().split())
+    print(f"{TASKS} tasks, lost {TASKS - len(started)}, doubled {started.total() - len(started)}")
+    assert started == {f"t{i}": 1 for i in range(TASKS)}
     finished = next(event for event in events if event["type"].startswith("pto.RunFinished."))
     assert finished["data"]["entries"][0]["status"] == "succeeded"
