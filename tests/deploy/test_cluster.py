@@ -89,7 +89,9 @@ async def test_a_run_loses_and_doubles_nothing_when_the_leader_is_killed(cluster
         run = processes.orchestrator(
             "run", "--plan", "plan.json", "-m", "8", "--on-conflict", "keep-both", "--detach"
         ).split()[-1]
-        watching = asyncio.create_task(asyncio.to_thread(processes.orchestrator, "watch", run, timeout_s=120 + TASKS / 4))
+        watching = asyncio.create_task(
+            asyncio.to_thread(processes.orchestrator, "watch", run, timeout_s=120 + TASKS / 4)
+        )
         for _ in range(2):
             await asyncio.sleep(3)
             leader = await leader_of(bootstrapper)

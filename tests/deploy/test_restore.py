@@ -79,7 +79,10 @@ class Place:
                 self.down()
             elif line.startswith("docker compose "):
                 assert self.broker is not None
-                what: dict[str, Callable[[], object]] = {"stop": self.broker.server.end, "start": self.broker.server.start}
+                what: dict[str, Callable[[], object]] = {
+                    "stop": self.broker.server.end,
+                    "start": self.broker.server.start,
+                }
                 verb, service = line.removeprefix("docker compose ").split()
                 assert service == "nats"
                 what[verb]()
@@ -87,7 +90,10 @@ class Place:
                 assert self.processes is not None
                 assert "all is well" in self.processes.orchestrator(*line.split()[1:])
             else:
-                subprocess.run(["bash", "-euc", line], cwd=self.folder, check=True, timeout=60)
+                self.sh(line)
+
+    def sh(self, line: str) -> None:
+        subprocess.run(["bash", "-euc", line], cwd=self.folder, check=True, timeout=60)
 
     def ask(self, *words: str) -> str:
         assert self.processes is not None
@@ -109,7 +115,7 @@ async def save_snapshots(place: Place) -> int:
     """Have both schedulers remember the log as it is now, as they do every 100,000 messages; its last sequence."""
     assert place.broker is not None
     connection = await place.broker.connect("scheduler-2")
-    log = NatsEventLog(connection, "scheduler-2")
+    log = NatsEventLog(connection)
     auditor = Auditor(log, SystemClock())
     await auditor.fold()
     reader = await log.read(after=auditor.audit.seq - 1)
@@ -133,7 +139,7 @@ async def test_a_copy_of_the_store_is_restored_elsewhere_by_the_steps_of_the_pag
     here.ask("watch", after)
     here.down()
 
-    subprocess.run(["cp", "-a", here.folder / "copy", there.folder / "copy"], check=True)
+    there.sh("cp -a ../here/copy .")
     await there.follow(steps("To restore"))
     there.ask("watch", before)  # what had not ended in the copy ends now
     assert "succeeded" in there.ask("status", before)
