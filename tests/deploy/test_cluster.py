@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -45,17 +46,22 @@ class Cluster(Keyed):
         return ",".join(server.url for server in self.servers.values())
 
 
+async def set_up(cluster: Cluster) -> None:
+    """As ``orchestrator bootstrap --replicas 3``, once the servers have found each other."""
+    async with asyncio.timeout(40):
+        while True:
+            with suppress(ApiError, BusError, LogUnavailable):
+                await cluster.set_up(Sizes(replicas=3))
+                return
+            await asyncio.sleep(0.3)
+
+
 @pytest.fixture
 async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
     running = Cluster(tmp_path)
     for server in running.servers.values():
         server.start()
-    async with asyncio.timeout(40):
-        while True:  # until the servers have found each other
-            with suppress(ApiError, BusError, LogUnavailable):
-                await running.set_up(Sizes(replicas=3))
-                break
-            await asyncio.sleep(0.3)
+    await set_up(running)
     yield running
     for server in running.servers.values():
         server.end(signal.SIGKILL)
@@ -119,3 +125,32 @@ async def test_a_run_loses_and_doubles_nothing_when_the_leader_is_killed(cluster
     assert started == {f"t{i}": 1 for i in range(TASKS)}
     finished = next(event for event in events if event["type"].startswith("pto.RunFinished."))
     assert finished["data"]["entries"][0]["status"] == "succeeded"
+
+
+@pytest.mark.slow
+async def test_copies_of_all_stores_of_one_moment_are_restored_elsewhere(cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text("tasks: [{id: a, command: sleep 3; echo 1 > one}]")
+    processes = Processes(tmp_path, cluster)
+    there = Cluster(tmp_path / "there")
+    try:
+        for service in SERVICES:
+            processes.start(service)
+        run = processes.orchestrator("run", "--plan", "plan.yaml", "--detach").split()[-1]
+        for server in cluster.servers.values():
+            server.end()
+        for name, server in cluster.servers.items():
+            shutil.copytree(server.folder / "store", there.servers[name].folder / "store")
+        processes.close()
+        for server in there.servers.values():
+            server.start()
+        await set_up(there)
+        (tmp_path / "elsewhere").mkdir()
+        processes = Processes(tmp_path / "elsewhere", there)
+        for service in SERVICES:
+            processes.start(service)
+        processes.orchestrator("watch", run)
+        assert "all is well" in processes.orchestrator("audit", "--blobs")
+    finally:
+        processes.close()
+        for server in there.servers.values():
+            server.end(signal.SIGKILL)
