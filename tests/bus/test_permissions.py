@@ -198,10 +198,9 @@ async def test_viewer_cannot_make_the_broker_send_for_it(broker: Keyed, connect_
     assert counts == {"PTO": 2, "PTO_REQ": 0, "PTO_VIEW": 2, "PTO_BLOB": 0}
 
 
-@pytest.mark.xfail(strict=True, reason="a known hole, see SECURITY.md: people and services share the broker's account")
 @pytest.mark.parametrize("target", ["pto.req.run-cancel-requested.operator", RUN_SUBJECT, EPOCH_SUBJECT])
 @pytest.mark.parametrize(
-    ("user", "stream"), [("viewer", "PTO_VIEW"), ("requester", "PTO_BLOB"), ("planner", "PTO_BLOB")]
+    ("user", "stream"), [("viewer", "PTO_VIEW"), ("requester", "PTO_BLOB"), ("operator", "PTO_BLOB")]
 )
 async def test_nobody_has_the_broker_answer_into_a_stream(
     broker: Keyed, connect_as: ConnectAs, user: str, stream: str, target: str
