@@ -228,8 +228,11 @@ async def test_a_node_that_dies_under_a_pilot(tmp_path: Path) -> None:
     lane = PilotLane(testbed, tmp_path, pilots=1)
     try:
         await lane.open()
-        await lane.start("long", command="sleep 600")
+        await lane.start("long", command="echo $$ > ../../../pid; exec sleep 600")
         await lane.until(lambda: "TaskStarted" in lane.kinds("long"))
+        pid = lane.folder / "spool" / "runs" / lane.run / "pid"
+        await lane.until(lambda: pid.exists() and bool(pid.read_text().strip()))
+        task = int(pid.read_text())
         ghost = lane.started("long").job
         node = testbed.client("squeue", "-h", "-j", ghost, "-o", "%N")
         testbed.do("kill-node", node)
@@ -239,6 +242,7 @@ async def test_a_node_that_dies_under_a_pilot(tmp_path: Path) -> None:
         ends = [await lane.run_task(f"after{number}", seconds=120) for number in range(5)]
         assert {end.outcome for end in ends} == {"succeeded"}
         assert ghost not in {lane.started(f"after{number}").job for number in range(5)}
+        await lane.until(lambda: not Path(f"/proc/{task}").exists(), 30)
         await lane.backend.close()
     finally:
         testbed.do("down")

@@ -58,7 +58,7 @@ class Hangar:
     def end(self) -> list[str]:
         """All pilots; what they said."""
         for job in self.jobs:
-            self.pool.bury(str(job))
+            self.pool.send_away(str(job))
         return [process.communicate(timeout=30)[1] for process in self.processes]
 
     def results(self) -> dict[str, Fence]:
@@ -197,6 +197,24 @@ def test_what_is_cleared_away_leaves_nothing(hangar):
     hangar.pool.clear(claim)
     hangar.pool.clear(claim)
     assert [path for name in ("ready", "claimed", "stops") for path in (hangar.pool.root / name).iterdir()] == []
+
+
+def test_a_ghost_ends_what_it_does(hangar):
+    entry = hangar.offer(1, "sleep 60")
+    ghost = hangar.start(1)
+    until(lambda: (hangar.pool.beats / "1").exists() and (hangar.pool.beats / "1").read_text() == entry.name)
+    hangar.pool.bury("1")
+    assert ghost.wait(30) == 0
+    assert "given up" in hangar.result(entry)["reason"]
+
+
+def test_who_is_sent_away_ends_what_it_does(hangar):
+    entry = hangar.offer(1, "sleep 1.5")
+    pilot = hangar.start(1)
+    until(lambda: hangar.pool.claims())
+    hangar.pool.send_away("1")
+    assert pilot.wait(30) == 0
+    assert hangar.result(entry)["outcome"] == "succeeded"
 
 
 def test_only_old_ghosts_are_forgotten(hangar):

@@ -128,6 +128,8 @@ class Pilot:
             with contextlib.suppress(OSError):
                 if doing is not None and self._pool.is_stopped(doing.name):
                     doing.cancel.request("the dispatcher asked for its end")
+                elif doing is not None and self._pool.is_buried(self._node.job):
+                    doing.cancel.request("SLURM has given up the job that does it")
                 if now >= next_beat:
                     next_beat = now + self._settings.beat_s
                     self._pool.beat(self._node.job, doing.name if doing else "")

@@ -11,6 +11,7 @@ takes nothing any more, even if nobody could end it.
     claimed/<...>@<job>          and who does them
     stops/<name>                 a wish that it ends
     beats/<job>                  signs of life
+    leave/<job>                  a wish that this pilot takes nothing more
     gone/<job>                   SLURM says that this job has ended: whoever still runs as it is a ghost
 """
 
@@ -23,7 +24,7 @@ from typing import Any, NamedTuple
 
 from pto_slurm_node.spool import private_folder, read_json, write_json
 
-FOLDERS = ("ready", "claimed", "stops", "beats", "gone")
+FOLDERS = ("ready", "claimed", "stops", "beats", "leave", "gone")
 ORDER_DIGITS = 20
 
 
@@ -78,6 +79,7 @@ class Pool:
         self.ready = root / "ready"
         self.claimed = root / "claimed"
         self.beats = root / "beats"
+        self._leave = root / "leave"
         self._gone = root / "gone"
         self._stops = root / "stops"
         self._settings = root / "settings.json"
@@ -134,15 +136,19 @@ class Pool:
                 found[name] = (self.beats / name).stat().st_mtime
         return found
 
+    def send_away(self, job: str) -> None:
+        """Let this pilot end after what it does now."""
+        (self._leave / job).touch(0o600)
+
     def bury(self, job: str) -> None:
-        """SLURM says that this pilot is gone: its ghost must take nothing."""
+        """SLURM says that this pilot is gone: its ghost must take nothing, and end what it still does."""
         (self._gone / job).touch(0o600)
         with contextlib.suppress(FileNotFoundError):
             (self.beats / job).unlink()
 
     def forget_ghosts(self, before_s: float) -> None:
         """Pilots that were buried, and attempts that were to end, before this time are surely gone."""
-        for path in [*self._gone.iterdir(), *self._stops.iterdir()]:
+        for path in [*self._gone.iterdir(), *self._leave.iterdir(), *self._stops.iterdir()]:
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_mtime < before_s:
                     path.unlink()
@@ -170,6 +176,10 @@ class Pool:
 
     def is_closed(self, job: str) -> bool:
         """Whether this pilot takes nothing any more."""
+        return (self._leave / job).exists() or self.is_buried(job)
+
+    def is_buried(self, job: str) -> bool:
+        """Whether SLURM has given this pilot up."""
         return (self._gone / job).exists()
 
     def beat(self, job: str, doing: str) -> None:

@@ -129,7 +129,7 @@ class Fleet:
             if wing.members:
                 continue
             for pilot in wing.demand().pilots:
-                await asyncio.to_thread(wing.pool.bury, pilot.job)
+                await asyncio.to_thread(wing.pool.send_away, pilot.job)
                 if not pilot.is_running:
                     waiting.append(pilot.job)
         with suppress(ClientFailed):
@@ -180,7 +180,7 @@ class Fleet:
                 surplus -= 1
                 wing.leaving.add(job)
                 wing.give_up_on(job)
-                await asyncio.to_thread(wing.pool.bury, job)
+                await asyncio.to_thread(wing.pool.send_away, job)
             for slot in made.submit:
                 wing.launching.add(slot)
                 self._go(self._launch(wing, slot))
