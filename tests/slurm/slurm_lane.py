@@ -22,10 +22,18 @@ from pto_runtime.clock import SystemClock
 from pto_slurm.shape import Site
 from pto_slurm_lane.backend import SlurmBackend
 from pto_slurm_lane.lane import LaneSettings
+from pto_slurm_lane.ledger import Record
 
 POLL_S = 0.5
 SITE = Site(memory="100M", time="00:05:00")
 _runs = itertools.count(os.getpid() % 10_000 * 1000)
+
+
+def a_record(run: RunId, task: str = "a") -> Record:
+    """What is known of an attempt that nothing has happened to."""
+    spec = TaskSpec(id=TaskId(task), command="true")
+    ready = ev.TaskReady(at=1, task=TaskId(task), attempt=1, instance=InstanceId("slurm-1"), spec=spec)
+    return Record(run=run, seq=7, ready=ready, name=external_name(run, TaskId(task), 1, 0))
 
 
 class SlurmLane:

@@ -1,6 +1,7 @@
 """What goes wrong on clusters, provoked on a real one: each attempt runs once, and what is said of it is true."""
 
 import asyncio
+import json
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -9,6 +10,9 @@ from typing import Any
 import pytest
 from tests.slurm.slurm_lane import SlurmLane
 from tests.slurm.testbed import SlurmTestbed
+
+from pto_slurm import evidence
+from pto_slurm_lane import sighting
 
 TIMED_OUT = "echo 'sbatch: error: Batch job submission failed: Socket timed out on send/recv operation' >&2; exit 1"
 ONCE = 'mkdir "$HERE/first" 2>/dev/null || exec "$REAL" "$@"\n'
@@ -85,6 +89,28 @@ async def test_attempt_submitted_twice_runs_once(lane: SlurmLane) -> None:
     assert len(runs(lane)) == 1
     states = sorted(state for _, state in lane.jobs(lane.orders["a", 1]))
     assert states in (["CANCELLED", "COMPLETED"], ["COMPLETED", "COMPLETED"])
+
+
+async def test_the_job_that_works_is_followed_though_it_said_nothing_yet(lane: SlurmLane) -> None:
+    """Of two jobs the one with the claim counts: the end of the other one, which is cancelled, is not the attempt's."""
+    slowly = f"""{ONCE}
+        folder=${{@: -1}}; again=()
+        for word in "${{@:1:$#-5}}"; do
+            case $word in --dependency=* | --partition=*) ;; *) again+=("$word") ;; esac
+        done
+        "$REAL" "$@" >/dev/null
+        {{
+            sleep 3
+            job=$("$REAL" "${{again[@]}}" --wrap="sleep 4; exec sh ${{*: -5}}")
+            echo -n "$(basename "$folder").$job.0" > "$folder/claim"
+        }} >/dev/null 2>&1 &
+        {TIMED_OUT}"""
+    lane.fake("sbatch", slowly)
+    await lane.open()
+    await lane.start("a", slurm="down", **counted(lane))
+    end = await lane.end("a")
+    assert end.outcome == "succeeded", (end.reason, end.tail, lane.queue())
+    assert len(runs(lane)) == 1
 
 
 async def test_dispatcher_killed_between_sbatch_and_its_record(lane: SlurmLane) -> None:
@@ -168,6 +194,27 @@ async def test_jobs_go_on_without_their_dispatcher(frail_lane: SlurmLane) -> Non
     assert len(runs(lane)) == 1
 
 
+async def test_result_of_long_ago_is_read_before_anything_is_said(
+    lane: SlurmLane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job ended long before its next dispatcher looks: that looks at what the job left before it says that there
+    is nothing.
+    """
+    monkeypatch.setattr(sighting, "CLOCKS_DIFFER_S", 0.0)
+    monkeypatch.setattr(evidence, "GRACE_S", 1.0)
+    lane = SlurmLane(lane.testbed, lane.folder, poll_s=30.0)
+    await lane.open()
+    order = await lane.start("a", **counted(lane, 1))
+    await lane.until(lambda: bool(lane.jobs(order)))
+    await lane.kill()
+    await lane.state(order, "COMPLETED")
+    await asyncio.sleep(3)
+    await lane.restart()
+    end = await lane.end("a")
+    await lane.kill()
+    assert end.outcome == "succeeded", (end.reason, end.tail, lane.queue())
+
+
 async def test_end_is_told_again_until_the_log_has_it(lane: SlurmLane) -> None:
     await lane.open()
     end = await lane.run_task("a", command="echo x > x")
@@ -213,6 +260,23 @@ async def test_attempts_that_the_log_gave_up_are_cancelled(lane: SlurmLane) -> N
     await lane.backend.sweep()
     await lane.state(order, "CANCELLED")
     assert lane.ends("a") == []
+
+
+async def test_job_that_has_the_id_of_one_that_was_given_up_is_not_touched(lane: SlurmLane) -> None:
+    """A cluster that was made anew counts from one again."""
+    await lane.open()
+    order = await lane.start("a", command="sleep 300")
+    await lane.state(order, "RUNNING")
+    stranger = lane.testbed.client("sbatch", "--parsable", "--mem=100M", "-o", "/dev/null", "--wrap", "sleep 20")
+    await lane.kill()
+    (path,) = lane.folder.glob("spool/ledger/attempts/*.json")
+    record = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**record, "job": stranger}))
+    await lane.restart(adopt=False)
+    await lane.backend.sweep()
+    await lane.state(order, "CANCELLED")
+    assert lane.testbed.client("squeue", "-h", "-j", stranger, "-o", "%T") in ("PENDING", "RUNNING")
+    lane.testbed.client("scancel", stranger)
 
 
 async def test_attempts_that_the_log_gave_up_are_looked_for(lane: SlurmLane) -> None:

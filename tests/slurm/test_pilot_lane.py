@@ -1,7 +1,10 @@
 """Pilot mode on a real cluster: a few jobs do many attempts, and what happens to the jobs harms no attempt."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ from tests.slurm.slurm_lane import SlurmLane
 from tests.slurm.testbed import SlurmTestbed
 
 from pto_proto import events as ev
-from pto_slurm import pilots
+from pto_slurm import evidence, pilots
 from pto_slurm.pilots import lane_of, name_in
 
 
@@ -164,6 +167,10 @@ async def test_what_was_left_for_nobody_is_swept(lane: PilotLane) -> None:
     await lane.backend.sweep()
     pools = lane.folder / "spool" / "pilots"
     assert [*pools.glob("*/ready/*"), *pools.glob("*/claimed/*")] == []
+    assert [*lane.folder.glob("spool/runs/*/attempts/*")] == [], "which hold secrets"
+    (pilot,) = {lane.started("long").job} & {*lane.pilots("RUNNING")}
+    results = lane.folder / "spool" / "results"
+    await lane.until(lambda: any(f".{pilot}.0.result." in path.name for path in results.iterdir()), 20)
 
 
 async def test_pilots_that_can_never_start_are_told_of(slurm_cluster: SlurmTestbed, tmp_path: Path) -> None:
@@ -219,3 +226,36 @@ async def test_a_node_that_dies_under_a_pilot(tmp_path: Path) -> None:
         await lane.backend.close()
     finally:
         testbed.do("down")
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["SLURM knows it", "SLURM has forgotten it"])
+async def test_a_pilot_that_died_while_nobody_looked(
+    lane: PilotLane, monkeypatch: pytest.MonkeyPatch, is_known: bool
+) -> None:
+    """It is over before the next incarnation asks for the first time: what it had is not waited for for ever."""
+    for name in ("GRACE_S", "ABSENT_S"):
+        monkeypatch.setattr(evidence, name, 1.0)
+    await lane.start("long", command="sleep 60")
+    await lane.until(lambda: "TaskStarted" in lane.kinds("long"))
+    pilot = lane.started("long").job
+    await lane.kill()
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if f"pilot\0{lane.folder}/".encode() in process.read_bytes():
+                os.kill(int(process.parent.name), signal.SIGKILL)
+    await lane.until(lambda: (pilot, "RUNNING") not in lane.all_pilots())
+    if not is_known:
+        lane.fake("squeue", f'"$REAL" "$@" | grep -v "^{pilot} *|" || :')
+    await lane.restart()
+    end = await lane.end("long")
+    assert end.failure == "infra"
+    assert end.reason.startswith("pilot_lost")
+
+
+async def test_shapes_that_come_while_pilots_are_steered(lane: PilotLane) -> None:
+    await lane.start("first", command="sleep 1")
+    for number in range(1, 13):
+        await lane.start(f"t{number}", resources={"memory": f"{100 + number}M"})
+        await asyncio.sleep(0.1)
+    assert any("Fleet.run" in str(task.get_coro()) for task in lane.backend._tasks), "nobody steers any more"
+    assert (await lane.end("first")).outcome == "succeeded"

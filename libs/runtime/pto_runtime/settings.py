@@ -90,6 +90,11 @@ class Settings:
         return (self.slurm_spool or self.snapshots.parent / "slurm").absolute()
 
     @property
+    def slurm_pilot_jobs(self) -> int:
+        """Pilots that may be there at once; 0: every task has a job of its own."""
+        return (int(self.slurm_pilots) or self.capacity) if self.slurm_mode == "pilot" else 0
+
+    @property
     def blob_folder(self) -> Path | None:
         """The folder of the blobs on this host; None: they are in the broker."""
         return None if self.blobs == "nats" else Path(self.blobs.removeprefix("dir:"))

@@ -134,7 +134,7 @@ class Pilot:
         while not self._is_over.is_set():
             doing, now = self._doing, time.monotonic()
             with contextlib.suppress(OSError):
-                if doing is not None and doing.stop.exists():
+                if doing is not None and (doing.stop.exists() or not doing.stop.parent.exists()):
                     doing.cancel.request("the dispatcher asked for its end")
                 if now >= next_beat:
                     next_beat = now + self._settings.beat_s

@@ -104,7 +104,10 @@ class JobAttempt:
         """End it, at whatever point it is."""
         if self.record.stop_reason is None:
             self.record.stop_reason = reason or "cancelled"
-            self._lane.ledger.keep(self.record)
+            try:
+                self._lane.ledger.keep(self.record)
+            except OSError as error:  # the log has the wish too
+                self._logger.warning("the wish for its end cannot be written", reason=str(error))
         self._news.wake()
         self._lane.watch.hurry()
 
@@ -170,18 +173,19 @@ class JobAttempt:
         record, lane = self.record, self._lane
         self._sight(record.job)
         while True:
+            if record.is_unsure and (job := self._submitter.trace()) not in ("", record.job):
+                self._go_over_to(job)
             sighting = _known(self._sighting)
             if lane.watch.look is not None:
                 sighting.take_look(lane.watch.look)
-            if record.is_unsure:
-                self._submitter.trace()
             verdict = self._judge(sighting)
             self._tell_progress(sighting, verdict)
             end = await self._act(sighting, verdict)
             if end is not None:
                 return end
             if sighting.is_absent:
-                for row in (await lane.watch.past([record.job])).values():
+                row = await lane.watch.past(record.job)
+                if row is not None and row.name == self._attempt.job_name:  # ids are used again
                     sighting.take_row(row)
             await self._news.wait(REJUDGE_S if sighting.is_over else None)
 
@@ -197,16 +201,20 @@ class JobAttempt:
             return
         claim = claim_of(self._assignment.folder)
         if claim is not None and event.fence.job == claim.job != sighting.job:
-            # It was submitted twice, and the other job does the work.
-            self._logger.warning("another job does the attempt", job=claim.job, instead_of=sighting.job)
-            self._lane.canceller.cancel(sighting.job)
-            self.record.job = claim.job
-            self._lane.ledger.keep(self.record)
-            self._sight(claim.job)
+            self._go_over_to(claim.job)
             self._take_word(event, data)
             return
         self._logger.warning("a word of a job that does not count is put aside", file=event.file_name)
         self._lane.board.put_aside(event)
+
+    def _go_over_to(self, job: str) -> None:
+        """It was submitted twice, and this job does the work."""
+        record, lane = self.record, self._lane
+        self._logger.warning("another job does the attempt", job=job, instead_of=record.job)
+        lane.canceller.cancel(record.job)
+        record.job = job
+        lane.ledger.keep(record)
+        self._sight(job)
 
     def _judge(self, sighting: Sighting) -> Verdict:
         record, assignment = self.record, self._assignment

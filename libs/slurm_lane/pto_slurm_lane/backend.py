@@ -19,6 +19,7 @@ from pto_proto.ids import InstanceId, external_name
 from pto_runtime.logs import get_logger
 from pto_slurm.identity import attempt_of
 from pto_slurm.shape import Unplaceable, shape_of
+from pto_slurm.verdicts import THERE
 from pto_slurm_lane.attempt import JobAttempt
 from pto_slurm_lane.board import Board
 from pto_slurm_lane.bucket import TokenBucket
@@ -173,26 +174,33 @@ class SlurmBackend:
 
     async def sweep(self) -> None:
         """What the ledger still holds has ended by the log's word: its jobs must go."""
-        lane = self._known_lane()
-        left = [record for record in lane.ledger.records() if record.name not in self._attempts]
-        unsure = [record for record in left if record.end is None and record.has_intent and not record.job]
-        try:
-            jobs = await lane.clients.jobs() if unsure else ()
-        except ClientFailed as failed:
-            self._logger.warning(
-                "jobs of attempts that were given up are looked for at the next start", reason=str(failed)
-            )
-            left = [record for record in left if record not in unsure]
-            jobs = ()
+        left = [record for record in self._known_lane().ledger.records() if record.name not in self._attempts]
+        given_up = [record for record in left if record.end is None and record.has_intent]
         for record in left:
-            comment = attempt_of(record.run, record.ready).comment
-            for job in [record.job] if record.job else [row.job for row in jobs if row.comment == comment]:
-                if record.end is None:
-                    lane.canceller.cancel(job)
-            self._clean_up(record)
+            if record not in given_up:
+                self._clean_up(record)
+        if given_up:
+            self._go(self._cancel_jobs_of(given_up))
         await asyncio.to_thread(self._house.sweep, frozenset(self._attempts))
         if self._fleet is not None:
             await self._fleet.sweep(frozenset(self._attempts))
+
+    async def _cancel_jobs_of(self, records: list[Record]) -> None:
+        """By what SLURM says of them: the id of a job that it has forgotten may be another one's by now."""
+        lane = self._known_lane()
+        comments = {attempt_of(record.run, record.ready).comment for record in records}
+        while True:
+            try:
+                jobs = await lane.clients.jobs()
+                break
+            except ClientFailed as failed:
+                self._logger.warning("jobs of attempts that were given up are still looked for", reason=str(failed))
+                await self._clock.sleep(LOOK_ROUND_S)
+        for row in jobs:
+            if row.comment in comments and row.state in THERE:
+                lane.canceller.cancel(row.job)
+        for record in records:
+            self._clean_up(record)
 
     def forget(self, order: Order) -> None:
         """Its end is in the log."""

@@ -1,7 +1,8 @@
 """The folder in which jobs leave word, scanned for all attempts at once.
 
-Imports ports and pto_slurm_node. Invariants: an event is handed over once it is whole; events of attempts that nobody
-here waits for are left where they are, since a restart may still ask for them.
+Imports ports and pto_slurm_node. Invariants: an event is handed over once it is whole, and once only; a file that
+cannot be read hides no other; events of attempts that nobody here waits for are left where they are, since a restart
+may still ask for them.
 """
 
 import asyncio
@@ -37,6 +38,7 @@ class Board:
         """Whether events may come any moment: then it scans as often as they do."""
         self._seen: dict[str, str] = {}
         """Files that were handed over, and the attempts that they are about."""
+        self._turn = asyncio.Lock()
         self._logger = get_logger()
 
     async def run(self) -> None:
@@ -49,24 +51,33 @@ class Board:
 
     async def scan(self) -> bool:
         """Once; whether there was anything new."""
-        try:
-            found = await asyncio.to_thread(self._fresh)
-        except OSError as error:
-            self._logger.warning("the folder of results cannot be read; trying on", reason=str(error))
-            return False
-        for event, data in found:
-            self._seen[event.file_name] = event.fence.name
-            self._on_event(event, data)
-        return bool(found)
+        async with self._turn:
+            try:
+                events = await asyncio.to_thread(events_in, self._spool.results)
+            except OSError as error:
+                self._logger.warning("the folder of results cannot be read; trying on", reason=str(error))
+                return False
+            there = {event.file_name for event in events}
+            self._seen = {name: about for name, about in self._seen.items() if name in there}
+            fresh = [event for event in events if event.file_name not in self._seen and self._wanted(event.fence.name)]
+            found = await asyncio.to_thread(self._read, fresh) if fresh else []
+            for event, data in found:
+                self._seen[event.file_name] = event.fence.name
+                self._on_event(event, data)
+            return bool(found)
 
-    def _fresh(self) -> list[tuple[Event, dict[str, object]]]:
+    def _read(self, events: list[Event]) -> list[tuple[Event, dict[str, object]]]:
         """In a thread: the shared folder may be slow."""
-        events = events_in(self._spool.results)
-        names = {event.file_name for event in events}
-        self._seen = {name: about for name, about in self._seen.items() if name in names}
-        fresh = [event for event in events if event.file_name not in self._seen and self._wanted(event.fence.name)]
-        read = ((event, read_json(self._spool.results / event.file_name)) for event in fresh)
-        return [(event, data) for event, data in read if isinstance(data, dict)]
+        found = []
+        for event in events:
+            try:
+                data = read_json(self._spool.results / event.file_name)
+            except (OSError, RecursionError) as error:
+                self._logger.warning("an event cannot be read; trying on", file=event.file_name, reason=str(error))
+                continue
+            if isinstance(data, dict):
+                found.append((event, data))
+        return found
 
     def put_aside(self, event: Event) -> None:
         """Its word does not count: keep it for a person to look at."""

@@ -26,6 +26,7 @@ from pto_slurm_lane.wing import Wing
 from pto_slurm_node.pool import Pool
 
 TICK_S = 0.5
+FAULT_S = 5.0
 """How often claims are looked at while there are any attempts."""
 IDLE_S = 60.0
 """A pilot without work ends after so long: the next tasks may come any moment, and a node is dear."""
@@ -83,8 +84,12 @@ class Fleet:
         try:
             while True:
                 await self._news.wait(TICK_S if self.is_busy else None)
-                await self._look_at_claims()
-                await self._steer()
+                try:
+                    await self._look_at_claims()
+                    await self._steer()
+                except OSError as error:
+                    self._logger.warning("the pools cannot be used; trying on", reason=str(error))
+                    await self._lane.clock.sleep(FAULT_S)
         finally:
             for task in self._launching:
                 task.cancel()
@@ -113,7 +118,7 @@ class Fleet:
     # --- one turn ---
 
     async def _look_at_claims(self) -> None:
-        for wing in self._wings.values():
+        for wing in list(self._wings.values()):
             if wing.members or wing.settled:
                 strays = wing.take_claims(await asyncio.to_thread(wing.scan))
                 for stray in strays if self._is_swept else ():
@@ -125,7 +130,7 @@ class Fleet:
             if self.is_busy:
                 self._lane.watch.hurry()
             return
-        for wing in self._wings.values():
+        for wing in list(self._wings.values()):
             wing.take_look(look)
             self._warn_of_silence(wing)
             await self._judge(wing)
@@ -138,8 +143,9 @@ class Fleet:
             len(wing.leaving) for wing in self._wings.values()
         )
         surplus = staying - allowed
-        for kind, wing in self._wings.items():
-            made = moves(demands[kind], room=room[kind], launches=wing.launches, now_s=now)
+        for kind, demand in demands.items():
+            wing = self._wings[kind]
+            made = moves(demand, room=room[kind], launches=wing.launches, now_s=now)
             for job in made.cancel:
                 self._cancel(wing, job)
             going = wing.idle()[: max(surplus, made.release if is_starved(allowed, demands) else 0, 0)]
@@ -151,7 +157,7 @@ class Fleet:
             for slot in made.submit:
                 wing.launching.add(slot)
                 self._go(self._launch(wing, slot))
-            if wing.launches.failed and demands[kind].waiting:
+            if wing.launches.failed and demand.waiting:
                 self._lane.clock.call_later(max(0.0, wing.launches.rest_until_s - now) + TICK_S, self._news.wake)
 
     def _allowed(self, look: Look) -> int:
@@ -172,8 +178,9 @@ class Fleet:
                 self._cancel(wing, job)
                 if verdict.failure == "config":
                     self._doom(wing, verdict)
-        for job in wing.buried():
+        for job in wing.over():
             await asyncio.to_thread(wing.pool.bury, job)
+            wing.forget(job)
         if wing.launches.is_hopeless:
             reason = f"pilots_fail: {wing.launches.failed} pilots in a row ended at their start: {wing.launches.words}"
             self._doom(

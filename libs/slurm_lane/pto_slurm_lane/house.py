@@ -6,6 +6,7 @@ of an attempt whose end the log does not have is removed.
 
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Container, Iterable
 from contextlib import suppress
@@ -20,6 +21,8 @@ from pto_slurm_node.spool import Spool, event_of
 
 KEPT_S = 14 * 86_400.0
 """Runs that nothing was heard of for so long leave nothing behind; so do words that did not count, and old blobs."""
+
+_DIGEST = re.compile(r"\b[0-9a-f]{64}\b", re.ASCII)
 
 
 class HouseTaken(Exception):
@@ -89,18 +92,35 @@ class House:
                 restart += 1
 
     def sweep(self, names: Container[str]) -> None:
-        """At a start: words for nobody are put aside, and what is old goes."""
+        """At a start: words for nobody are put aside, and what is old or nobody's goes; ``names`` are open attempts."""
         for path in sorted(self._spool.results.iterdir()):
             event = event_of(path.name)
             if event is not None and event.fence.name not in names:
                 with suppress(OSError):
                     path.replace(self._spool.stale / path.name)
+        needed = set[str]()
+        """Names of runs and blobs that open attempts need, however old they are."""
+        attempts = sorted(self._spool.root.glob("runs/*/attempts/*"))
+        for attempt in attempts:
+            if attempt.name in names:
+                needed |= {attempt.parents[1].name, *_blobs_of(attempt)}
         old_s = self._clock.now_ms() / 1000 - KEPT_S
         for folder in (self._spool.stale, self._spool.root / "runs", self._spool.root / "blobs"):
             for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-                if _newest_s(path) < old_s:
+                if path.name not in needed and _newest_s(path) < old_s:
                     get_logger().info("removing what nobody asked for in a long time", path=str(path))
                     _remove(path)
+        for attempt in attempts:
+            if attempt.name not in names:
+                _remove(attempt)  # a pilot that still does it ends it
+
+
+def _blobs_of(attempt: Path) -> list[str]:
+    """The blobs that it is to see."""
+    try:
+        return _DIGEST.findall((attempt / "order.json").read_text())
+    except OSError:
+        return []
 
 
 def _newest_s(path: Path) -> float:

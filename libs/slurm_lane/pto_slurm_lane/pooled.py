@@ -70,9 +70,11 @@ class PooledAttempt:
     async def run(self) -> None:
         """Live until the end is told."""
         record, lane = self.record, self._lane
+        end: ev.TaskFinished | None = None
         while record.end is None:
             try:
-                record.end = await self._live()
+                end = end or await self._live()
+                record.end = await lane.revise(record, end)
             except LogUnavailable:
                 pass  # what has to be stored can be stored later
             except Exception:

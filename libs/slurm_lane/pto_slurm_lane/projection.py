@@ -48,6 +48,7 @@ class Projections:
     def note(self, record: Record, status: str) -> None:
         """An attempt is in this state now."""
         state = self._state(record.run)
+        state.has_news = True
         if record.job:
             state.jobs[record.job] = record.ready.task
         state.tasks[record.ready.task] = {
@@ -84,7 +85,7 @@ class Projections:
     async def flush(self) -> None:
         """Write what there is now."""
         self._wake.clear()
-        for state in self._states.values():
+        for state in [state for state in self._states.values() if state.has_news]:
             files, logs = state.take()
             try:
                 await asyncio.to_thread(_write, state.folder, files, logs)
@@ -108,9 +109,11 @@ class _State:
         self.tasks: dict[str, Any] = _read(folder / "tasks.json")
         self.files: dict[str, bytes] = {}
         self.logs: list[tuple[Path, str]] = []
+        self.has_news = False
 
     def take(self) -> tuple[dict[str, bytes], list[tuple[Path, str]]]:
         """What is to be written, and the logs to be copied."""
+        self.has_news = False
         files, self.files = self.files, {}
         logs, self.logs = self.logs, []
         return {"jobs.json": _encoded(self.jobs), "tasks.json": _encoded(self.tasks), **files}, logs

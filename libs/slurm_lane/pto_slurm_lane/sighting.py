@@ -16,6 +16,7 @@ from pto_slurm_lane.watch import Look
 from pto_slurm_node.spool import INTERRUPTED, RESULT, STARTED, Event
 
 TAIL_BYTES = 4096
+CLOCKS_DIFFER_S = 60.0
 
 
 class Sighting:
@@ -125,8 +126,15 @@ class Sighting:
             same_polls=self._same_looks,
             absent_polls=self._absent_looks,
             absent_s=now - self._absent_since_s if self._absent_looks else 0.0,
-            ended_s=now - self._ended_since_s if self._ended_since_s else 0.0,
+            ended_s=self._ended_s(now),
         )
+
+    def _ended_s(self, now: float) -> float:
+        """How long its end is known, or was the case before this process began; clocks may differ by a minute."""
+        if not self._ended_since_s:
+            return 0.0
+        by_slurm = self._clock.now_ms() / 1000 - self._row.ended if self._row and self._row.ended else 0.0
+        return max(now - self._ended_since_s, by_slurm - CLOCKS_DIFFER_S)
 
     def _said(self, kind: str) -> dict[str, Any]:
         return self._events[kind][1] if kind in self._events else {}

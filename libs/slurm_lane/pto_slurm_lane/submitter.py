@@ -14,6 +14,7 @@ from pto_proto import events as ev
 from pto_runtime.logs import get_logger
 from pto_slurm.answers import Ambiguous, Refused, Submitted, Throttled
 from pto_slurm.identity import Attempt
+from pto_slurm.verdicts import THERE
 from pto_slurm_lane.assignment import Assignment
 from pto_slurm_lane.lane import Lane
 from pto_slurm_lane.ledger import Record
@@ -124,9 +125,9 @@ class Submitter:
         """The job that the executor's claim, its words or the last look name for the attempt; others are cancelled."""
         lane = self._lane
         claim, look = claim_of(self._assignment.folder), lane.watch.look
-        rows = [row.job for row in look.named(self._attempt.job_name, self._attempt.comment)] if look else []
-        jobs = [*([claim.job] if claim else []), *self.said, *rows]
-        for surplus in set(rows) - set(jobs[:1]):
+        rows = look.named(self._attempt.job_name, self._attempt.comment) if look else []
+        jobs = [*([claim.job] if claim else []), *self.said, *(row.job for row in rows)]
+        for surplus in {row.job for row in rows if row.state in THERE} - set(jobs[:1]):
             self._logger.warning("a second job of the attempt is cancelled", job=surplus)
             lane.canceller.cancel(surplus)
         return jobs[0] if jobs else ""

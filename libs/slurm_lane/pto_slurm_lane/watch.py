@@ -6,7 +6,7 @@ only while somebody has a job; however eager its users are, two looks begin at l
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from pto_ports.clock import Clock
 from pto_runtime.logs import get_logger
@@ -19,6 +19,10 @@ MAX_PAUSE_S = 60.0
 SLOW_S = 1.0
 """A look that takes longer than this is a burden to its controller."""
 SACCT_EACH_S = 60.0
+SACCT_GATHER_S = 0.1
+"""Jobs that vanish together are asked about together."""
+MAX_PAST = 1000
+"""Jobs in one question."""
 
 
 class Look:
@@ -64,6 +68,10 @@ class Watch:
         self._due_s = clock.monotonic_s()
         self._last_began_s = self._due_s - MAX_PAUSE_S
         self._last_sacct_s = self._due_s - SACCT_EACH_S
+        self._vanished: dict[str, None] = {}
+        """Jobs that accounting is to be asked about."""
+        self._past: dict[str, JobRow] = {}
+        self._past_turn = asyncio.Lock()
         self.look: Look | None = None
         """The last one that worked."""
         self.away_since_s: float | None = None
@@ -98,17 +106,21 @@ class Watch:
             # Somebody may have hurried meanwhile.
             self._due_s = min(self._due_s, self._last_began_s + self._pause_s)
 
-    async def past(self, jobs: Sequence[str]) -> dict[str, JobRow]:
-        """What accounting says of jobs that squeue has forgotten; asked once a minute at most."""
-        now = self._clock.monotonic_s()
-        if now - self._last_sacct_s < SACCT_EACH_S:
-            return {}
-        self._last_sacct_s = now
-        try:
-            return {row.job: row for row in await self._clients.past_jobs(jobs)}
-        except ClientFailed as failed:
-            self._logger.info("accounting does not answer; it is not needed", reason=str(failed))
-            return {}
+    async def past(self, job: str) -> JobRow | None:
+        """What accounting says of a job that squeue has forgotten; it is asked once a minute at most, about all."""
+        self._vanished[job] = None
+        await self._clock.sleep(SACCT_GATHER_S)
+        async with self._past_turn:
+            now = self._clock.monotonic_s()
+            if job in self._vanished and now - self._last_sacct_s >= SACCT_EACH_S:
+                self._last_sacct_s = now
+                jobs, self._vanished = list(self._vanished)[:MAX_PAST], {}
+                try:
+                    self._past = {row.job: row for row in await self._clients.past_jobs(jobs)}
+                except ClientFailed as failed:
+                    self._past = {}
+                    self._logger.info("accounting does not answer; it is not needed", reason=str(failed))
+        return self._past.get(job)
 
     def _look_at(self, due_s: float) -> None:
         self._due_s = min(self._due_s, due_s)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 UNSURE_S = 30.0
 """A submission whose answer may hide a job keeps its place for so long, unless a look shows the job before."""
 
+NOWHERE = -1
+"""The place of a pilot that no look has shown."""
 BEATS_EACH_S, SILENT_S = 30.0, 180.0
 """How often signs of life are read, and how long without one is told; only SLURM's word ends a pilot."""
 
@@ -117,21 +119,28 @@ class Wing:
     def submitted(self, slot: int, job: str) -> None:
         """SLURM has taken a pilot."""
         self.unsure.pop(slot, None)
-        name = self.name(slot)
-        self._flights[job] = Flight(name, Sighting(self._clock, job, name.comment, self.shape))
+        self._add(job, self.name(slot))
 
     def take_look(self, look: Look) -> None:
-        """Note what a look has shown of its pilots, those of an earlier incarnation among them if they live."""
+        """Note what a look has shown of its pilots; those of an earlier incarnation if they live or have an attempt."""
+        busy = {member.job for member in self.members.values() if member.job}
+        known = {job for job, flight in self._flights.items() if flight.name.slot != NOWHERE}
         for row in look.jobs.values():
             name = name_in(row.name)
             is_ours = name is not None and (name.lane, name.kind, name.comment) == (self._lane, self.kind, row.comment)
-            is_news = row.state in THERE and row.job not in self._flights
+            is_news = row.job not in known and (row.state in THERE or row.job in busy)
             if name is not None and is_ours and is_news:
-                self._flights[row.job] = Flight(name, Sighting(self._clock, row.job, name.comment, self.shape))
+                self._add(row.job, name, is_counted=row.state not in THERE)
                 self.unsure.pop(name.slot, None)
+        for job in busy - self._flights.keys():  # SLURM has forgotten it, or does not show it yet
+            self._add(job, self.name(NOWHERE), is_counted=True)
         for flight in self._flights.values():
             flight.sighting.take_look(look)
         self.unsure = {slot: since for slot, since in self.unsure.items() if look.began_s - since < UNSURE_S}
+
+    def _add(self, job: str, name: PilotName, *, is_counted: bool = False) -> None:
+        sighting = Sighting(self._clock, job, name.comment, self.shape)
+        self._flights[job] = Flight(name, sighting, is_counted=is_counted)
 
     def scan(self) -> list[Claim]:
         """In a thread, as the shared folder may be slow: clear away what is settled; what is left."""
@@ -183,7 +192,9 @@ class Wing:
         pilots = [
             Pilot(flight.name.slot, job, flight.sighting.is_called_running)
             for job, flight in self._flights.items()
-            if not flight.sighting.is_over and not (flight.is_ours_to_end and not flight.sighting.is_called_running)
+            if flight.name.slot != NOWHERE
+            and not flight.sighting.is_over
+            and not (flight.is_ours_to_end and not flight.sighting.is_called_running)
         ]
         return Demand(
             waiting=waiting, doing=doing, pilots=tuple(pilots), unsure=frozenset((*self.unsure, *self.launching))
@@ -234,14 +245,15 @@ class Wing:
             now_s=self._clock.monotonic_s(),
         )
 
-    def buried(self) -> list[str]:
-        """Pilots that are over and that no attempt is with any more; they are forgotten here."""
+    def over(self) -> list[str]:
+        """Pilots that are over and that no attempt is with any more."""
         busy = {member.job for member in self.members.values()}
-        gone = [job for job, flight in self._flights.items() if flight.sighting.is_over and job not in busy]
-        for job in gone:
-            del self._flights[job]
-        self.leaving.difference_update(gone)
-        return gone
+        return [job for job, flight in self._flights.items() if flight.sighting.is_over and job not in busy]
+
+    def forget(self, job: str) -> None:
+        """A pilot is over and buried."""
+        del self._flights[job]
+        self.leaving.discard(job)
 
     def reasons(self) -> set[str]:
         """Why its pilots wait, in SLURM's words."""

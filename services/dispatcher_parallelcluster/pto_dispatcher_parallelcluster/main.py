@@ -73,6 +73,7 @@ def make_backend(settings: Settings, blobs: BlobStore, pool: Pool, engines: tupl
             burst=int(settings.slurm_burst),
             python=settings.slurm_python,
             agent_python=settings.slurm_agent_python or sys.executable,
+            pilots=settings.slurm_pilot_jobs,
         ),
         work_folder=settings.work_folder,
         engines=engines,

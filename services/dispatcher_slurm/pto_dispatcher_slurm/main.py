@@ -33,7 +33,7 @@ def lane_settings(settings: Settings) -> LaneSettings:
         burst=int(settings.slurm_burst),
         python=settings.slurm_python,
         agent_python=settings.slurm_agent_python or sys.executable,
-        pilots=int(settings.slurm_pilots) or settings.capacity if settings.slurm_mode == "pilot" else 0,
+        pilots=settings.slurm_pilot_jobs,
     )
 
 

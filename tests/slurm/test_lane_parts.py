@@ -1,0 +1,116 @@
+"""Parts of the lane without a cluster: what one of them meets must not end it, since nobody would notice."""
+
+import asyncio
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tests.slurm.slurm_lane import a_record
+
+from pto_proto.ids import RunId
+from pto_runtime.clock import SystemClock
+from pto_slurm.queue import JobRow
+from pto_slurm_lane.board import Board
+from pto_slurm_lane.house import KEPT_S, House
+from pto_slurm_lane.projection import FOLDER, Projections
+from pto_slurm_lane.watch import Watch
+from pto_slurm_node.spool import RESULT, Event, Fence, Spool, put_event, write_json
+
+
+def a_board(spool: Spool, on_event: Callable[[Event, dict[str, object]], None]) -> Board:
+    return Board(spool, SystemClock(), interval_s=1, wanted=lambda _name: True, on_event=on_event)
+
+
+async def test_scans_at_the_same_time_hand_over_each_event_once(tmp_path: Path) -> None:
+    spool, found = Spool(tmp_path), list[str]()
+    spool.prepare()
+    board = a_board(spool, lambda event, _data: found.append(event.fence.name))
+    for number in range(300):
+        put_event(spool.results, Fence(f"a{number}", "1"), RESULT, {})
+    await asyncio.gather(*(board.scan() for _ in range(8)))
+    assert sorted(found) == sorted(f"a{number}" for number in range(300))
+
+
+async def test_one_file_that_cannot_be_read_hides_no_other(tmp_path: Path) -> None:
+    spool, found = Spool(tmp_path), list[str]()
+    spool.prepare()
+    board = a_board(spool, lambda event, _data: found.append(event.fence.name))
+    (spool.results / "a.1.0.result.json").mkdir()
+    (spool.results / "b.1.0.result.json").write_text("[" * 100_000)
+    put_event(spool.results, Fence("c", "1"), RESULT, {})
+    assert await board.scan()
+    assert found == ["c"]
+
+
+async def test_a_run_that_begins_while_states_are_written_disturbs_nothing(tmp_path: Path) -> None:
+    projections = Projections(SystemClock(), lambda run: tmp_path / run)
+    runs = [RunId(f"run-{number:08d}") for number in range(20)]
+    projections.note(a_record(runs[0]), "running")
+    writing = asyncio.create_task(projections.flush())
+    while not writing.done():
+        if len(runs) > 1:
+            projections.note(a_record(runs.pop()), "running")
+        await asyncio.sleep(0)
+    await writing
+    await projections.flush()
+    assert len([*tmp_path.glob(f"*/{FOLDER}/tasks.json")]) == 21 - len(runs)
+
+
+async def test_states_of_runs_without_news_are_left_alone(tmp_path: Path) -> None:
+    """Whoever removed a finished run's folder does not find it there again."""
+    projections = Projections(SystemClock(), lambda run: tmp_path / run)
+    old, new = RunId("run-old00"), RunId("run-new00")
+    projections.note(a_record(old, "a"), "running")
+    await projections.flush()
+    (tmp_path / old).rename(tmp_path / "moved")
+    projections.note(a_record(new, "a"), "running")
+    await projections.flush()
+    assert not (tmp_path / old).exists()
+    (tmp_path / "moved").rename(tmp_path / old)
+    projections.note(a_record(old, "b"), "running")
+    await projections.flush()
+    assert set(json.loads((tmp_path / old / FOLDER / "tasks.json").read_bytes())) == {"a", "b"}
+
+
+async def test_what_waits_for_weeks_is_not_swept(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.prepare()
+    long_ago = time.time() - 2 * KEPT_S
+    for run, name in (("run-waits", "waits"), ("run-ended", "ended")):
+        spool.prepare_run(run)
+        spool.attempt(run, name).mkdir()
+        blob = spool.root / "blobs" / hashlib.sha256(name.encode()).hexdigest()
+        write_json(spool.attempt(run, name) / "order.json", {"task": {"files": [{"source": str(blob)}]}})
+        blob.parent.mkdir(exist_ok=True)
+        blob.touch()
+        os.utime(blob, (long_ago, long_ago))
+        for path in (*spool.run(run).iterdir(), spool.run(run)):
+            os.utime(path, (long_ago, long_ago))
+    House(spool, SystemClock()).sweep({"waits"})
+    assert spool.attempt("run-waits", "waits").exists()
+    assert not spool.run("run-ended").exists()
+    assert [path.name for path in (spool.root / "blobs").iterdir()] == [hashlib.sha256(b"waits").hexdigest()]
+
+
+async def test_jobs_that_vanished_together_are_asked_about_together(tmp_path: Path) -> None:
+    asked = list[Sequence[str]]()
+
+    class Clients:
+        async def past_jobs(self, jobs: Sequence[str]) -> tuple[JobRow, ...]:
+            asked.append(jobs)
+            return tuple(JobRow(job=job, name="n", comment="", state="TIMEOUT") for job in jobs)
+
+    watch = Watch(
+        Clients(),  # type: ignore[arg-type]
+        SystemClock(),
+        interval_s=1,
+        floor_s=0.1,
+        is_needed=lambda: True,
+        on_look=lambda: None,
+    )
+    rows = await asyncio.gather(*(watch.past(job) for job in ("1", "2", "3")))
+    assert [row and row.job for row in rows] == ["1", "2", "3"]
+    assert [sorted(jobs) for jobs in asked] == [["1", "2", "3"]]
