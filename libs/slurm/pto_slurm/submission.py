@@ -5,6 +5,7 @@ carry their value in the same argument, and ``%`` in the paths of logs is no pat
 """
 
 import re
+from collections.abc import Iterator
 
 import msgspec
 
@@ -31,6 +32,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     stderr: str
     is_alone: bool = True
     """No two jobs of this name run at once (``singleton``): what keeps a job submitted twice from running twice."""
+    after: tuple[str, ...] = ()
+    """Ids of jobs that must have ended well before it starts."""
 
 
 def sbatch_argv(job: Job, *, cluster: str = "", program: str = "sbatch") -> tuple[str, ...]:
@@ -41,7 +44,7 @@ def sbatch_argv(job: Job, *, cluster: str = "", program: str = "sbatch") -> tupl
         "clusters": cluster,
         "job-name": job.name,
         "comment": job.comment,
-        "dependency": "singleton" if job.is_alone else "",
+        "dependency": ",".join(_dependencies(job)),
         "chdir": job.folder,
         "output": log_pattern(job.stdout),
         "error": log_pattern(job.stderr),
@@ -70,6 +73,13 @@ def sbatch_argv(job: Job, *, cluster: str = "", program: str = "sbatch") -> tupl
     )
 
 
+def _dependencies(job: Job) -> Iterator[str]:
+    if job.is_alone:
+        yield "singleton"
+    if job.after:
+        yield ":".join(("afterok", *job.after))
+
+
 def log_pattern(path: str) -> str:
     """A path for ``--output`` and ``--error``, where ``%`` would begin a pattern."""
     return path.replace("%", "%%")
@@ -80,6 +90,8 @@ def _check(job: Job) -> None:
         raise ValueError(f"{job.name[:80]!r} cannot be the name of a job")
     if len(job.comment) > MAX_COMMENT or not job.comment.isprintable():
         raise ValueError(f"{job.comment[:80]!r}... cannot be the comment of a job")
+    if not all(other.isdecimal() and other.isascii() for other in job.after):
+        raise ValueError(f"{job.after!r} are not all ids of jobs")
     for path in (job.script, job.folder, job.stdout, job.stderr):
         if not path.startswith("/") or not path.isprintable() or "\\" in path:
             raise ValueError(f"{path!r} must be an absolute path without backslashes and unprintable characters")

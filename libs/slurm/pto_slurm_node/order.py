@@ -14,7 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pto_slurm_node.spool import InsecureSecrets, read_json, read_secrets
+from pto_slurm_node.spool import ORDER, InsecureSecrets, read_json, read_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,9 +40,9 @@ class BadOrder(Exception):
 
 def read_order(attempt: Path) -> dict[str, Any]:
     """The order in this folder. Raises BadOrder."""
-    order = read_json(attempt / "order.json")
+    order = read_json(attempt / ORDER)
     if not isinstance(order, dict) or not isinstance(order.get("task"), dict):
-        raise BadOrder(f"{attempt / 'order.json'} is not there or not whole")
+        raise BadOrder(f"{attempt / ORDER} is not there or not whole")
     return order
 
 

@@ -12,6 +12,7 @@ anything below.
     runs/<run>/secrets.json                  values of passed-through variables, 0600
     runs/<run>/logs/<name>.out .err          what the job itself says
     runs/<run>/attempts/<name>/order.json    what the executor is to do
+    runs/<run>/attempts/<name>/early.json    that a job may come before its order, and how long it waits for it
     runs/<run>/attempts/<name>/claim         the job that does it, and no other
     runs/<run>/attempts/<name>/stop          a wish that it ends
     runs/<run>/work/                         workspaces, bundles and logs of tasks
@@ -28,8 +29,9 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-STARTED, INTERRUPTED, RESULT = "started", "interrupted", "result"
-KINDS = (STARTED, INTERRUPTED, RESULT)
+STARTED, INTERRUPTED, RESULT, BLOCKED = "started", "interrupted", "result", "blocked"
+KINDS = (STARTED, INTERRUPTED, RESULT, BLOCKED)
+ORDER, EARLY = "order.json", "early.json"
 FOLDER_MODE, SECRET_MODE = 0o700, 0o600
 _EVENT = re.compile(
     r"(?P<name>[A-Za-z0-9_-]+)\.(?P<job>[0-9]+)\.(?P<restart>[0-9]+)\.(?P<kind>" + "|".join(KINDS) + r")\.json\Z"
