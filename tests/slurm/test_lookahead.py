@@ -94,6 +94,10 @@ class Ahead:
                 found.setdefault(entry.task, []).append(entry.job)
         return found
 
+    def records(self) -> list[Path]:
+        """What the dispatcher keeps of early jobs."""
+        return list(self.site.spool.glob("ledger/early/attempts/*"))
+
     def traced(self) -> Counter[str]:
         """How often each task did its work."""
         return Counter(line.split()[1] for line in self.site.trace.read_text().splitlines())
@@ -143,7 +147,7 @@ async def test_children_wait_in_the_queue_for_their_parents(ahead: Ahead) -> Non
     jobs = await ahead.started(run)
     assert (jobs["b"], jobs["c"]) == ([second.id], [third.id])
     assert ahead.traced() == Counter("abcd")
-    assert not list(ahead.site.spool.glob("ledger/early/attempts/*"))
+    assert not ahead.records()
 
 
 async def test_child_of_a_failed_parent_never_runs(ahead: Ahead) -> None:
@@ -155,6 +159,7 @@ async def test_child_of_a_failed_parent_never_runs(ahead: Ahead) -> None:
     assert [job.id for job in ahead.jobs(run, "b")] == [child.id]
     assert ahead.jobs(run, "b")[0].state == "CANCELLED"
     assert "b" not in await ahead.started(run)
+    await ahead.until(lambda: not ahead.records(), "the end of what was kept of the early job")
 
 
 async def test_parent_that_is_tried_again_has_another_child(ahead: Ahead) -> None:
@@ -172,7 +177,7 @@ async def test_parent_that_is_tried_again_has_another_child(ahead: Ahead) -> Non
 
 @pytest.mark.parametrize("moment", ["pending", "between sbatch and its record"])
 async def test_dispatcher_killed_with_an_early_job(ahead: Ahead, moment: str) -> None:
-    run, flag = "killed-early", ahead.site.folder / "submitted"
+    run, flag = f"killed-{moment.split()[0]}", ahead.site.folder / "submitted"
     if moment != "pending":
         linger = f'case "$*" in *afterok*) [ -e {flag} ] || {{ touch {flag}; sleep 10; }};; esac'
         ahead.site.fake("sbatch", f'answer=$("$REAL" "$@"); {linger}; echo "$answer"')
@@ -186,6 +191,24 @@ async def test_dispatcher_killed_with_an_early_job(ahead: Ahead, moment: str) ->
     assert ahead.traced() == Counter("abc")
     assert (await ahead.started(run))["b"] == [before.id], "it was found again"
     assert [job.id for job in ahead.jobs(run, "b")] == [before.id]
+
+
+async def test_early_job_that_asks_for_something_else_is_replaced(ahead: Ahead) -> None:
+    run = "other-shape"
+    await ahead.begin(run, chain(f"{APPEND}; sleep 8", APPEND))
+    before = await ahead.waiting(run, "b")
+    await ahead.until(lambda: any(before.id in path.read_text() for path in ahead.records()), "its record")
+    ahead.site.kill(DISPATCHER.name)
+    (path,) = ahead.records()
+    record = msgspec.json.decode(path.read_bytes())
+    record["shape"] = {**record["shape"], "exclude": ["n3"]}
+    path.write_bytes(msgspec.json.encode(record))
+    ahead.site.start(DISPATCHER)
+    assert await ahead.done(run) == "succeeded"
+    assert ahead.traced() == Counter("ab")
+    first, second = ahead.jobs(run, "b")
+    assert first.id == before.id
+    assert (await ahead.started(run))["b"] == [second.id]
 
 
 async def test_early_jobs_go_with_their_run(ahead: Ahead) -> None:

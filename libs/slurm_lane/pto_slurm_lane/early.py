@@ -112,6 +112,7 @@ class EarlyJob:
             record.void, record.job = (*record.void, record.job), ""
         record.has_intent, record.after = False, {}
         self._lane.ledger.keep(record)
+        self._lane.projections.note(record, "planned")
         self._end()
 
     async def _follow(self) -> None:

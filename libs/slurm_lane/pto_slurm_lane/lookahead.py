@@ -24,11 +24,14 @@ from pto_slurm_lane.clients import ClientFailed
 from pto_slurm_lane.early import FAULT_S, EarlyJob, lane_of_early
 from pto_slurm_lane.lane import Lane
 from pto_slurm_lane.ledger import Record
+from pto_slurm_lane.news import News
 from pto_slurm_lane.outlook import Outlooks
 from pto_slurm_lane.pooled import PooledAttempt
 
 DONE = (TaskState.SUCCEEDED, TaskState.REUSED)
 FAREWELL_S = 5.0
+LOOK_ROUND_S = 10.0
+"""What nobody rings for, such as the end of a run, is seen so late."""
 Attempts = Mapping[str, JobAttempt | PooledAttempt]
 
 
@@ -54,7 +57,7 @@ class Lookahead:
         self._outlooks = outlooks
         self._attempts = attempts
         self._go = go
-        self._news = asyncio.Event()
+        self._news = News(lane.clock)
         self._living: set[str] = set()
         self._early = {record.name: EarlyJob(record, self._lane) for record in self._lane.ledger.records()}
 
@@ -72,17 +75,15 @@ class Lookahead:
         """There was a look, or an end is in the log."""
         for early in self._early.values():
             early.wake()
-        self._news.set()
+        self._news.wake()
 
     async def run(self) -> None:
         """Think again at all news, until cancelled. Begin when everything from before was adopted."""
         for early in self._early.values():
             self._begin(early)
-        self._news.set()
         while True:
-            await self._news.wait()
-            self._news.clear()
             await self._think()
+            await self._news.wait(LOOK_ROUND_S if self._early else None)
 
     async def hand_over(self, record: Record) -> None:
         """The log hands out this attempt: if a job waits for it, and asks for the same, the record has that job."""
@@ -163,18 +164,14 @@ class Lookahead:
                 self._forget(name)
 
     def _in_flight(self, run: RunId, attempts: Attempts) -> dict[TaskId, str]:
-        """The jobs of the run's tasks that may still end well, by task."""
-        look = self._lane.watch.look
-        found = {}
-        for attempt in attempts.values():
-            record = attempt.record
-            if record.run != run or not record.job or isinstance(attempt, PooledAttempt):
-                continue
-            if record.stop_reason is None and (record.end is None or record.end.outcome == "succeeded"):
-                row = look.jobs.get(record.job) if look is not None else None
-                if record.end is not None or row is None or row.state in THERE:
-                    found[record.ready.task] = record.job
-        return found
+        """The jobs of the run's tasks whose attempts may still end well, by task."""
+        records = [attempt.record for attempt in attempts.values() if isinstance(attempt, JobAttempt)]
+        return {
+            record.ready.task: record.job
+            for record in records
+            if record.run == run and record.job and record.stop_reason is None
+            if record.end is None or record.end.outcome == "succeeded"
+        }
 
     def _waiting(self, run: RunId) -> dict[TaskId, str]:
         """The early jobs of the run, by task."""
