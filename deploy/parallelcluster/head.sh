@@ -50,9 +50,16 @@ install -d -m 755 "$settings"
     fail "the broker's credentials cannot be read from the SSM parameter $parameter in $region"
 chown "$user" "$settings/broker.creds.new"
 mv "$settings/broker.creds.new" "$settings/broker.creds"
-if aws ssm get-parameter --name "${parameter%/*}/broker-ca" --query Parameter.Value --output text >"$settings/ca.pem.new" 2>/dev/null; then
+if said=$(aws ssm get-parameter --name "${parameter%/*}/broker-ca" --query Parameter.Value --output text 2>&1 >"$settings/ca.pem.new"); then
     mv "$settings/ca.pem.new" "$settings/ca.pem"
+else
+    rm -f "$settings/ca.pem.new"
+    case $said in
+        *ParameterNotFound*) rm -f "$settings/ca.pem" ;; # a public CA has signed
+        *) fail "whether there is a CA of the broker in ${parameter%/*}/broker-ca cannot be asked: $said" ;;
+    esac
 fi
+umask 077 # local.env may hold a model's key; systemd reads it as root
 cat >"$settings/dispatcher.env.new" <<END
 NATS_URL=$broker
 PTO_CREDS=$settings/broker.creds
@@ -67,6 +74,7 @@ END
 [ ! -e "$settings/ca.pem" ] || echo "PTO_CA=$settings/ca.pem" >>"$settings/dispatcher.env.new"
 [ ! -e "$settings/local.env" ] || cat "$settings/local.env" >>"$settings/dispatcher.env.new" # what this cluster wants otherwise
 mv "$settings/dispatcher.env.new" "$settings/dispatcher.env"
+umask 022
 
 cat >/etc/systemd/system/pto-dispatcher-parallelcluster.service <<END
 [Unit]

@@ -8,6 +8,7 @@ The same sources and lock make the same bundle; it is named by its SHA-256, whic
 import argparse
 import hashlib
 import io
+import os
 import subprocess
 import sys
 import tarfile
@@ -21,26 +22,46 @@ ROOT = Path(__file__).resolve().parents[2]
 PREFIX = "parallel-orchestrator/_bootstrap/"
 
 
+class NoWheel(Exception):
+    """A library cannot be had for the head node's platform; another --python or --platform may help."""
+
+
 def pip(*arguments: str) -> None:
-    """Run this environment's pip. Raises CalledProcessError."""
-    subprocess.run([sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments], check=True)
+    """Run this environment's pip, so that what it builds depends on no clock. Raises CalledProcessError."""
+    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
+    subprocess.run(command, check=True, env={**os.environ, "SOURCE_DATE_EPOCH": "1577836800"})
 
 
 def collect(folder: Path, python: str, platform: str) -> None:
-    """Everything that goes into the bundle."""
+    """Everything that goes into the bundle. Raises CalledProcessError, NoWheel."""
     wheels = folder / "wheels"
     pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(ROOT))
     platforms = [f"--platform=manylinux{tag}_{platform}" for tag in ("2014", "_2_17", "_2_28", "_2_34")]
     pip(
-        "download", "--only-binary=:all:", "--no-deps", "--require-hashes", "--python-version", python, *platforms,
+        "download", "--no-deps", "--require-hashes", "--python-version", python, *platforms,
         "--dest", str(wheels), "--requirement", str(ROOT / "requirements.txt"),
     )  # fmt: skip
-    [own] = wheels.glob("parallel_task_orchestrator-*.whl")
-    name, version = own.name.split("-")[:2]
-    digest = hashlib.sha256(own.read_bytes()).hexdigest()
-    pinned = f"{(ROOT / 'requirements.txt').read_text()}\n{name.replace('_', '-')}=={version} --hash=sha256:{digest}\n"
-    (folder / "requirements.txt").write_text(pinned)
+    for source in sorted(wheels.glob("*.tar.gz")):
+        build(source, wheels)
+    lines = [pinned(wheel) for wheel in sorted(wheels.glob("*.whl"))]
+    (folder / "requirements.txt").write_text("".join(lines))
     (folder / "PYTHON").write_text(python + "\n")
+
+
+def build(source: Path, wheels: Path) -> None:
+    """Replace a library that comes as its sources by its wheel, which must fit everywhere. Raises NoWheel."""
+    before = set(wheels.iterdir())
+    pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(source))
+    source.unlink()
+    for made in set(wheels.iterdir()) - before:
+        if not made.name.endswith("-none-any.whl"):
+            raise NoWheel(f"{source.name} has no wheel for this platform: name another --python or --platform")
+
+
+def pinned(wheel: Path) -> str:
+    """The line that allows these very bytes and no others."""
+    name, version = wheel.name.split("-")[:2]
+    return f"{name.replace('_', '-')}=={version} --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}\n"
 
 
 def pack(folder: Path, target: Path) -> str:
@@ -80,7 +101,7 @@ def main() -> int:
             collect(folder, typed.python, typed.platform)
             digest = pack(folder, Path(name) / "bundle.tar")
             publish(typed.bucket, typed.region, Path(name) / "bundle.tar", digest)
-        except (S3Error, subprocess.CalledProcessError) as error:
+        except (S3Error, NoWheel, subprocess.CalledProcessError) as error:
             sys.stderr.write(f"publish: {error}\n")
             return 1
     sys.stdout.write(

@@ -50,10 +50,14 @@ class AwsTestbed:
     def power_down(self, queue: str) -> None:
         """No node of this queue has an instance any more."""
         nodes = f"{queue}-dy-c1-[1-2]"
+        if self._is_down(nodes):
+            return
         self.client("scontrol", "update", f"nodename={nodes}", "state=power_down_force")
         for _ in range(300):
-            states = self.client("sinfo", "-h", "-N", "-n", nodes, "-o", "%t").split()
-            if states == ["idle~"] * len(states):
-                return
             time.sleep(0.1)
-        raise AssertionError(f"{queue} does not power down: {states}")
+            if self._is_down(nodes):
+                return
+        raise AssertionError(f"{queue} does not power down")
+
+    def _is_down(self, nodes: str) -> bool:
+        return set(self.client("sinfo", "-h", "-N", "-n", nodes, "-o", "%t").split()) == {"idle~"}

@@ -132,3 +132,11 @@ def test_a_body_cut_on_its_way_down_leaves_no_file(bucket: Bucket, tmp_path: Pat
     (tmp_path / "there").write_bytes(b"newer")
     bucket.get_file(KEY, tmp_path / "there", over=False)
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("there", b"newer")]
+
+
+def test_what_somebody_deleted_is_written_again(bucket: Bucket) -> None:
+    known = bucket.replace(KEY, b"1", "")
+    bucket.delete(KEY)
+    known = bucket.replace(KEY, b"2", known)
+    assert bucket.get(KEY) == b"2"
+    assert bucket.replace(KEY, b"3", known)

@@ -116,6 +116,11 @@ def test_each_action_that_is_denied_is_named(trouble: Proxy, account: str, fault
         client("s3", account).delete_object(Bucket="my-bucket", Key=one["Key"])
 
 
+def test_a_probe_that_was_refused_is_not_said_to_be_left_behind(trouble: Proxy, account: str) -> None:
+    trouble.faults += [Fault("denied", "PUT"), Fault("denied", "DELETE", times=9)]
+    assert not any("left behind" in line.said for line in found())
+
+
 def test_a_stack_that_is_no_cluster(trouble: Proxy, account: str) -> None:
     client("cloudformation", account).create_stack(
         StackName="web-shop", TemplateBody='{"Resources": {"T": {"Type": "AWS::SNS::Topic"}}}'

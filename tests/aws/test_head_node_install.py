@@ -35,11 +35,12 @@ elif words[:2] == ["ssm", "get-parameter"]:
     name = words[words.index("--name") + 1]
     try:
         print(boto3.client("ssm").get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"])
-    except boto3.client("ssm").exceptions.ParameterNotFound as error:
+    except Exception as error:
         sys.exit(str(error))
 else:
     sys.exit(f"not known here: {{words}}")
 """
+THROTTLES_THE_CA = 'if any("broker-ca" in word for word in words): sys.exit("An error occurred (ThrottlingException)")'
 SYSTEMCTL = '#!/bin/sh\necho "$*" >>/var/systemctl.log\n'
 
 
@@ -60,8 +61,9 @@ class HeadNode:
         for name, text in (("aws", AWS.format(python=sys.executable)), ("systemctl", SYSTEMCTL)):
             (tools / name).write_text(text)
             (tools / name).chmod(0o755)
+        self.path = f"{tools}:/usr/local/bin:/usr/bin:/bin"
         self._environment = {
-            "PATH": f"{tools}:/usr/local/bin:/usr/bin:/bin",
+            "PATH": self.path,
             "AWS_ENDPOINT_URL": url,
             "AWS_ACCESS_KEY_ID": "for-tests",
             "AWS_SECRET_ACCESS_KEY": "for-tests",
@@ -178,6 +180,8 @@ def test_published_installed_again_and_changed(
     assert "for-tests" not in environment + (head_node.etc / "systemd" / "system" / unit).read_text()
     assert head_node.calls == ["daemon-reload", f"enable --quiet {unit}", f"restart --no-block {unit}"]
 
+    assert (settings / "dispatcher.env").stat().st_mode & 0o777 == 0o600  # local.env may hold a model's key
+
     before = (head_node.opt / "parallel-orchestrator" / "current").readlink()
     (settings / "local.env").write_text("PTO_CAPACITY=100\n")
     done = head_node.install(*arguments, "spot:ondemand")
@@ -187,7 +191,27 @@ def test_published_installed_again_and_changed(
     assert "PTO_AWS_ON_DEMAND=spot:ondemand\n" in environment
     assert environment.endswith("PTO_CAPACITY=100\n")
 
+    assert_the_ca_follows_its_parameter(head_node, moto, arguments)
     service = "set -a; . /etc/parallel-orchestrator/dispatcher.env; exec /opt/parallel-orchestrator/current/bin/pto-dispatcher-parallelcluster"
     done = head_node.run("bash", "-c", service)
     assert done.returncode == 3
     assert "cluster my-cluster: cloudformation:DescribeStacks finds no ParallelCluster" in done.stdout + done.stderr
+
+
+def assert_the_ca_follows_its_parameter(head_node: HeadNode, moto: str, arguments: tuple[str, ...]) -> None:
+    """It is given up only when there is none any more, and not when it cannot be asked."""
+    settings = head_node.etc / "parallel-orchestrator"
+    aws = shutil.which("aws", path=head_node.path)
+    assert aws is not None
+    answering = Path(aws).read_text()
+    Path(aws).write_text(answering.replace("words = sys.argv[1:]", f"words = sys.argv[1:]\n{THROTTLES_THE_CA}"))
+    done = head_node.install(*arguments)
+    Path(aws).write_text(answering)
+    assert done.returncode == 1
+    assert "ThrottlingException" in done.stderr
+    boto3.client("ssm", region_name=REGION, endpoint_url=moto).delete_parameter(Name="/parallel-orchestrator/broker-ca")
+    done = head_node.install(*arguments, "spot:ondemand")
+    assert done.returncode == 0, done.stderr
+    assert not (settings / "ca.pem").exists()
+    assert "PTO_CA=" not in (settings / "dispatcher.env").read_text()
+    assert list(settings.glob("*.new")) == []

@@ -19,6 +19,8 @@ from .cluster_lane import ClusterLane, there
 from .proxy import Fault, Proxy
 
 pytestmark = pytest.mark.slow
+AWAY_S = float(os.environ.get("PTO_AWS_AWAY_S", "0"))
+"""How long S3 is away while there is something to bring, beyond what the tasks take."""
 
 
 @pytest.fixture
@@ -61,18 +63,23 @@ async def test_everything_is_in_the_bucket_by_name_and_digest(lane: ClusterLane,
 async def test_no_capacity_rests_the_lane_and_a_lost_spot_instance_moves_the_task(
     lane: ClusterLane, aws_testbed: AwsTestbed
 ) -> None:
-    aws_testbed.power_down("spot")
-    aws_testbed.do("ice", "InsufficientInstanceCapacity")
+    for queue in ("spot", "ondemand"):
+        aws_testbed.power_down(queue)
+    aws_testbed.do("ice", "UnauthorizedOperation")
     try:
+        forbidden = await lane.run_task("f", slurm="ondemand")
+        aws_testbed.do("ice", "InsufficientInstanceCapacity")
         refused = await lane.run_task("t", slurm="spot")
     finally:
         aws_testbed.do("ice", "off")
+    assert (forbidden.failure, forbidden.retry_after_s) == ("config", 0.0)
+    assert "slurm_resume.log" in forbidden.hint
     assert (refused.failure, refused.retry_after_s, refused.node) == ("capacity", 77.0, "")
     assert "InsufficientInstanceCapacity: AWS gave no instance for spot-dy-c1-" in refused.reason
     assert "TaskStarted" not in lane.kinds("t")
 
     order = await lane.start("t", attempt=2, slurm="spot", command="sleep 300")
-    await lane.until(lambda: "provisioning" in lane.states("t", 2), 30)
+    await lane.until(lambda: "provisioning" in lane.states("t", 2), 60)
     await lane.until(lambda: "TaskStarted" in lane.kinds("t", 2), 90)
     [(job, _)] = lane.jobs(order)
     aws_testbed.do("spot-loss", aws_testbed.client("squeue", "-h", "-o", "%N", "-j", job))
@@ -89,17 +96,6 @@ async def test_no_capacity_rests_the_lane_and_a_lost_spot_instance_moves_the_tas
     assert (await lane.end("t", 3)).outcome == "cancelled"
 
 
-async def test_rights_that_are_missing_stop_the_run_with_a_sentence(lane: ClusterLane, aws_testbed: AwsTestbed) -> None:
-    aws_testbed.power_down("ondemand")
-    aws_testbed.do("ice", "UnauthorizedOperation")
-    try:
-        end = await lane.run_task("t", slurm="ondemand")
-    finally:
-        aws_testbed.do("ice", "off")
-    assert (end.failure, end.retry_after_s) == ("config", 0.0)
-    assert "slurm_resume.log" in end.hint
-
-
 async def test_tasks_go_on_while_s3_is_away_and_the_bucket_is_completed_later(
     lane: ClusterLane, proxy: Proxy, bucket: Bucket
 ) -> None:
@@ -108,6 +104,7 @@ async def test_tasks_go_on_while_s3_is_away_and_the_bucket_is_completed_later(
     assert {end.outcome for end in ends} == {"succeeded"}
     await lane.until(lambda: proxy.hit["away"] > 4)
     assert await asyncio.to_thread(there, bucket, lane.run) == {}
+    await asyncio.sleep(AWAY_S)
     proxy.faults[:] = [
         Fault("denied", "PUT", times=2), Fault("slow-down", times=20), Fault("lost-answer", "PUT", times=10),
     ]  # fmt: skip

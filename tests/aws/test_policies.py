@@ -61,10 +61,12 @@ def test_head_node_and_requester_look_at_the_same_part() -> None:
                     assert resource.startswith("arn:aws:s3:::BUCKET/parallel-orchestrator/")
 
 
-@pytest.fixture
-def guarded(fake_credentials: None) -> Iterator[tuple[str, dict[str, dict[str, str]]]]:
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[tuple[str, dict[str, dict[str, str]]]]:
     """An account that enforces; (address, keys of each policy's user)."""
-    with moto_process() as url:
+    with moto_process() as url, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "for-tests")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "for-tests")
         iam = boto3.client("iam", region_name=REGION, endpoint_url=url)
         account = boto3.client("sts", region_name=REGION, endpoint_url=url).get_caller_identity()["Account"]
         s3 = boto3.client("s3", region_name=REGION, endpoint_url=url)
@@ -123,11 +125,12 @@ def test_the_head_nodes_policy_is_enough_and_no_more(
 
 def test_a_requester_reads_and_writes_nothing(guarded: tuple[str, dict[str, dict[str, str]]]) -> None:
     url, keys = guarded
-    key = run_prefix(RUN, Area.RESULTS) + "a.1.json"
+    other = RunId("run-000002")
+    key = run_prefix(other, Area.RESULTS) + "a.1.json"
     bucket_as(url, keys["head-node"]).put_once(key, b"{}")
     requester = bucket_as(url, keys["requester"])
     assert requester.get(key) == b"{}"
-    assert [stored.key for stored in requester.list(run_prefix(RUN))] == [key]
+    assert [stored.key for stored in requester.list(run_prefix(other))] == [key]
     with pytest.raises(S3Denied):
         requester.put_once(key + ".other", b"")
     with pytest.raises(S3Denied):

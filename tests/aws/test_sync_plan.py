@@ -76,3 +76,8 @@ def test_pauses_grow_up_to_a_cap_and_are_spread(failures: int, chance: float) ->
     assert 0.5 <= pause_s(failures, chance) <= 60
     assert pause_s(failures, chance) <= pause_s(failures + 1, chance)
     assert pause_s(failures, 0) < pause_s(failures, 1)
+
+
+def test_a_name_too_long_for_a_file_does_not_come_down() -> None:
+    long = (Area.RESULTS, "é" * 128)
+    assert plan_sync({}, {long}, Settled()).is_empty

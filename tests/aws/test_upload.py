@@ -108,3 +108,14 @@ def unfinished(bucket: Bucket) -> list[str]:
 def parts_there(bucket: Bucket) -> int:
     [upload] = unfinished(bucket)
     return len(bucket.client.list_parts(Bucket=bucket.name, Key=KEY, UploadId=upload).get("Parts", ()))
+
+
+def test_who_comes_second_leaves_no_parts_behind(bucket: Bucket, pool: Pool, big: Path) -> None:
+    def somebody_is_faster(*_: object, **__: object) -> None:
+        if bucket.head(KEY) is None:
+            bucket.put_once(KEY, b"another content")
+
+    bucket.client.meta.events.register("before-call.s3.CompleteMultipartUpload", somebody_is_faster)
+    with pytest.raises(OtherContent):
+        put_file_once(bucket, KEY, big, pool)
+    assert unfinished(bucket) == []

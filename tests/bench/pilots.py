@@ -8,6 +8,7 @@ import asyncio
 import statistics
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 from tests.slurm.slurm_lane import SlurmLane
 from tests.slurm.testbed import SlurmTestbed, is_installed
@@ -22,8 +23,11 @@ from .running import fresh_folder
 from .warm import described
 
 PILOTS = 4
-AT_ONCE = {"pilots": 64, "pilots, one by one": 1, "job per task": 16}
-TASKS = {"pilots": 2_000, "pilots, one by one": 50, "job per task": 60}
+IN_MEMORY = "pilots, spool in memory"
+AT_ONCE = {IN_MEMORY: 64, "pilots": 64, "pilots, one by one": 1, "job per task": 16}
+TASKS = {IN_MEMORY: 2_000, "pilots": 2_000, "pilots, one by one": 50, "job per task": 60}
+MEMORY = Path("/dev/shm")
+"""A spool there shows what the lane itself costs: this machine's disk is no file server."""
 LIMIT_S = 120.0
 SLOTS = 64
 PATIENT = "300"
@@ -79,12 +83,13 @@ async def tasks(options: Options) -> AsyncIterator[Record]:
         raise NotAsExpected(
             "SLURM is not installed; as root: deploy/testbed/slurm.sh up && deploy/testbed/slurm.sh down"
         )
-    async with fresh_folder() as folder:
+    async with fresh_folder() as folder, fresh_folder(MEMORY) as memory:
         testbed = await asyncio.to_thread(SlurmTestbed.start, folder / "c", SLURMDTIMEOUT=PATIENT)
         try:
             for repeat in range(options.repeats):
                 for number, variant in enumerate(TASKS):
-                    lane = SlurmLane(testbed, folder / f"{repeat}.{number}", pilots=PILOTS * ("pilots" in variant))
+                    place = memory if variant == IN_MEMORY else folder
+                    lane = SlurmLane(testbed, place / f"{repeat}.{number}", pilots=PILOTS * ("pilots" in variant))
                     record = await _measured(lane, variant, options)
                     yield {**record, "rep": repeat}
         finally:

@@ -36,9 +36,9 @@ def services(capacity: int = CAPACITY) -> tuple[Service, ...]:
 
 
 @asynccontextmanager
-async def fresh_folder() -> AsyncIterator[Path]:
-    """Gone afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="pto-bench-"))
+async def fresh_folder(below: Path | None = None) -> AsyncIterator[Path]:
+    """Gone afterwards; in the usual place for such, or below this one."""
+    folder = Path(tempfile.mkdtemp(prefix="pto-bench-", dir=below))
     try:
         yield folder
     finally:

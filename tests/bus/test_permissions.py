@@ -22,7 +22,7 @@ from pto_bus.topology import Account
 from pto_ports.event_log import Outgoing
 from pto_proto.events import EVENTS, WRITERS
 from pto_proto.ids import Lane
-from pto_proto.subjects import event_subject
+from pto_proto.subjects import EPOCH_SUBJECT, event_subject
 
 ConnectAs = Callable[[str], Awaitable[Connection]]
 
@@ -196,6 +196,29 @@ async def test_viewer_cannot_make_the_broker_send_for_it(broker: Keyed, connect_
     assert heard == []
     counts = {stream: (await bootstrapper.api(f"STREAM.INFO.{stream}"))["state"]["messages"] for stream in STREAMS}
     assert counts == {"PTO": 2, "PTO_REQ": 0, "PTO_VIEW": 2, "PTO_BLOB": 0}
+
+
+@pytest.mark.xfail(strict=True, reason="a known hole, see SECURITY.md: people and services share the broker's account")
+@pytest.mark.parametrize("target", ["pto.req.run-cancel-requested.operator", RUN_SUBJECT, EPOCH_SUBJECT])
+@pytest.mark.parametrize(
+    ("user", "stream"), [("viewer", "PTO_VIEW"), ("requester", "PTO_BLOB"), ("planner", "PTO_BLOB")]
+)
+async def test_nobody_has_the_broker_answer_into_a_stream(
+    broker: Keyed, connect_as: ConnectAs, user: str, stream: str, target: str
+) -> None:
+    """An answer of the broker goes wherever the asker says, and a direct get's is what the asker stored before."""
+    bootstrapper = await connect_as("bootstrap")
+    client = await nats.connect(broker.url, inbox_prefix=f"_INBOX_{user}", **broker.options(user))
+    if stream == "PTO_BLOB":
+        await client.request("pto-blob.forged.0", b"words of another", timeout=5)
+        asked = json.dumps({"last_by_subj": "pto-blob.forged.0"}).encode()
+        await client.publish(f"$JS.API.DIRECT.GET.{stream}", asked, reply=target)
+    await client.publish(f"$JS.API.STREAM.INFO.{stream}", b"", reply=target)
+    await client.flush()
+    await asyncio.sleep(0.3)
+    await client.close()
+    counts = [(await bootstrapper.api(f"STREAM.INFO.{name}"))["state"]["messages"] for name in ("PTO", "PTO_REQ")]
+    assert counts == [0, 0]
 
 
 async def test_refused_append_is_an_error_at_once_and_not_a_time_out(connect_as: ConnectAs) -> None:

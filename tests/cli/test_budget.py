@@ -24,6 +24,8 @@ def test_second_executor_frees_the_first(cli: Cli, tmp_path: Path, environment: 
     assert follower.stdout is not None
     assert any("first started" in line for line in follower.stdout)
     run = runs(cli)[0]["run"]
+    said = cli("budget", run, "--max-cost", "1.5").stdout
+    assert f"run {run} has at most 1 tasks at once from here on, and may cost $1.50 in all" in said
     assert f"run {run} has at most 2 tasks at once from here on" in cli("budget", run, "-m", "2").stdout
     said = follower.communicate(timeout=30)[0]
     assert follower.returncode == 0, said

@@ -1,5 +1,6 @@
 """Which dispatchers an embedded run needs, and what they are told."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,18 @@ def test_every_lane_has_a_service(lane: str) -> None:
     ((name, serve),) = serving(Dispatchers(lanes=(Lane(lane),)))
     assert name == lane
     assert callable(serve)
+
+
+def test_runs_on_one_spool_have_folders_of_their_own(tmp_path: Path) -> None:
+    """A dispatcher locks its spool, and two runs of one person have two dispatchers."""
+    environment = {"PTO_SLURM_SPOOL": str(tmp_path / "spool")}
+    spools = {
+        told_settings(
+            replace(service_settings(SIMULATED, {}), snapshots=tmp_path / run / "snapshots"),
+            Lane("slurm-default"),
+            Dispatchers(lanes=(Lane("slurm-default"),), told={}),
+            environment,
+        ).slurm_spool
+        for run in ("run-one", "run-two")
+    }
+    assert spools == {tmp_path / "spool/run-one", tmp_path / "spool/run-two"}

@@ -53,6 +53,7 @@ async def test_a_requester_changes_own_runs_alone_and_is_told_of_quotas(keyed: K
         processes.close()
 
 
+@pytest.mark.slow
 async def test_a_full_front_door_is_told_at_once(keyed: Keyed, tmp_path: Path) -> None:
     await keyed.set_up(Sizes(request_bytes=4_000))
     processes = Processes(tmp_path, keyed)

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from pto_dispatch.dispatcher import Dispatcher
+from pto_dispatch.dispatcher import DRAIN_LOOK_S, Dispatcher
 from pto_memory import MemoryEventLog, MemoryLiveChannel
 from pto_ports.backend import Order
-from pto_ports.event_log import Fence, NotSettled, Outgoing
+from pto_ports.event_log import Fence, LogReader, NotSettled, Outgoing, Recorded
 from pto_proto import events as ev
 from pto_proto.envelope import Event, decode_event, encode_event
 from pto_proto.ids import LANE_LOCAL, InstanceId, RunId, TaskId
@@ -79,3 +79,45 @@ async def test_draining_is_said_once(drain_s: float) -> None:
         await dispatcher(log, FakeBackend(NAME, "command"), drain_s).run(stop, on_up=stop.set)
     kinds = [decode_event(recorded.data).kind for recorded in log.stored()]
     assert kinds == [ev.DispatcherUp, ev.DispatcherDraining]
+
+
+class LaggingReader:
+    """Brings what it read some time later."""
+
+    def __init__(self, reader: LogReader) -> None:
+        self._reader = reader
+        self.interruptions = 0
+
+    @property
+    def caught_up(self) -> bool:
+        return self._reader.caught_up
+
+    async def next(self, max_wait_s: float) -> list[Recorded]:
+        news = await self._reader.next(max_wait_s)
+        await asyncio.sleep(5 * DRAIN_LOOK_S)
+        return news
+
+    async def close(self) -> None:
+        await self._reader.close()
+
+
+class CrossingLog(MemoryEventLog):
+    """Stores an order right before the word of the draining; readers come to both when the writer has its answer."""
+
+    async def read(self, *, after: int = 0, subject: str | None = None) -> LogReader:
+        return LaggingReader(await super().read(after=after, subject=subject))
+
+    async def append(self, messages: Sequence[Outgoing], fence: Fence | None = None) -> int:
+        if any(decode_event(message.data).kind is ev.DispatcherDraining for message in messages):
+            spec = TaskSpec(id=TaskId("crossing"), command="true")
+            ready = ev.TaskReady(at=1, task=spec.id, attempt=1, instance=NAME, spec=spec)
+            await super().append([outgoing(1, ready)])
+        return await super().append(messages, fence)
+
+
+async def test_an_order_that_crosses_the_draining_is_carried_out() -> None:
+    log, backend, stop = CrossingLog(), FakeBackend(NAME, "command"), asyncio.Event()
+    async with asyncio.timeout(20):
+        await dispatcher(log, backend, drain_s=5.0).run(stop, on_up=stop.set)
+    assert backend.started == [("crossing", 1)]
+    assert ev.TaskFinished in {decode_event(recorded.data).kind for recorded in log.stored()}

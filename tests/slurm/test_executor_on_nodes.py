@@ -132,7 +132,7 @@ def test_a_job_that_somebody_cancels_keeps_what_it_has(site):
 
 
 def test_secrets_are_nowhere_but_in_their_file(site):
-    path = site.spool.secrets(RUN)
+    path = site.spool.run(RUN) / "secrets.json"
     write_secrets(path, {"TOKEN": CANARY})
     command = 'test "$TOKEN" && echo $TOKEN && ps -eo args | grep -v grep | grep -c canary-5f || true'
     attempt, job = site.submit("secret", command, secrets=str(path), secret_names=["TOKEN"])

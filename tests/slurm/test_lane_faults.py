@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,9 @@ from tests.slurm.slurm_lane import SlurmLane
 from tests.slurm.testbed import SlurmTestbed
 
 from pto_slurm import evidence
+from pto_slurm.identity import attempt_of
 from pto_slurm_lane import sighting
+from pto_slurm_lane.lane import LaneSettings
 
 TIMED_OUT = "echo 'sbatch: error: Batch job submission failed: Socket timed out on send/recv operation' >&2; exit 1"
 ONCE = 'mkdir "$HERE/first" 2>/dev/null || exec "$REAL" "$@"\n'
@@ -197,22 +202,45 @@ async def test_jobs_go_on_without_their_dispatcher(frail_lane: SlurmLane) -> Non
 async def test_result_of_long_ago_is_read_before_anything_is_said(
     lane: SlurmLane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The job ended long before its next dispatcher looks: that looks at what the job left before it says that there
-    is nothing.
-    """
+    """The job ended long before its next dispatcher looked, and the shared folder is slower than the controller."""
     monkeypatch.setattr(sighting, "CLOCKS_DIFFER_S", 0.0)
     monkeypatch.setattr(evidence, "GRACE_S", 1.0)
-    lane = SlurmLane(lane.testbed, lane.folder, poll_s=30.0)
+    monkeypatch.setattr(LaneSettings, "scan_s", 60.0)
     await lane.open()
     order = await lane.start("a", **counted(lane, 1))
     await lane.until(lambda: bool(lane.jobs(order)))
     await lane.kill()
     await lane.state(order, "COMPLETED")
     await asyncio.sleep(3)
+    await lane.restart(adopt=False)
+    await asyncio.sleep(0.5)  # in which a dispatcher reads its lane, and the folder is scanned for nobody
+    assert await lane.backend.adopt(order)
+    end = await lane.end("a")
+    assert end.outcome == "succeeded", (end.reason, end.tail, lane.queue())
+
+
+@pytest.mark.parametrize(("says", "word"), [("true", "timeout:"), ("other", "vanished:")])
+async def test_accounting_is_asked_about_what_squeue_has_forgotten(
+    frail_lane: SlurmLane, monkeypatch: pytest.MonkeyPatch, says: str, word: str
+) -> None:
+    """What it says of another job that has got the same id does not count."""
+    monkeypatch.setattr(evidence, "ABSENT_S", 1.0)
+    lane = frail_lane
+    lane.fake("sacct", 'cat "$HERE/row"')
+    await lane.open()
+    order = await lane.start("a", command="sleep 60")
+    await lane.until(lambda: "TaskStarted" in lane.kinds("a"))
+    job, name = lane.jobs(order)[0][0], attempt_of(order.run, order.ready).job_name if says == "true" else "other"
+    (lane.folder / "bin" / "row").write_text(f"{job}|TIMEOUT||0|1|2|302|5|0:0|n1|{name}|\n")
+    await lane.kill()
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if f"run\0{lane.folder}/".encode() in process.read_bytes():
+                os.kill(int(process.parent.name), signal.SIGKILL)
+    await lane.until(lambda: lane.jobs(order) == [])
     await lane.restart()
     end = await lane.end("a")
-    await lane.kill()
-    assert end.outcome == "succeeded", (end.reason, end.tail, lane.queue())
+    assert end.reason.startswith(word)
 
 
 async def test_end_is_told_again_until_the_log_has_it(lane: SlurmLane) -> None:

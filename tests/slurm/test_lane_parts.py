@@ -17,6 +17,7 @@ from pto_slurm_lane.board import Board
 from pto_slurm_lane.house import KEPT_S, House
 from pto_slurm_lane.projection import FOLDER, Projections
 from pto_slurm_lane.watch import Watch
+from pto_slurm_node.pool import Entry, PilotSettings, Pool
 from pto_slurm_node.spool import RESULT, Event, Fence, Spool, put_event, write_json
 
 
@@ -89,10 +90,20 @@ async def test_what_waits_for_weeks_is_not_swept(tmp_path: Path) -> None:
         os.utime(blob, (long_ago, long_ago))
         for path in (*spool.run(run).iterdir(), spool.run(run)):
             os.utime(path, (long_ago, long_ago))
-    House(spool, SystemClock()).sweep({"waits"})
+    pool = Pool(spool.pilots / "kind")
+    pool.prepare(PilotSettings())
+    spool.prepare_run("run-pooled")
+    blob = spool.root / "blobs" / hashlib.sha256(b"pooled").hexdigest()
+    blob.touch()
+    (pool.ready / Entry(1, "run-pooled", "pooled").file_name).write_text(f'{{"task": {{"source": "{blob}"}}}}')
+    for path in (blob, *spool.run("run-pooled").iterdir(), spool.run("run-pooled")):
+        os.utime(path, (long_ago, long_ago))
+    House(spool, SystemClock()).sweep({"waits", "pooled"})
     assert spool.attempt("run-waits", "waits").exists()
     assert not spool.run("run-ended").exists()
-    assert [path.name for path in (spool.root / "blobs").iterdir()] == [hashlib.sha256(b"waits").hexdigest()]
+    assert spool.run("run-pooled").exists()
+    kept = {hashlib.sha256(name).hexdigest() for name in (b"waits", b"pooled")}
+    assert {path.name for path in (spool.root / "blobs").iterdir()} == kept
 
 
 async def test_jobs_that_vanished_together_are_asked_about_together(tmp_path: Path) -> None:

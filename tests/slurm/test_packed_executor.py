@@ -213,7 +213,7 @@ def test_the_task_s_own_time_limit(attempt):
 
 
 def test_secrets_reach_the_task_and_nothing_else(attempt):
-    path = attempt.spool.secrets("run-1")
+    path = attempt.spool.run("run-1") / "secrets.json"
     write_secrets(path, {"TOKEN": "canary-value-1", "OTHER": "canary-value-2"})
     attempt.order(
         "echo $TOKEN; echo $OTHER.; printf '%s' \"$TOKEN\" | wc -c", secrets=str(path), secret_names=["TOKEN"]
@@ -226,7 +226,7 @@ def test_secrets_reach_the_task_and_nothing_else(attempt):
 
 
 def test_secrets_that_others_can_read_are_not_used(attempt):
-    path = attempt.spool.secrets("run-1")
+    path = attempt.spool.run("run-1") / "secrets.json"
     write_secrets(path, {"TOKEN": "canary-value-1"})
     path.chmod(0o644)
     attempt.order("true", secrets=str(path), secret_names=["TOKEN"])

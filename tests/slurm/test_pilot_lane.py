@@ -157,6 +157,22 @@ async def test_a_restart_goes_on_with_everything(lane: PilotLane) -> None:
     assert len(lane.all_pilots()) <= 2
 
 
+async def test_a_dispatcher_that_has_no_pilots_any_more_goes_on_with_theirs(lane: PilotLane) -> None:
+    counted = "echo x >> ../../../count"
+    for number in range(2):
+        await lane.start(f"long{number}", command=f"{counted}; sleep 3")
+    await lane.until(lambda: all("TaskStarted" in lane.kinds(f"long{number}") for number in range(2)))
+    await lane.start("waiting", command=counted)
+    await lane.kill()
+    lane._settings["pilots"] = 0
+    await lane.restart()
+    ends = await all_ended(lane, ["long0", "long1", "waiting"])
+    assert {end.outcome for end in ends.values()} == {"succeeded"}
+    (count,) = (lane.folder / "spool" / "runs").glob("*/count")
+    assert count.read_text() == "x\n" * 3
+    assert lane.started("waiting").job not in {job for job, _ in lane.all_pilots()}
+
+
 async def test_what_was_left_for_nobody_is_swept(lane: PilotLane) -> None:
     await lane.start("long", command="sleep 60")
     await lane.start("long2", command="sleep 60")
@@ -252,6 +268,16 @@ async def test_a_pilot_that_died_while_nobody_looked(
     assert end.reason.startswith("pilot_lost")
 
 
+async def test_limits_of_partitions_are_asked_for_until_they_are_known(lane: PilotLane) -> None:
+    """A pilot that does not know them asks for too much time, and never starts."""
+    await lane.kill()
+    lane.fake("sinfo", 'mkdir "$HERE/first" 2>/dev/null || exec "$REAL" "$@"; echo unreachable >&2; exit 1')
+    await lane.open()
+    long: dict[str, Any] = {"resources": {"time": "20:00:00"}, "slurm": "urgent"}
+    end = await lane.run_task("long", **long)
+    assert end.outcome == "succeeded", end.reason
+
+
 async def test_shapes_that_come_while_pilots_are_steered(lane: PilotLane) -> None:
     await lane.start("first", command="sleep 1")
     for number in range(1, 13):
@@ -259,3 +285,24 @@ async def test_shapes_that_come_while_pilots_are_steered(lane: PilotLane) -> Non
         await asyncio.sleep(0.1)
     assert any("Fleet.run" in str(task.get_coro()) for task in lane.backend._tasks), "nobody steers any more"
     assert (await lane.end("first")).outcome == "succeeded"
+
+
+async def test_jobs_of_their_own_wait_until_pilots_have_left(slurm_cluster: SlurmTestbed, tmp_path: Path) -> None:
+    """Pilots without work make room: both together are never more than the lane may have."""
+    lane = PilotLane(slurm_cluster, tmp_path, pilots=2)
+    lane.capacity = 2
+    lane.backend = lane._make()
+    await lane.open()
+    for task in ("t0", "t1"):
+        await lane.start(task, command="sleep 1")
+    await all_ended(lane, ["t0", "t1"])
+    gpus: dict[str, Any] = {"command": "sleep 2", "resources": {"gpus": 1}}
+    orders = [await lane.start(f"g{number}", **gpus) for number in range(2)]
+    most = 0
+    while not all(lane.ends(f"g{number}") for number in range(2)):
+        jobs = [state for order in orders for _, state in lane.jobs(order)]
+        most = max(most, len(lane.pilots()) + sum(state in ("PENDING", "RUNNING") for state in jobs))
+        await asyncio.sleep(0.1)
+    await all_ended(lane, ["g0", "g1"])
+    await lane.kill()
+    assert most == 2

@@ -14,7 +14,7 @@ import pytest
 from pto_slurm.package import install
 from pto_slurm_node.pilot import needed_s
 from pto_slurm_node.pool import Claim, Entry, PilotSettings, Pool, claim_in, entry_of
-from pto_slurm_node.spool import Fence, Spool, events_in, read_json, take_claim, write_json
+from pto_slurm_node.spool import Fence, Spool, events_in, read_json
 
 RUN = "run-1"
 
@@ -38,15 +38,13 @@ class Hangar:
         self.pool = Pool(self.spool.pilots / "class-1")
         self.pool.prepare(PilotSettings(**{"idle_s": 30.0, "nap_s": 0.02, "beat_s": 0.1, **settings}))
         self.processes: list[subprocess.Popen[str]] = []
+        self.jobs: list[int] = []
 
     def offer(self, number: int, command: str = "true", **more: Any) -> Entry:
         entry = Entry(number, RUN, f"pto-{number:024x}")
-        folder = self.spool.attempt(RUN, entry.name)
-        folder.mkdir()
         work = self.spool.run(RUN) / "work" / str(number)
         task = {"workspace": f"{work}/w", "out": f"{work}/out", "log": f"{work}/log", "command": command}
-        write_json(folder / "order.json", {"task": {**task, "env": {"PATH": "/usr/bin:/bin"}, **more}})
-        self.pool.put(entry)
+        self.pool.put(entry, {"task": {**task, "env": {"PATH": "/usr/bin:/bin"}, **more}})
         return entry
 
     def start(self, job: int, **environment: str) -> "subprocess.Popen[str]":
@@ -54,11 +52,13 @@ class Hangar:
         given = {"SLURM_JOB_ID": str(job), "SLURMD_NODENAME": "n1", **environment}
         process = subprocess.Popen(argv, stderr=subprocess.PIPE, text=True, env=given, start_new_session=True)
         self.processes.append(process)
+        self.jobs.append(job)
         return process
 
     def end(self) -> list[str]:
-        """Drain; what the pilots said."""
-        self.pool.drain(True)
+        """All pilots; what they said."""
+        for job in self.jobs:
+            self.pool.bury(str(job))
         return [process.communicate(timeout=30)[1] for process in self.processes]
 
     def results(self) -> dict[str, Fence]:
@@ -116,7 +116,7 @@ def test_a_running_attempt_ends_when_the_dispatcher_asks(hangar):
     entry = hangar.offer(1, "echo part > part; sleep 60")
     hangar.start(1)
     until(lambda: (hangar.spool.run(RUN) / "work" / "1" / "w" / "part").exists())
-    (hangar.spool.attempt(RUN, entry.name) / "stop").touch()
+    hangar.pool.stop(entry.name)
     assert hangar.result(entry)["outcome"] == "cancelled"
     hangar.offer(2)
     until(lambda: len(hangar.results()) == 2)
@@ -180,23 +180,33 @@ def test_a_ghost_takes_nothing(hangar):
     until(lambda: hangar.results())
 
 
-def test_an_attempt_that_somebody_else_claims_is_left_alone(hangar):
+def test_an_order_that_is_not_whole_disturbs_nothing(hangar):
     entry = hangar.offer(1)
-    assert take_claim(hangar.spool.attempt(RUN, entry.name), Fence(entry.name, "99"))
+    (hangar.pool.ready / entry.file_name).write_text("{")
     other = hangar.offer(2)
     hangar.start(1)
-    hangar.result(other)
-    assert entry.name not in hangar.results()
+    assert hangar.result(other)["outcome"] == "succeeded"
+    assert (hangar.result(entry)["failure"], "not whole" in hangar.result(entry)["reason"]) == ("infra", True)
 
 
-def test_an_attempt_whose_folder_is_gone_disturbs_nothing(hangar):
+def test_what_is_cleared_away_leaves_nothing(hangar):
     entry = hangar.offer(1)
-    folder = hangar.spool.attempt(RUN, entry.name)
-    (folder / "order.json").unlink()
-    folder.rmdir()
-    other = hangar.offer(2)
-    hangar.start(1)
-    hangar.result(other)
+    hangar.pool.stop(entry.name)
+    claim = hangar.pool.take(entry, "1")
+    assert claim is not None
+    hangar.pool.clear(claim)
+    hangar.pool.clear(claim)
+    assert [path for name in ("ready", "claimed", "stops") for path in (hangar.pool.root / name).iterdir()] == []
+
+
+def test_only_old_ghosts_are_forgotten(hangar):
+    hangar.pool.bury("1")
+    hangar.pool.stop("pto-x")
+    hangar.pool.forget_ghosts(time.time() - 60)
+    assert hangar.pool.is_closed("1")
+    hangar.pool.forget_ghosts(time.time() + 60)
+    assert not hangar.pool.is_closed("1")
+    assert not hangar.pool.is_stopped("pto-x")
 
 
 def test_signs_of_life_say_what_is_done(hangar):

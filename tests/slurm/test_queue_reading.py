@@ -11,7 +11,6 @@ from pto_slurm.queue import (
     exit_of,
     gpus_of,
     read_sacct,
-    read_scontrol,
     read_sinfo,
     read_squeue,
     seconds_of,
@@ -118,15 +117,3 @@ def test_sinfo():
 )
 def test_gpus(gres, count):
     assert gpus_of(gres) == count
-
-
-def test_scontrol_with_blanks_in_values():
-    line = (
-        "JobId=1 JobName=pto-a UserId=x(0) JobState=PENDING Reason=Nodes required for job are DOWN, DRAINED "
-        "Dependency=(null) TRES=cpu=1,mem=500M,node=1 ReqB:S:C:T=0:0:*:* Comment=pto:run-1/0/t/1  StdErr=/tmp/a b"
-    )
-    read = read_scontrol(line)
-    assert read["Reason"] == "Nodes required for job are DOWN, DRAINED"
-    assert read["TRES"] == "cpu=1,mem=500M,node=1"
-    assert read["Comment"] == "pto:run-1/0/t/1"
-    assert read["StdErr"] == "/tmp/a b"

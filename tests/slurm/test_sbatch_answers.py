@@ -7,9 +7,7 @@ from pto_slurm.answers import Ambiguous, Refused, Submitted, Throttled, answer_o
 FAILED = "sbatch: error: Batch job submission failed: "
 
 
-@pytest.mark.parametrize(
-    ("stdout", "expected"), [("744\n", Submitted("744")), ("744;hpc2\n", Submitted("744", "hpc2"))]
-)
+@pytest.mark.parametrize(("stdout", "expected"), [("744\n", Submitted("744")), ("744;hpc2\n", Submitted("744"))])
 def test_submitted(stdout, expected):
     assert answer_of(0, stdout, "") == expected
 
@@ -26,6 +24,7 @@ def test_a_site_may_say_things_before_the_id():
         (1, FAILED + "Zero Bytes were transmitted or received"),
         (-9, ""),
         (None, ""),
+        (137, "Killed"),
         (0, ""),
         (0, "not a number"),
     ],

@@ -123,7 +123,7 @@ def test_a_job_that_slurm_started_again_takes_over_from_itself_only(spool):
 
 
 def test_secrets(spool):
-    path = spool.secrets("run-1")
+    path = spool.run("run-1") / "secrets.json"
     write_secrets(path, {"TOKEN": "s3cret"})
     assert path.stat().st_mode & 0o777 == 0o600
     assert read_secrets(path) == {"TOKEN": "s3cret"}
@@ -137,6 +137,6 @@ def test_secrets(spool):
 
 def test_secrets_behind_a_link_are_not_read(spool, tmp_path):
     write_secrets(tmp_path / "elsewhere" / "s.json", {"TOKEN": "s3cret"})
-    spool.secrets("run-1").symlink_to(tmp_path / "elsewhere" / "s.json")
+    (spool.run("run-1") / "secrets.json").symlink_to(tmp_path / "elsewhere" / "s.json")
     with pytest.raises(InsecureSecrets):
-        read_secrets(spool.secrets("run-1"))
+        read_secrets(spool.run("run-1") / "secrets.json")

@@ -48,8 +48,7 @@ def test_a_job_that_asks_for_everything():
         cpus=16, memory_mb=131072, gpus=4, minutes=120, partition="gpu", account="lab", qos="high",
         constraint="(intel|amd)&ib", exclude=("n1", "n3"),
     )  # fmt: skip
-    argv = sbatch_argv(job(shape=shape), cluster="hpc2")
-    assert argv[3] == "--clusters=hpc2"
+    argv = sbatch_argv(job(shape=shape))
     assert argv[-11:-1] == (
         "--cpus-per-task=16",
         "--mem=131072M",
@@ -66,7 +65,6 @@ def test_a_job_that_asks_for_everything():
 
 def test_a_job_before_its_turn_waits_for_others():
     assert "--dependency=singleton,afterok:1:22" in sbatch_argv(job(after=("1", "22")))
-    assert "--dependency=afterok:1" in sbatch_argv(job(after=("1",), is_alone=False))
     for wrong in ("", "1,afterany:2", "1:2", "-1", "1 2"):
         with pytest.raises(ValueError, match="ids of jobs"):
             sbatch_argv(job(after=(wrong,)))
@@ -103,10 +101,6 @@ def test_words_with_blanks_and_quotes_stay_one_argument():
 def test_what_slurm_would_not_take_as_it_is_is_refused(change):
     with pytest.raises(ValueError, match=r"cannot be|must be"):
         sbatch_argv(job(**change))
-
-
-def test_pilots_may_share_a_name():
-    assert "--dependency=singleton" not in sbatch_argv(job(is_alone=False))
 
 
 def test_a_comment_tells_the_whole_attempt_again():

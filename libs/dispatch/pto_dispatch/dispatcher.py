@@ -15,6 +15,7 @@ meanwhile.
 import asyncio
 import threading
 from collections.abc import Callable, Iterable
+from typing import Any, Literal
 
 import msgspec
 
@@ -110,6 +111,8 @@ class Dispatcher:
         """Whether the reader lost touch with the log since anything was started."""
         self._is_announced = False
         """Whether this incarnation's own DispatcherUp was read."""
+        self._has_read_leaving = False
+        """Whether its own DispatcherDraining was read, and so each order from before it."""
         self._unsettled: set[str] = set()
         """Wire ids that wait to be seen in the log."""
         self._own = OwnEvents()
@@ -185,21 +188,16 @@ class Dispatcher:
 
     def _report_end(self, order: Order, failure: ev.FailureClass, reason: str) -> None:
         """The attempt does not run; the backend has no part in saying so."""
+        outcome: Literal["cancelled", "failed"] = "cancelled" if failure == "cancelled" else "failed"
+        self.report(order, ev.TaskFinished(**self._identity(order), outcome=outcome, failure=failure, reason=reason))
+
+    def _identity(self, order: Order) -> dict[str, Any]:
+        """What every entry about this order says."""
         ready = order.ready
-        self.report(
-            order,
-            ev.TaskFinished(
-                at=self._clock.now_ms(),
-                cause=order.seq,
-                task=ready.task,
-                attempt=ready.attempt,
-                round=ready.round,
-                instance=self._instance,
-                outcome="cancelled" if failure == "cancelled" else "failed",
-                failure=failure,
-                reason=reason,
-            ),
-        )
+        return {
+            "at": self._clock.now_ms(), "cause": order.seq, "task": ready.task, "attempt": ready.attempt,
+            "round": ready.round, "instance": self._instance,
+        }  # fmt: skip
 
     def _complete(self, order: Order, entry: ev.Entry) -> ev.Entry:
         """The entry; a failure is logged, and says what to do about it."""
@@ -239,7 +237,7 @@ class Dispatcher:
         self._logger.info("draining", attempts=len(self._orders.open), at_most_s=self._drain_s)
         self._queue([self._leaving()])
         until = self._clock.monotonic_s() + self._drain_s
-        while self._outbox or self._unsettled or self._orders.open:
+        while not self._has_read_leaving or self._outbox or self._unsettled or self._orders.open:
             left = until - self._clock.monotonic_s()
             if left <= 0:
                 self._logger.warning("drained for long enough", attempts=len(self._orders.open))
@@ -274,20 +272,7 @@ class Dispatcher:
             await self._has_read.wait()
 
     def _say_alive(self, order: Order, detail: str) -> None:
-        ready = order.ready
-        self.report(
-            order,
-            ev.JobStateChanged(
-                at=self._clock.now_ms(),
-                cause=order.seq,
-                task=ready.task,
-                attempt=ready.attempt,
-                round=ready.round,
-                instance=self._instance,
-                state="running",
-                detail=detail,
-            ),
-        )
+        self.report(order, ev.JobStateChanged(**self._identity(order), state="running", detail=detail))
 
     def _fold_all(self, records: list[Recorded]) -> News:
         news = no_news()
@@ -309,6 +294,8 @@ class Dispatcher:
             self._unsettled.discard(event.id)
         if event.kind is ev.DispatcherUp:
             self._check_succession(event.entries)
+        elif event.kind is ev.DispatcherDraining:
+            self._has_read_leaving |= any(entry.incarnation == self._incarnation for entry in event.entries)
         return self._orders.apply(recorded.seq, event)
 
     def _check_succession(self, entries: Iterable[ev.DispatcherUp]) -> None:

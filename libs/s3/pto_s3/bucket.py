@@ -71,6 +71,8 @@ class Bucket:
                 return there.etag
             if isinstance(error, S3Away):
                 raise
+            if there is None and known:
+                return self.replace(key, data, "")  # somebody has deleted it, which makes nobody its writer
             raise OtherWriter(
                 f"s3://{self.name}/{key} was written by somebody else; its one writer is not this one"
             ) from error

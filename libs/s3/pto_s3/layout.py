@@ -13,6 +13,8 @@ from enum import StrEnum
 from pto_proto.ids import Digest, RunId
 
 ROOT = "parallel-orchestrator/"
+MAX_NAME_BYTES = 255
+"""Of a file, on all file systems that are in use; a key may be longer."""
 BLOBS = f"{ROOT}_blobs/"
 
 
@@ -44,5 +46,6 @@ def blob_key(digest: Digest) -> str:
 
 
 def is_plain_name(name: str) -> bool:
-    """Whether this file may lie in a folder of a run: nothing hidden or unfinished, nothing with a way out of it."""
-    return bool(name) and not name.startswith((".", "~")) and "/" not in name and not name.endswith(".tmp")
+    """Whether this file may lie in a folder of a run: nothing hidden, unfinished, too long, or with a way out."""
+    is_visible = bool(name) and not name.startswith((".", "~")) and not name.endswith(".tmp")
+    return is_visible and "/" not in name and len(name.encode()) <= MAX_NAME_BYTES

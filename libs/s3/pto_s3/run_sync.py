@@ -6,6 +6,7 @@ taken from the folders only when they are whole, which their writers show by ren
 
 import hashlib
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ import msgspec
 from pto_proto.ids import RunId
 from pto_s3 import limits
 from pto_s3.bucket import PARTIAL, Bucket
-from pto_s3.errors import ObjectMissing, OtherContent
+from pto_s3.errors import ObjectDamaged, ObjectMissing, OtherContent
 from pto_s3.layout import AREAS, Area, run_prefix
 from pto_s3.pool import Pool
 from pto_s3.sync_plan import LocalFile, Name, Settled, plan_sync
@@ -32,10 +33,12 @@ class SyncReport(msgspec.Struct):
     replaced: int = 0
     lost: list[str] = msgspec.field(default_factory=list)
     """Results that came second: another content has their name in the bucket, and stays."""
+    damaged: list[str] = msgspec.field(default_factory=list)
+    """What was not brought down, since the bucket's content does not match its own digest."""
 
 
 class RunSync:
-    """One run; one thread at a time calls it."""
+    """One run; rounds that several threads ask for are one after the other."""
 
     def __init__(self, bucket: Bucket, run: RunId, folders: Mapping[Area, Path], pool: Pool) -> None:
         self._bucket = bucket
@@ -45,6 +48,7 @@ class RunSync:
         self._settled = Settled()
         self._offered: SimpleQueue[Name] = SimpleQueue()
         self._waiting: set[Name] = set()
+        self._lock = threading.Lock()
         for folder in folders.values():
             for left in folder.glob("*".join(PARTIAL)):
                 left.unlink(missing_ok=True)
@@ -60,6 +64,10 @@ class RunSync:
         that changed. Raises S3Error; what was done until then is not done again. OtherWriter: the state belongs to
         another process.
         """
+        with self._lock:
+            return self._round(look)
+
+    def _round(self, look: bool) -> SyncReport:
         report = SyncReport()
         while not self._offered.empty():
             self._waiting.add(self._offered.get())
@@ -146,6 +154,9 @@ class RunSync:
             self._bucket.get_file(self._key(name), self._folders[area] / file, over=False)
         except ObjectMissing:
             return  # cleaned away since it was listed
+        except ObjectDamaged:
+            report.damaged.append(file)
+            return
         report.downloaded += 1
         if not area.is_replaced:
             self._settled.once.add(name)

@@ -103,8 +103,8 @@ class _Upload:
             self._finish(parts, pool, IfNoneMatch="*")
         except (ConditionFailed, ObjectMissing):
             # Somebody was faster, or it was this very request, and its answer got lost.
-            self._bucket.expect(self._key, self._digest)
             self._abort(self._id)
+            self._bucket.expect(self._key, self._digest)
             return False
         there = self._bucket.head(self._key) if earlier is not None else None
         if there is not None and there.sha256 != self._digest:

@@ -19,7 +19,6 @@ class Submitted(msgspec.Struct, frozen=True):
     """The job exists under this id."""
 
     job: str
-    cluster: str = ""
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -100,7 +99,10 @@ PHRASES: tuple[Phrase, ...] = (
     Phrase("DOS line breaks", "refused", hint=_SCRIPT),
     Phrase("Pathname of a file", "refused", hint="A name or a path is too long: use a spool with a shorter path."),
 )
-_ID = re.compile(r"(\d+)(?:;([A-Za-z0-9_.-]+))?\Z", re.ASCII)
+_ID = re.compile(r"(\d+)(?:;[A-Za-z0-9_.-]+)?\Z", re.ASCII)
+"""With the name of its cluster, where a site has several."""
+_KILLED = range(129, 193)
+"""How a shell tells that a signal ended what it started: sites wrap sbatch in scripts."""
 _UNKNOWN = "These words of SLURM are not known here: see what its documentation says of them."
 
 
@@ -110,13 +112,15 @@ def answer_of(exit_code: int | None, stdout: str, stderr: str) -> Answer:
     if exit_code == 0:
         last = stdout.strip().splitlines()[-1:] or [""]
         match = _ID.match(last[0].strip())
-        return Submitted(match[1], match[2] or "") if match else Ambiguous(words or stdout.strip()[-MAX_WORDS:])
+        return Submitted(match[1]) if match else Ambiguous(words or stdout.strip()[-MAX_WORDS:])
     if exit_code is None or exit_code < 0:
         return Ambiguous(words or "sbatch was ended before it answered")
     said = stderr.lower()
     for phrase in PHRASES:
         if phrase.words.lower() in said:
             return _as(phrase, words)
+    if exit_code in _KILLED:
+        return Ambiguous(words or f"sbatch was ended by signal {exit_code - 128}")
     return Refused("config", words or f"sbatch ended with exit code {exit_code} and said nothing", _UNKNOWN)
 
 

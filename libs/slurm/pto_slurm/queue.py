@@ -134,13 +134,6 @@ def exit_of(text: str) -> tuple[int | None, int]:
     return (0, status & 0x7F) if status & 0x7F else (status >> 8 & 0xFF, 0)
 
 
-def read_scontrol(line: str) -> dict[str, str]:
-    """Key and value of one line of ``scontrol show job -o`` or ``show node -o``; values may hold blanks."""
-    keys = list(re.finditer(r"(?:^|(?<= ))([A-Za-z][A-Za-z/:]*)=", line))
-    ends = [match.start() for match in keys[1:]] + [len(line)]
-    return {match[1]: line[match.end() : end].strip() for match, end in zip(keys, ends, strict=True)}
-
-
 def read_sinfo(text: str) -> tuple[NodeGroup, ...]:
     """Node groups of ``sinfo -e -o SINFO_FORMAT``; lines that cannot be read are left out."""
     groups = []

@@ -5,7 +5,6 @@ carry their value in the same argument, and ``%`` in the paths of logs is no pat
 """
 
 import re
-from collections.abc import Iterator
 
 import msgspec
 
@@ -30,21 +29,21 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Where it starts; must be there, since SLURM goes to /tmp without a word else."""
     stdout: str
     stderr: str
-    is_alone: bool = True
-    """No two jobs of this name run at once (``singleton``): what keeps a job submitted twice from running twice."""
     after: tuple[str, ...] = ()
     """Ids of jobs that must have ended well before it starts."""
 
 
-def sbatch_argv(job: Job, *, cluster: str = "", program: str = "sbatch") -> tuple[str, ...]:
+def sbatch_argv(job: Job) -> tuple[str, ...]:
     """What submits the job. Raises ValueError when a name, comment or path is none that SLURM takes as it is."""
     _check(job)
     shape = job.shape
+    dependencies = ["singleton"]  # no two jobs of this name run at once, however often it was submitted
+    if job.after:
+        dependencies.append(":".join(("afterok", *job.after)))
     options = {
-        "clusters": cluster,
         "job-name": job.name,
         "comment": job.comment,
-        "dependency": ",".join(_dependencies(job)),
+        "dependency": ",".join(dependencies),
         "chdir": job.folder,
         "output": log_pattern(job.stdout),
         "error": log_pattern(job.stderr),
@@ -64,20 +63,13 @@ def sbatch_argv(job: Job, *, cluster: str = "", program: str = "sbatch") -> tupl
         "exclude": ",".join(shape.exclude),
     }
     return (
-        program,
+        "sbatch",
         "--parsable",
         "--no-requeue",
         *(f"--{name}={value}" for name, value in options.items() if value),
         job.script,
         *job.arguments,
     )
-
-
-def _dependencies(job: Job) -> Iterator[str]:
-    if job.is_alone:
-        yield "singleton"
-    if job.after:
-        yield ":".join(("afterok", *job.after))
 
 
 def log_pattern(path: str) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pto_slurm_node.order import BadOrder
 from pto_slurm_node.route import route_of, why_not
-from pto_slurm_node.spool import InsecureSecrets, read_json, read_secrets, write_json
+from pto_slurm_node.spool import InsecureSecrets, private_folder, read_json, read_secrets, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,6 +52,7 @@ def run_agent(
     if not python or not Path(python).exists():
         raise BadOrder(f"node {node} has no {python or 'python for agents'}, which runs agents", "config", SHARED)
     _check_route(agent, node, environment)
+    private_folder(folder)
     job, answer = folder / "job.json", folder / "answer.json"
     write_json(job, {"kind": "agent", **agent, "task": task})
     answer.unlink() if answer.exists() else None

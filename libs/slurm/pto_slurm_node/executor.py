@@ -97,7 +97,7 @@ def run_attempt(attempt: Path, results: Path, node: Node, cancel: Cancel) -> int
         sys.stderr.write(f"the spool cannot be written: {error}\n")
         return CANNOT_WRITE
     cancel.listen(lambda: note_interruption(results, fence, node, cancel))
-    result = result_of(attempt, fence, node, cancel, Shown())
+    result = result_of(attempt / ORDER, attempt, fence, node, cancel, Shown())
     return put_result(results, fence, result)
 
 
@@ -119,20 +119,20 @@ def await_order(attempt: Path, cancel: Cancel) -> bool:
 
 
 def result_of(
-    attempt: Path, fence: Fence, node: Node, cancel: Cancel, show: Callable[[str], None] | None = None
+    path: Path, folder: Path, fence: Fence, node: Node, cancel: Cancel, show: Callable[[str], None] | None = None
 ) -> dict[str, Any]:
-    """What came of the attempt, as the harness says it, with where that happened; never raises for the task.
+    """What came of the order in this file, as the harness says it, with where that happened; never raises for the task.
 
-    ``show`` gets each line of its output.
+    ``folder`` is the attempt's, for what an agent needs; ``show`` gets each line of its output.
     """
     began, places = time.time(), {}
     shown = show or _show_nobody
     try:
-        order = read_order(attempt)
+        order = read_order(path)
         task = task_of(order, fence, node.environment)
         places = {name: task.get(name, "") for name in ("workspace", "out", "log")}
         if order.get("agent"):
-            result = run_agent(order, task, attempt, node.name, _agent_environment(node, task), cancel, shown)
+            result = run_agent(order, task, folder, node.name, _agent_environment(node, task), cancel, shown)
         else:
             result = run_task(task, cancel=cancel, on_line=None if show is None else lambda _, text: shown(text))
     except BadOrder as error:

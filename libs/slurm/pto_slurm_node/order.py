@@ -14,7 +14,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pto_slurm_node.spool import ORDER, InsecureSecrets, read_json, read_secrets
+from pto_slurm_node.spool import InsecureSecrets, read_json, read_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,11 +38,11 @@ class BadOrder(Exception):
         self.failure, self.hint = failure, hint
 
 
-def read_order(attempt: Path) -> dict[str, Any]:
-    """The order in this folder. Raises BadOrder."""
-    order = read_json(attempt / ORDER)
+def read_order(path: Path) -> dict[str, Any]:
+    """The order in this file. Raises BadOrder."""
+    order = read_json(path)
     if not isinstance(order, dict) or not isinstance(order.get("task"), dict):
-        raise BadOrder(f"{attempt / ORDER} is not there or not whole")
+        raise BadOrder(f"{path} is not there or not whole")
     return order
 
 

@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING
 
 from pto_harness import Cancel
 from pto_slurm_node.executor import CANNOT_WRITE, DONE, note_interruption, put_result, result_of
-from pto_slurm_node.spool import take_claim
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from pto_slurm_node.executor import Node
     from pto_slurm_node.pool import Claim, Pool
@@ -106,21 +104,15 @@ class Pilot:
         return has_done
 
     def _do(self, claim: Claim) -> None:
-        attempt = self._spool.attempt(claim.entry.run, claim.entry.name)
         fence = self._node.fence(claim.entry.name)
-        try:
-            is_ours = take_claim(attempt, fence)
-        except FileNotFoundError:
-            return  # the dispatcher took the attempt back
-        if not is_ours:
-            return
+        folder = self._spool.attempt(claim.entry.run, claim.entry.name)
         cancel = Cancel()
-        doing = self._doing = Doing(claim, attempt / "stop", cancel)
+        doing = self._doing = Doing(claim.entry.name, cancel)
         pass_on = doing.pass_on(self._cancel)
         self._cancel.listen(pass_on)
         cancel.listen(lambda: note_interruption(self._spool.results, fence, self._node, cancel))
         try:
-            result = result_of(attempt, fence, self._node, cancel)
+            result = result_of(self._pool.order(claim), folder, fence, self._node, cancel)
         finally:
             self._cancel.unlisten(pass_on)
             self._doing = None
@@ -134,20 +126,19 @@ class Pilot:
         while not self._is_over.is_set():
             doing, now = self._doing, time.monotonic()
             with contextlib.suppress(OSError):
-                if doing is not None and (doing.stop.exists() or not doing.stop.parent.exists()):
+                if doing is not None and self._pool.is_stopped(doing.name):
                     doing.cancel.request("the dispatcher asked for its end")
                 if now >= next_beat:
                     next_beat = now + self._settings.beat_s
-                    self._pool.beat(self._node.job, doing.claim.entry.name if doing else "")
+                    self._pool.beat(self._node.job, doing.name if doing else "")
             self._is_over.wait(WATCH_S)
 
 
 class Doing:
     """The attempt that is done now."""
 
-    def __init__(self, claim: Claim, stop: Path, cancel: Cancel) -> None:
-        self.claim = claim
-        self.stop = stop
+    def __init__(self, name: str, cancel: Cancel) -> None:
+        self.name = name
         self.cancel = cancel
 
     def pass_on(self, outer: Cancel) -> Callable[[], None]:

@@ -7,11 +7,11 @@ takes nothing any more, even if nobody could end it.
 ::
 
     settings.json                what pilots are told (see ``PilotSettings``)
-    ready/<order>.<run>.<name>   attempts to be done, the lowest first
+    ready/<order>.<run>.<name>   attempts to be done, the lowest first: each file is the executor's order
     claimed/<...>@<job>          and who does them
+    stops/<name>                 a wish that it ends
     beats/<job>                  signs of life
     gone/<job>                   SLURM says that this job has ended: whoever still runs as it is a ghost
-    drain                        nobody takes anything any more
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pto_slurm_node.spool import private_folder, read_json, write_json
 
-FOLDERS = ("ready", "claimed", "beats", "gone")
+FOLDERS = ("ready", "claimed", "stops", "beats", "gone")
 ORDER_DIGITS = 20
 
 
@@ -79,7 +79,7 @@ class Pool:
         self.claimed = root / "claimed"
         self.beats = root / "beats"
         self._gone = root / "gone"
-        self._drain = root / "drain"
+        self._stops = root / "stops"
         self._settings = root / "settings.json"
 
     def prepare(self, settings: PilotSettings) -> None:
@@ -96,10 +96,9 @@ class Pool:
 
     # --- the dispatcher's side ---
 
-    def put(self, entry: Entry) -> None:
+    def put(self, entry: Entry, order: dict[str, Any]) -> None:
         """Offer an attempt."""
-        descriptor = os.open(str(self.ready / entry.file_name), os.O_WRONLY | os.O_CREAT, 0o600)
-        os.close(descriptor)
+        write_json(self.ready / entry.file_name, order)
 
     def withdraw(self, entry: Entry) -> bool:
         """Take an attempt back; False: a pilot has taken it, or it is not there."""
@@ -119,8 +118,13 @@ class Pool:
 
     def clear(self, claim: Claim) -> None:
         """The dispatcher knows how it ended."""
-        with contextlib.suppress(FileNotFoundError):
-            (self.claimed / claim.file_name).unlink()
+        for path in (self.claimed / claim.file_name, self._stops / claim.entry.name):
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+
+    def stop(self, name: str) -> None:
+        """Let whoever does it end it."""
+        (self._stops / name).touch(0o600)
 
     def last_beats(self) -> dict[str, float]:
         """Job -> when it showed itself last, by the clock of the file system."""
@@ -137,19 +141,11 @@ class Pool:
             (self.beats / job).unlink()
 
     def forget_ghosts(self, before_s: float) -> None:
-        """Pilots that were buried before this time are surely gone."""
-        for name in _names(self._gone):
+        """Pilots that were buried, and attempts that were to end, before this time are surely gone."""
+        for path in [*self._gone.iterdir(), *self._stops.iterdir()]:
             with contextlib.suppress(FileNotFoundError):
-                if (self._gone / name).stat().st_mtime < before_s:
-                    (self._gone / name).unlink()
-
-    def drain(self, is_draining: bool) -> None:
-        """Let pilots end after what they do now, or take work again."""
-        if is_draining:
-            self._drain.touch(0o600)
-        else:
-            with contextlib.suppress(FileNotFoundError):
-                self._drain.unlink()
+                if path.stat().st_mtime < before_s:
+                    path.unlink()
 
     # --- the pilots' side ---
 
@@ -164,9 +160,17 @@ class Pool:
             return claim if target.exists() else None
         return claim
 
+    def order(self, claim: Claim) -> Path:
+        """Where the order of an attempt lies that was taken."""
+        return self.claimed / claim.file_name
+
+    def is_stopped(self, name: str) -> bool:
+        """Whether this attempt is to end."""
+        return (self._stops / name).exists()
+
     def is_closed(self, job: str) -> bool:
         """Whether this pilot takes nothing any more."""
-        return self._drain.exists() or (self._gone / job).exists()
+        return (self._gone / job).exists()
 
     def beat(self, job: str, doing: str) -> None:
         """A sign of life."""

@@ -8,13 +8,10 @@ anything below.
 
     bin/                                     the executor and its wrapper, by content
     results/<name>.<job>.<restart>.<kind>.json   events for the dispatcher to take
-    runs/<run>/blobs/<sha256>                what attempts see: bundles of ancestors, inputs
-    runs/<run>/secrets.json                  values of passed-through variables, 0600
     runs/<run>/logs/<name>.out .err          what the job itself says
-    runs/<run>/attempts/<name>/order.json    what the executor is to do
+    runs/<run>/attempts/<name>/order.json    what the executor is to do; values of variables beside it, 0600
     runs/<run>/attempts/<name>/early.json    that a job may come before its order, and how long it waits for it
-    runs/<run>/attempts/<name>/claim         the job that does it, and no other
-    runs/<run>/attempts/<name>/stop          a wish that it ends
+    runs/<run>/attempts/<name>/claim         the job that does it, and no other (of pilots: see there)
     runs/<run>/work/                         workspaces, bundles and logs of tasks
     pilots/<class>/...                       see pto_slurm_node.pool
 """
@@ -94,16 +91,8 @@ class Spool:
         if run in self._prepared:
             return
         self._prepared.add(run)
-        for name in ("", "blobs", "logs", "attempts", "work"):
+        for name in ("", "logs", "attempts", "work"):
             private_folder(self.run(run) / name)
-
-    def blob(self, run: str, digest: str) -> Path:
-        """Where a blob of the run lies for its attempts."""
-        return self.run(run) / "blobs" / digest
-
-    def secrets(self, run: str) -> Path:
-        """The run's secrets; removed when the run ends."""
-        return self.run(run) / "secrets.json"
 
     def attempt(self, run: str, name: str) -> Path:
         """The folder of an attempt: what it is to do, who does it, whether it shall end."""

@@ -57,14 +57,19 @@ class Assignment:
         """``out`` or ``err`` of the job itself."""
         return self._lane.spool.job_log(self._order.run, self._attempt.name, stream)
 
-    async def prepare(self, limit_s: float = 0.0) -> None:
-        """Bring everything to the shared folder; ``limit_s`` is the time of a task that says nothing of it.
+    async def prepare(self) -> None:
+        """Bring everything to the shared folder, the executor's order too. Raises what Materials and the disk raise."""
+        told = await self.told()
+        private_folder(self.folder)
+        write_json(self.folder / ORDER, told)
+
+    async def told(self, limit_s: float = 0.0) -> dict[str, Any]:
+        """What the executor is told, with what that names in its place; ``limit_s``: of a task that says no time.
 
         Raises what Materials and the disk raise.
         """
         order, lane, ready = self._order, self._lane, self._order.ready
         lane.spool.prepare_run(order.run)
-        private_folder(self.folder)
         seen = await lane.materials.seen_by(ready)
         task = {**self._described, "env": dict(self._described["env"])}
         task["time_limit_s"] = task["time_limit_s"] or limit_s
@@ -79,7 +84,7 @@ class Assignment:
             told["secrets"] = str(path)
         if ready.spec.agent:
             told |= self._agent(task["time_limit_s"])
-        write_json(self.folder / ORDER, told)
+        return told
 
     def announce(self, wait_s: float) -> None:
         """A job may come before its order, and is to wait so long for it."""

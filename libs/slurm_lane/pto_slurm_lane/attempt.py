@@ -223,6 +223,10 @@ class JobAttempt:
                 await self._news.wait(REJUDGE_S)
                 continue
             verdict = self._judge(sighting)
+            if verdict.kind == "ended" and sighting.result is None:
+                await lane.board.scan()  # what it left counts, however slow the shared folder is
+                if self._sighting is not sighting or sighting.result is not None:
+                    continue
             self._tell_progress(sighting, verdict)
             end = await self._act(sighting, verdict)
             if end is not None:

@@ -6,9 +6,10 @@ told of are never touched.
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from pto_attempts.materials import Materials
 from pto_attempts.outcome import Outcomes
@@ -125,7 +126,7 @@ class SlurmBackend:
                 is_eager=lambda: self._fleet is not None and self._fleet.is_busy,
             ),
             gate=Gate(clock, TokenBucket(clock, rate=settings.rate, burst=settings.burst), watch),
-            places=Places(self._capacity),
+            places=Places(self._capacity, lambda: 0 if self._fleet is None else self._fleet.there),
             canceller=Canceller(clients, clock, watch),
             projections=Projections(clock, self._work_folder),
             host_environment=self._host_environment,
@@ -145,9 +146,8 @@ class SlurmBackend:
                 go=self._go,
                 discard=self._tidy_up,
             )
-        if settings.pilots:
-            self._fleet = Fleet(lane, self._capacity)
-            self._go(self._fleet.run())
+        self._fleet = Fleet(lane, self._capacity)
+        self._go(self._for_ever(self._fleet.run))
         for work in (
             watch.run,
             lane.board.run,
@@ -157,7 +157,7 @@ class SlurmBackend:
             self._look_round,
             self._tidy,
         ):
-            self._go(work())
+            self._go(self._for_ever(work))
 
     async def start(self, order: Order) -> None:
         """Submit it, in its turn; noops are answered here."""
@@ -205,7 +205,7 @@ class SlurmBackend:
         names = frozenset(self._attempts)
         if self._lookahead is not None:
             names |= self._lookahead.names
-            self._go(self._lookahead.run())
+            self._go(self._for_ever(self._lookahead.run))
         await asyncio.to_thread(self._house.sweep, names)
         if self._fleet is not None:
             await self._fleet.sweep(names)
@@ -268,7 +268,7 @@ class SlurmBackend:
         if self._fleet is not None:
             with suppress(Unplaceable):
                 shape = shape_of(ready.spec, lane.settings.site, exclude=ready.avoid)
-                if self._fleet.takes(record, shape):
+                if self._fleet.takes(record, shape) or (not is_new and self._fleet.is_with_pilot(record)):
                     return self._fleet.enlist(record, shape, is_new=is_new)
         return JobAttempt(record, lane)
 
@@ -351,8 +351,19 @@ class SlurmBackend:
             raise RuntimeError("the backend was not opened")
         return self._lane
 
-    def _go(self, work: "asyncio.Future[None] | object") -> None:
-        task: asyncio.Task[None] = asyncio.create_task(work)  # type: ignore[arg-type]
+    async def _for_ever(self, part: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """A part of the dispatcher: without it attempts would seem to run, so that a fault must not end it."""
+        while True:
+            try:
+                await part()
+            except Exception:
+                self._logger.exception("a part of the dispatcher failed, and begins again", part=part.__qualname__)
+                await self._clock.sleep(LOOK_ROUND_S)
+            else:
+                return
+
+    def _go(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 

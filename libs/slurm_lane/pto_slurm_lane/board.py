@@ -45,18 +45,18 @@ class Board:
         """Scan until cancelled."""
         pause_s = self._interval_s
         while True:
-            has_news = await self.scan()
+            try:
+                has_news = await self.scan()
+            except OSError as error:
+                has_news = False
+                self._logger.warning("the folder of results cannot be read; trying on", reason=str(error))
             pause_s = EAGER_S if has_news else min(self._interval_s, pause_s * SLACKEN)
             await self._clock.sleep(pause_s if self._is_eager() else self._interval_s)
 
     async def scan(self) -> bool:
-        """Once; whether there was anything new."""
+        """Once; whether there was anything new. Raises OSError: then nothing is known of what is there."""
         async with self._turn:
-            try:
-                events = await asyncio.to_thread(events_in, self._spool.results)
-            except OSError as error:
-                self._logger.warning("the folder of results cannot be read; trying on", reason=str(error))
-                return False
+            events = await asyncio.to_thread(events_in, self._spool.results)
             there = {event.file_name for event in events}
             self._seen = {name: about for name, about in self._seen.items() if name in there}
             fresh = [event for event in events if event.file_name not in self._seen and self._wanted(event.fence.name)]

@@ -62,7 +62,7 @@ async def unplaceable(
     missing = [name for name in PROGRAMS if shutil.which(name, path=environment.get("PATH")) is None]
     if missing:
         raise ClientFailed(_not_found(missing))
-    groups = await SlurmClients(environment).nodes()
+    groups = await SlurmClients(environment).node_groups()
     found = _findings(tasks, site, groups)
     return tuple(map(str, found.problems)), found.warnings
 
@@ -88,7 +88,7 @@ async def checks(cluster: Cluster, environment: Mapping[str, str]) -> AsyncItera
     clients = SlurmClients(environment)
     try:
         yield "ok", "slurm", await clients.version()
-        groups = await clients.nodes()
+        groups = await clients.node_groups()
     except ClientFailed as error:
         yield "FAIL", "controller", f"{' '.join(str(error).split())}; ask `scontrol ping`, and check SLURM_CONF"
         return

@@ -102,10 +102,6 @@ class SlurmClients:
         for at in range(0, len(jobs), CANCEL_AT_ONCE):
             await self._checked(("scancel", "-Q", *jobs[at : at + CANCEL_AT_ONCE]))
 
-    async def nodes(self) -> tuple[NodeGroup, ...]:
-        """What the cluster is made of. Raises ClientFailed."""
-        return read_sinfo((await self._checked(("sinfo", "-h", "-e", "-o", SINFO_FORMAT))).stdout)
-
     async def version(self) -> str:
         """What sbatch calls itself. Raises ClientFailed."""
         return (await self._checked(("sbatch", "--version"))).stdout.strip()

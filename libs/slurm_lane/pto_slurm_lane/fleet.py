@@ -6,8 +6,9 @@ over has left behind is judged, never guessed.
 """
 
 import asyncio
-from collections.abc import Container
+from collections.abc import Container, Coroutine
 from contextlib import suppress
+from typing import Any
 
 from pto_runtime.logs import get_logger
 from pto_slurm.answers import Ambiguous, Refused, Submitted, Throttled
@@ -23,7 +24,8 @@ from pto_slurm_lane.news import News
 from pto_slurm_lane.pooled import PooledAttempt
 from pto_slurm_lane.watch import Look
 from pto_slurm_lane.wing import Wing
-from pto_slurm_node.pool import Pool
+from pto_slurm_node.pool import Claim, Pool
+from pto_slurm_node.spool import RESULT, events_in
 
 TICK_S = 0.5
 FAULT_S = 5.0
@@ -50,6 +52,8 @@ class Fleet:
         self._opened_s = lane.clock.monotonic_s()
         self._last_order = 0
         self._is_swept = False
+        self._strangers: int | None = None
+        """Pilots of an earlier incarnation for tasks that are no more; None: SLURM was not asked yet."""
         self._logger = get_logger()
 
     @property
@@ -57,9 +61,31 @@ class Fleet:
         """Whether results may come any moment."""
         return any(wing.members or wing.settled for wing in self._wings.values())
 
+    @property
+    def there(self) -> int:
+        """How many pilots there are or may be."""
+        if self._strangers is None:
+            return self._capacity
+        return self._strangers + sum(wing.there for wing in self._wings.values())
+
     def takes(self, record: Record, shape: JobShape) -> bool:
         """Whether pilots do it: not what was a job before, nor what needs a job of its own."""
-        return is_pooled(shape) and not record.job and not record.has_intent
+        return bool(self._lane.settings.pilots) and is_pooled(shape) and not record.job and not record.has_intent
+
+    def is_with_pilot(self, record: Record) -> bool:
+        """Whether a pilot of an earlier incarnation has it, or has done it; what none has taken is taken back.
+
+        For attempts that are adopted by a dispatcher that has no pilots any more.
+        """
+        if record.job or record.has_intent:
+            return False
+        name = record.name
+        pools = [Pool(path) for path in self._lane.spool.pilots.iterdir() if path.is_dir()]
+        for pool in pools:
+            for entry in [entry for entry in pool.waiting() if entry.name == name]:
+                pool.withdraw(entry)
+        done = (event.fence.name for event in events_in(self._lane.spool.results) if event.kind == RESULT)
+        return any(claim.entry.name == name for pool in pools for claim in pool.claims()) or name in done
 
     def enlist(self, record: Record, shape: JobShape, *, is_new: bool) -> PooledAttempt:
         """The attempt, to be run by whoever asked."""
@@ -122,7 +148,7 @@ class Fleet:
             if wing.members or wing.settled:
                 strays = wing.take_claims(await asyncio.to_thread(wing.scan))
                 for stray in strays if self._is_swept else ():
-                    await asyncio.to_thread(wing.pool.clear, stray)
+                    await asyncio.to_thread(_end, wing.pool, stray)
 
     async def _steer(self) -> None:
         look = self._lane.watch.look
@@ -159,6 +185,9 @@ class Fleet:
                 self._go(self._launch(wing, slot))
             if wing.launches.failed and demand.waiting:
                 self._lane.clock.call_later(max(0.0, wing.launches.rest_until_s - now) + TICK_S, self._news.wake)
+        if any(wing.leaving for wing in self._wings.values()):
+            self._lane.watch.hurry()
+        await self._lane.places.look()
 
     def _allowed(self, look: Look) -> int:
         """How many pilots its wings may have: others have places too, and pilots of earlier incarnations."""
@@ -168,8 +197,8 @@ class Fleet:
             if (name := name_in(row.name)) and name.lane == self._name and name.kind not in self._wings
             and row.state in THERE
         )  # fmt: skip
-        jobs = len(self._lane.places.holders())
-        return max(0, min(self._lane.settings.pilots, self._capacity - jobs) - strangers)
+        self._strangers = strangers
+        return max(0, min(self._lane.settings.pilots, self._capacity - self._lane.places.needed) - strangers)
 
     async def _judge(self, wing: Wing) -> None:
         for job, verdict in wing.judged():
@@ -223,12 +252,15 @@ class Fleet:
     async def _launch(self, wing: Wing, slot: int) -> None:
         lane = self._lane
         try:
-            await self._make_ready(wing)
-            argv = sbatch_argv(wing.job(slot, lane.installed, lane.settings.python))
             async with lane.gate.turn():
                 if not wing.demand().waiting:
                     return
-                answer = await lane.clients.submit(argv)
+                await self._make_ready(wing)
+                answer = await lane.clients.submit(sbatch_argv(wing.job(slot, lane.installed, lane.settings.python)))
+        except (ClientFailed, OSError) as error:
+            self._logger.warning("a pilot cannot be prepared; trying again", reason=str(error))
+            await lane.clock.sleep(FAULT_S)
+            return
         finally:
             wing.launching.discard(slot)
         if isinstance(answer, Submitted):
@@ -248,12 +280,9 @@ class Fleet:
         self._news.wake()
 
     async def _make_ready(self, wing: Wing) -> None:
-        """The time limit is known, and what pilots are told is written."""
+        """The time limit is known, and what pilots are told is written. Raises ClientFailed, OSError."""
         if self._limits is None:
-            try:
-                groups = await self._lane.clients.node_groups()
-            except ClientFailed:
-                groups = ()
+            groups = await self._lane.clients.node_groups()
             self._limits = {group.partition: group.limit_s // 60 for group in groups}
             self._limits[""] = next((group.limit_s // 60 for group in groups if group.is_default), 0)
         task = wing.task
@@ -273,8 +302,8 @@ class Fleet:
             wing.prepare(IDLE_S)
         return self._wings[kind]
 
-    def _go(self, work: "asyncio.Future[None] | object") -> None:
-        task: asyncio.Task[None] = asyncio.create_task(work)  # type: ignore[arg-type]
+    def _go(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._launching.add(task)
         task.add_done_callback(self._launched)
 
@@ -290,5 +319,11 @@ def _sweep(pool: Pool, names: Container[str], old_s: float) -> None:
             pool.withdraw(entry)
     for claim in pool.claims():
         if claim.entry.name not in names:
-            pool.clear(claim)
+            _end(pool, claim)
     pool.forget_ghosts(old_s)
+
+
+def _end(pool: Pool, claim: Claim) -> None:
+    """Nobody waits for this attempt: the pilot that may still do it is to end it."""
+    pool.clear(claim)
+    pool.stop(claim.entry.name)

@@ -17,6 +17,7 @@ from pto_ports.clock import Clock
 from pto_runtime.logs import get_logger
 from pto_slurm.package import Installed, install
 from pto_slurm_lane.ledger import Record
+from pto_slurm_node.pool import entry_of
 from pto_slurm_node.spool import Spool, event_of
 
 KEPT_S = 14 * 86_400.0
@@ -103,7 +104,12 @@ class House:
         attempts = sorted(self._spool.root.glob("runs/*/attempts/*"))
         for attempt in attempts:
             if attempt.name in names:
-                needed |= {attempt.parents[1].name, *_blobs_of(attempt)}
+                needed |= {attempt.parents[1].name, *_blobs_in(attempt / "order.json")}
+        pools = self._spool.pilots
+        for path in (*pools.glob("*/ready/*"), *pools.glob("*/claimed/*")):
+            entry = entry_of(path.name.partition("@")[0])
+            if entry is not None and entry.name in names:
+                needed |= {entry.run, *_blobs_in(path)}
         old_s = self._clock.now_ms() / 1000 - KEPT_S
         for folder in (self._spool.stale, self._spool.root / "runs", self._spool.root / "blobs"):
             for path in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -112,13 +118,13 @@ class House:
                     _remove(path)
         for attempt in attempts:
             if attempt.name not in names:
-                _remove(attempt)  # a pilot that still does it ends it
+                _remove(attempt)  # secrets among it
 
 
-def _blobs_of(attempt: Path) -> list[str]:
-    """The blobs that it is to see."""
+def _blobs_in(order: Path) -> list[str]:
+    """The blobs that an executor is to use."""
     try:
-        return _DIGEST.findall((attempt / "order.json").read_text())
+        return _DIGEST.findall(order.read_text())
     except OSError:
         return []
 

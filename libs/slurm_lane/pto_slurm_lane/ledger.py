@@ -38,7 +38,6 @@ class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
     void: tuple[str, ...] = ()
     """Jobs of its name that ended without having begun."""
     job: str = ""
-    submitted_ms: int = 0
     is_started: bool = False
     stop_reason: str | None = None
     """Why somebody wants its end; None: nobody does."""

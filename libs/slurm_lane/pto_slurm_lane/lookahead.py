@@ -130,7 +130,7 @@ class Lookahead:
             await early.over()
         if not early.is_over:
             record.shape, record.has_intent, record.is_early = found.shape, found.has_intent, found.has_intent
-            record.job, record.is_unsure, record.submitted_ms = found.job, found.is_unsure, found.submitted_ms
+            record.job, record.is_unsure = found.job, found.is_unsure
         record.void = found.void
 
     def _begin(self, early: EarlyJob) -> None:

@@ -22,7 +22,7 @@ from pto_slurm_lane.ledger import Record
 from pto_slurm_lane.news import News
 from pto_slurm_lane.wing import Wing
 from pto_slurm_node.pool import Claim, Entry
-from pto_slurm_node.spool import RESULT, STARTED, Event, claim_of
+from pto_slurm_node.spool import RESULT, STARTED, Event, events_in
 
 REJUDGE_S = 5.0
 FAULT_S = 5.0
@@ -162,17 +162,13 @@ class PooledAttempt:
         if not self._is_new and await asyncio.to_thread(self._find):
             self._is_offered = True
             return
-        await self._assignment.prepare(self._wing.task.minutes * 60.0)
+        told = await self._assignment.told(self._wing.task.minutes * 60.0)
         self._lane.projections.define(self.record, ())
-        self._wing.pool.put(self._entry)
+        self._wing.pool.put(self._entry, told)
         self._is_offered = True
 
     def _find(self) -> bool:
         """Whether it is in the pool, or with a pilot."""
-        claim = claim_of(self._assignment.folder)
-        if claim is not None:
-            self.job = self.record.job = claim.job
-            return True
         pool, name = self._wing.pool, self._entry.name
         for taken in pool.claims():
             if taken.entry.name == name:
@@ -183,7 +179,8 @@ class PooledAttempt:
             if entry.name == name:
                 self._entry = entry
                 return True
-        return False
+        # The claim goes before the result does, when its end was told but is not in the log.
+        return any(event.fence.name == name and event.kind == RESULT for event in events_in(self._lane.spool.results))
 
     async def _judge(self) -> ev.TaskFinished | None:
         record = self.record
@@ -198,6 +195,10 @@ class PooledAttempt:
         verdict = judge_pooled(seen, self._wing.facts(self.job))
         if verdict.kind == "result" and self._result is not None:
             return await self._ending.by_result(self._result, verdict)
+        if verdict.kind == "ended" and self._result is None:
+            await self._lane.board.scan()  # what it left counts, however slow the shared folder is
+            if self._result is not None:
+                return None  # the bell has rung
         if verdict.kind == "ended":
             return await self._ending.by_verdict(verdict, seen.node)
         return None
@@ -207,7 +208,7 @@ class PooledAttempt:
         if not self.job and await asyncio.to_thread(self._wing.pool.withdraw, self._entry):
             return True
         if self.record.stop_reason is not None:
-            await asyncio.to_thread((self._assignment.folder / "stop").touch, 0o600)
+            await asyncio.to_thread(self._wing.pool.stop, self._entry.name)
         return False
 
     def _started(self) -> None:

@@ -135,7 +135,7 @@ class Submitter:
 
     def _adopt(self, job: str) -> None:
         record, lane = self._record, self._lane
-        record.job, record.submitted_ms = job, lane.clock.now_ms()
+        record.job = job
         lane.ledger.keep(record)
         lane.watch.renew()
         self._say("submitted", "")

@@ -185,6 +185,12 @@ class Wing:
         flight = self._flights.get(job)
         return flight is not None and flight.sighting.is_over
 
+    @property
+    def there(self) -> int:
+        """How many of its pilots there are or may be."""
+        known = sum(1 for flight in self._flights.values() if not flight.sighting.is_over)
+        return known + len(self.unsure.keys() | self.launching)
+
     def demand(self) -> Demand:
         """Its work and its pilots."""
         waiting = sum(1 for member in self.members.values() if member.is_waiting)

@@ -68,7 +68,11 @@ def told_settings(base: "Settings", lane: Lane, dispatchers: Dispatchers, enviro
                 problems.append(f"{setting.name} {error}" + ("" if setting.is_secret else f", not {text!r}"))
     if problems:
         raise BadSettings("\n".join(problems))
-    return replace(base, **values)
+    told = replace(base, **values)
+    if told.slurm_spool is None:
+        return told
+    # Each run has a dispatcher of its own, and each dispatcher a spool that it locks.
+    return replace(told, slurm_spool=told.slurm_spool / base.snapshots.parent.name)
 
 
 def _place(lane: Lane, said: Mapping[str, str]) -> dict[str, str]:

@@ -95,7 +95,8 @@ def dry_run_lines(choice: BackendChoice, plan: Plan, run: RunId) -> list[str]:
         elif backend in ("slurm", "parallelcluster"):
             from pto_slurm_lane.dry_run import dry_run_lines as job_lines
 
-            spool = settings.slurm_spool or state_home() / "runs" / run / "slurm"
+            named = settings.slurm_spool
+            spool = named.with_name(run) if named is not None else state_home() / "runs" / run / "slurm"
             lines += ["", f"lane {lane}:", *job_lines(tasks, run, spool.absolute(), settings.slurm_python)]
     return lines
 

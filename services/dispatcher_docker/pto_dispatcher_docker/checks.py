@@ -20,7 +20,7 @@ from pathlib import Path
 from pto_dispatcher_docker.body import OWNER, Allowance, Mount, Part, render_body
 from pto_dispatcher_docker.daemon import Daemon, DaemonAway, DaemonRefused, NoImage
 from pto_dispatcher_docker.judgement import BUILD
-from pto_dispatcher_docker.limits import USER
+from pto_dispatcher_docker.site import container_user
 from pto_proto.plans import DockerOptions
 from pto_runtime.settings import Settings
 
@@ -116,7 +116,7 @@ def unreachable(socket: str, said: str) -> str:
 def rights(socket: str) -> str:
     """Who we are, and what containers run as: whoever may use the socket can become root, and that is said."""
     path, me = Path(socket), getpass.getuser()
-    as_whom = f"containers run as {USER}:{USER}" if os.getuid() == 0 else f"containers run as {me}"
+    as_whom = "containers run as {}:{}".format(*container_user()) if os.getuid() == 0 else f"containers run as {me}"
     return f"{me} may use the socket ({_owner(path)}), which is as good as root; {as_whom}"
 
 
@@ -143,7 +143,7 @@ async def _probe(daemon: Daemon, image: str, network: str) -> Found:
     """A container that writes a file where attempts write theirs; gone afterwards, whatever happens."""
     name = f"pto-doctor-{os.getpid()}"
     with tempfile.TemporaryDirectory(prefix="pto-doctor-") as folder:
-        user = (USER, USER) if os.getuid() == 0 else (os.getuid(), os.getgid())
+        user = container_user()
         if os.getuid() == 0:
             os.chown(folder, *user)
         part = Part(

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from pto_dispatcher_docker.body import Allowance, Part, allowance, render_body
-from pto_dispatcher_docker.limits import USER
+from pto_dispatcher_docker.site import container_user
 from pto_proto.plans import DockerOptions, TaskSpec
 from pto_runtime.settings import Settings
 
@@ -47,8 +47,7 @@ def _room(allowed: Allowance) -> str:
 
 
 def _confinement(allowed: Allowance) -> str:
-    user = (USER, USER) if os.getuid() == 0 else (os.getuid(), os.getgid())
-    body = render_body(Part(name="", labels={}, argv=(), environment={}, mounts=()), allowed, user)
+    body = render_body(Part(name="", labels={}, argv=(), environment={}, mounts=()), allowed, container_user())
     host = body["HostConfig"]
     words = [f"user {body['User']}"]
     words += ["read-only root"] if host["ReadonlyRootfs"] else []

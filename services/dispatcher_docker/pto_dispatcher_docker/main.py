@@ -19,11 +19,11 @@ from pto_dispatcher_docker.attempt import Means
 from pto_dispatcher_docker.backend import DockerBackend, owner_label
 from pto_dispatcher_docker.daemon import Daemon
 from pto_dispatcher_docker.dry_run import default_allowance
-from pto_dispatcher_docker.limits import CALLS_PER_CORE, LEAST_CALLS, USER
+from pto_dispatcher_docker.limits import CALLS_PER_CORE, LEAST_CALLS
 from pto_dispatcher_docker.planning import ContainerPlanner
 from pto_dispatcher_docker.private import PrivateFiles
 from pto_dispatcher_docker.room import Rooms
-from pto_dispatcher_docker.site import Site
+from pto_dispatcher_docker.site import Site, container_user
 from pto_engines.handover import Handover
 from pto_planning.backend import PlannerBackend
 from pto_ports.backend import LiveLine, Order
@@ -132,7 +132,7 @@ def _backend(
 
 def _site(settings: Settings, clock: Clock) -> Site:
     owner = owner_label(settings.instance, settings.work_dir)
-    user = (os.getuid(), os.getgid()) if os.getuid() else (USER, USER)
+    user = container_user()
     cores = os.cpu_count() or 1
     return Site(
         daemon=Daemon(settings.docker_socket, max(LEAST_CALLS, CALLS_PER_CORE * cores)),

@@ -3,6 +3,7 @@
 Imports harness, ports and siblings. Invariant: every container is made of ``render_body`` alone and carries its owner.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,13 +14,18 @@ from pto_dispatcher_docker.body import WORK, Allowance, Mount, Part, labels_of, 
 from pto_dispatcher_docker.container import Container, Say
 from pto_dispatcher_docker.daemon import Daemon, DaemonRefused, Seen
 from pto_dispatcher_docker.judgement import judged, refusal
-from pto_dispatcher_docker.limits import STOP_GRACE_S
+from pto_dispatcher_docker.limits import STOP_GRACE_S, USER
 from pto_dispatcher_docker.private import PrivateFiles
 from pto_dispatcher_docker.room import Rooms
 from pto_harness import Cancel
 from pto_harness.process import Ended
 from pto_ports.backend import Order
 from pto_ports.clock import Clock
+
+
+def container_user() -> tuple[int, int]:
+    """User and group of everything in containers: never root."""
+    return (os.getuid(), os.getgid()) if os.getuid() else (USER, USER)
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):

@@ -68,6 +68,7 @@ class ParallelClusterBackend:
 
     async def start(self, order: Order) -> None:
         """Submit it; to the on-demand queue if its task has lost enough Spot instances."""
+        await self._know_default_queue()
         placed = self._fallback.placed(order)
         self._mirror.touch(order.run, self._shelf.define(placed))
         await self._slurm.start(placed)
@@ -110,6 +111,7 @@ class ParallelClusterBackend:
         return end
 
     async def _of_the_cloud(self, record: Record, end: ev.TaskFinished) -> ev.TaskFinished:
+        await self._know_default_queue()
         partition = record.ready.spec.slurm.partition or self._fallback.default
         refused = None if record.is_started else await self._refusal(end.node, partition)
         if refused is not None and refused.failure == "config":
@@ -137,7 +139,8 @@ class ParallelClusterBackend:
         return no_instance(code, node, partition) if code else None
 
     async def _know_default_queue(self) -> None:
-        if self._fallback.is_used:
+        """Ask until it is known: SLURM may be away when this begins."""
+        if self._fallback.is_used and not self._fallback.default:
             with suppress(ClientFailed):
                 groups = await self._clients.node_groups()
                 self._fallback.default = next((group.partition for group in groups if group.is_default), "")

@@ -117,9 +117,12 @@ def _permissions(bucket: Bucket, region: str) -> Iterator[Finding]:
         with translated(bucket.name, "s3:ListBucketMultipartUploads"):
             bucket.client.list_multipart_uploads(Bucket=bucket.name, Prefix=PROBES)
 
+    may_be_there = True
     try:
         if tried(lambda: bucket.put_once(key, b"probe")):
             tried(lambda: bucket.get(key))
+        elif isinstance(failures[0], S3Denied):
+            may_be_there = False
         tried(lambda: next(bucket.list(PROBES), None))
         tried(in_parts)
         tried(unfinished)
@@ -130,7 +133,7 @@ def _permissions(bucket: Bucket, region: str) -> Iterator[Finding]:
     for error in failures:
         mark: Mark = "AWAY" if isinstance(error, S3Away) else "FAIL"
         yield Finding(mark, what, f"{error} (region {region}); the policies are in deploy/parallelcluster/iam")
-    if not may_delete:
+    if not may_delete and may_be_there:
         yield Finding("note", what, f"the probe s3://{bucket.name}/{key} may be left behind: delete it by hand")
 
 

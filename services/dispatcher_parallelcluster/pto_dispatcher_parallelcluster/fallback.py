@@ -1,7 +1,7 @@
 """From Spot to on-demand: which tasks have lost too many Spot instances, and where they go then.
 
-Imports ports, proto and pto_slurm_lane. Invariant: a loss is on the disk before it is told, so that the next attempt
-knows it, whoever hands that out.
+Imports ports, proto, pto_slurm and pto_slurm_lane. Invariants: a loss is on the disk before it is told, so that the
+next attempt knows it, whoever hands that out; it counts once, however often it is told.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ import msgspec
 
 from pto_ports.backend import Order
 from pto_proto.ids import RunId
+from pto_slurm.shape import CLUSTERS_DEFAULT
 from pto_slurm_lane.ledger import write_durably
 
 MAX_LOSSES = 2
@@ -18,7 +19,7 @@ MAX_LOSSES = 2
 
 
 class Fallback:
-    """Of one cluster: ``queues`` maps a Spot queue to its on-demand one; ``folder`` gives a run's own."""
+    """Of one cluster: ``queues`` maps a Spot queue to its on-demand one; each run has a folder in ``root``."""
 
     def __init__(self, queues: Mapping[str, str], root: Path) -> None:
         self._queues = dict(queues)
@@ -34,7 +35,7 @@ class Fallback:
     def placed(self, order: Order) -> Order:
         """The order, in the on-demand queue if its task has lost enough."""
         target = self._queues.get(self._queue_of(order))
-        if target is None or self.losses(order.run).get(order.ready.task, 0) < MAX_LOSSES:
+        if target is None or len(self.losses(order.run).get(order.ready.task, ())) < MAX_LOSSES:
             return order
         spec = order.ready.spec
         moved = msgspec.structs.replace(spec, slurm=msgspec.structs.replace(spec.slurm, partition=target))
@@ -45,17 +46,17 @@ class Fallback:
         target = self._queues.get(self._queue_of(order))
         if target is None:
             return ""
-        losses = self.losses(order.run)
-        losses[order.ready.task] = losses.get(order.ready.task, 0) + 1
+        losses, ready = self.losses(order.run), order.ready
+        lost = losses[ready.task] = sorted({*losses.get(ready.task, ()), f"{ready.round}.{ready.attempt}"})
         path = self._path(order.run)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_durably(path, msgspec.json.encode(losses))
-        return target if losses[order.ready.task] >= MAX_LOSSES else ""
+        return target if len(lost) >= MAX_LOSSES else ""
 
-    def losses(self, run: RunId) -> dict[str, int]:
-        """Task -> Spot instances that it lost."""
+    def losses(self, run: RunId) -> dict[str, list[str]]:
+        """Task -> its attempts that lost a Spot instance."""
         try:
-            return msgspec.json.decode(self._path(run).read_bytes(), type=dict[str, int])
+            return msgspec.json.decode(self._path(run).read_bytes(), type=dict[str, list[str]])
         except FileNotFoundError:
             return {}
 
@@ -63,4 +64,5 @@ class Fallback:
         return self._root / run / "losses.json"
 
     def _queue_of(self, order: Order) -> str:
-        return order.ready.spec.slurm.partition or self.default
+        named = order.ready.spec.slurm.partition
+        return self.default if named in ("", CLUSTERS_DEFAULT) else named

@@ -2,11 +2,12 @@
 
 Imports ports, runtime, pto_s3 and siblings. Invariants: a result is in the bucket only after the blobs that it names;
 it takes one run at a time, and of each only what is new; while S3 is away or refuses, everything stays on the shared
-file system and pauses get longer.
+file system and pauses get longer; what is wrong with one run holds up no other.
 """
 
 import asyncio
 import random
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from pto_ports.event_log import LogUnavailable
 from pto_proto.ids import Digest, RunId
 from pto_proto.manifests import Manifest
 from pto_runtime.logs import get_logger
-from pto_s3 import Area, Bucket, OtherWriter, Pool, RunSync, S3BlobStore, S3Error, pause_s
+from pto_s3 import Area, Bucket, OtherWriter, Pool, RunSync, S3Away, S3BlobStore, S3Error, pause_s
 
 ROUND_S = 2.0
 """Between two rounds while there is news."""
@@ -30,6 +31,8 @@ MAX_RUNS = 64
 """Runs whose syncs are kept though they are quiet: looking at a bucket again costs a listing."""
 COPIES = 8
 """Results whose outputs are brought over at once."""
+COPYING = ".outputs-"
+"""How the folders of outputs begin that are being copied."""
 KEPT_S = 14 * 86_400.0
 """Runs whose files stay on the shared file system after they are all in the bucket."""
 
@@ -80,7 +83,9 @@ class Mirror:
         self._logger = get_logger()
 
     def open(self) -> None:
-        """Find what an earlier incarnation has left."""
+        """Find what an earlier incarnation has left, and remove what it had only half copied."""
+        for left in self._shelf.root.glob(f"{COPYING}*"):
+            shutil.rmtree(left, ignore_errors=True)
         self._shelf.sweep(self._clock.now_ms() / 1000 - KEPT_S)
         for run in self._shelf.runs():
             self.touch(run)
@@ -110,24 +115,26 @@ class Mirror:
 
     async def round(self) -> None:
         """One round of all runs that are not settled; told is what goes wrong, and nothing raised."""
+        failures = self._failures
         for run in self._open_runs():
             followed = self._runs[run]
             try:
                 has_news = await self._bring(run, followed)
-            except (S3Error, LogUnavailable) as error:
-                if not self._failures:
+                followed.quiet = 0 if has_news else followed.quiet + 1
+                if followed.is_settled:
+                    self._shelf.settle(run, is_settled=True)
+            except (S3Error, LogUnavailable, BlobDamaged) as error:
+                if not failures:
                     self._logger.warning("S3 does not take the run's state; trying on", run=run, reason=str(error))
-                self._failures += 1
-                return
+                self._failures = failures + 1
+                if isinstance(error, S3Away | LogUnavailable):
+                    return  # and no other run fares better
             except OSError as error:
-                self._logger.warning("the run's files cannot be read", run=run, reason=str(error))
-                has_news = False
-            followed.quiet = 0 if has_news else followed.quiet + 1
-            if followed.is_settled:
-                self._shelf.settle(run, is_settled=True)
-        if self._failures:
+                self._logger.warning("the run's files cannot be read or written", run=run, reason=str(error))
+                followed.quiet += 1
+        if failures and self._failures == failures:
             self._logger.info("S3 takes the runs' state again")
-        self._failures = 0
+            self._failures = 0
 
     async def flush(self, within_s: float) -> None:
         """Bring over what there is, if that can be done soon; what is left is found again at the next start."""
@@ -137,7 +144,7 @@ class Mirror:
                     while await self._bring(run, self._runs[run]):
                         pass
                     self._shelf.settle(run, is_settled=True)
-        except (TimeoutError, S3Error, LogUnavailable, OSError) as error:
+        except (TimeoutError, S3Error, LogUnavailable, BlobDamaged, OSError) as error:
             left = sum(len(self._shelf.told(run)) for run in self._runs)
             said = str(error) or "too slow"
             self._logger.warning(
@@ -169,6 +176,10 @@ class Mirror:
         followed.has_looked = True
         for lost in report.lost:
             self._logger.warning("another result was there first and stays", run=run, file=lost)
+        for damaged in report.damaged:
+            self._logger.warning(
+                "what the bucket holds does not match its digest; delete it there", run=run, file=damaged
+            )
         return bool(told or report.uploaded or report.downloaded or report.replaced)
 
     def _sync(self, run: RunId) -> RunSync:
@@ -181,11 +192,15 @@ class Mirror:
 
     async def _copy_outputs(self, path: Path) -> None:
         """The blobs that the result names, and those that its manifest names."""
-        result = await asyncio.to_thread(self._shelf.read, path)
+        try:
+            result = await asyncio.to_thread(self._shelf.read, path)
+        except msgspec.MsgspecError as error:
+            self._logger.warning("a result cannot be read; it goes as it is", file=path.name, reason=str(error))
+            return
         if result.manifest:
             try:
                 manifest = msgspec.json.decode(await self._blobs.get(result.manifest), type=Manifest)
-            except (BlobMissing, BlobDamaged) as error:
+            except (BlobMissing, BlobDamaged, msgspec.MsgspecError) as error:
                 self._logger.warning("outputs are not there any more", file=path.name, reason=str(error))
             else:
                 await self._copy(manifest.bundle)
@@ -195,7 +210,7 @@ class Mirror:
     async def _copy(self, digest: Digest) -> None:
         if not digest or await self._outputs.has(digest):
             return
-        with tempfile.TemporaryDirectory(prefix=".outputs-", dir=self._shelf.root) as folder:
+        with tempfile.TemporaryDirectory(prefix=COPYING, dir=self._shelf.root) as folder:
             file = Path(folder) / digest
             try:
                 await self._blobs.get_file(digest, file)

@@ -122,6 +122,7 @@ class Shelf:
         """Note whether everything of the run is in the bucket."""
         mark = self.root / run / "settled"
         if is_settled:
+            mark.parent.mkdir(parents=True, exist_ok=True)
             mark.touch()
         else:
             mark.unlink(missing_ok=True)

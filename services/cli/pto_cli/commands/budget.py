@@ -58,5 +58,6 @@ async def _budget(typed: Namespace) -> int:
         granted(await ask_and_wait(access, follower, request))
         now = follower.view.run
         most = now.max_executors if now is not None else typed.executors
-        write_lines([f"run {typed.run} has at most {most} tasks at once from here on"])
+        cost = "" if typed.max_cost_usd is None else f", and may cost ${typed.max_cost_usd:.2f} in all"
+        write_lines([f"run {typed.run} has at most {most} tasks at once from here on{cost}"])
     return EXIT_OK

@@ -1,0 +1,169 @@
+"""The steps of docs/howto/operate.md that back up and restore a broker's store, run as they are written there.
+
+What Docker Compose and ``make`` do in them is done by the processes of the test; every other line runs in a shell.
+"""
+
+import re
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from pto_blobs.snapshots import DirectorySnapshotStore
+from pto_bus.event_log import NatsEventLog
+from pto_client.auditor import Auditor
+from pto_core.snapshot import seal
+from pto_proto.envelope import decode_event
+from pto_proto.ids import InstanceId, digest_of
+from pto_proto.subjects import LOG_STREAM
+from pto_runtime.clock import SystemClock
+
+from .processes import SERVICES, Processes
+from .servers import ROOT, Keyed, Server, accounts_in, make_certificates
+
+PLAN = "tasks: [{id: a, command: sleep 2; echo 1 > one}, {id: b, command: cat one > two, depends_on: [a]}]"
+SCHEDULERS = ("scheduler", "scheduler-2")
+
+
+def steps(name: str) -> list[str]:
+    """The lines of the shell block below the paragraph of the page that begins with this word, without comments."""
+    page = (ROOT / "docs" / "howto" / "operate.md").read_text()
+    found = re.search(rf"^{name}.*?```sh\n(.*?)```", page, re.DOTALL | re.MULTILINE)
+    assert found is not None, f"the page has no steps for {name!r}"
+    return [line.split("  #")[0].strip() for line in found[1].splitlines() if line.strip()]
+
+
+class Place:
+    """A folder with ``.compose`` as ``make up`` lays it out, and what runs on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.state = folder / ".compose"
+        self.broker: Keyed | None = None
+        self.processes: Processes | None = None
+        self._starts = 0
+
+    async def up(self) -> None:
+        """As ``make up``: what is missing is made, what is there is kept."""
+        made = self.state / "accounts" / "accounts.json"
+        accounts = self.state / "accounts" if made.exists() else accounts_in(self.state / "accounts")
+        if not (self.state / "nats" / "tls").exists():
+            make_certificates(self.state / "nats" / "tls")
+        store = self.state / "streams"
+        store.mkdir(exist_ok=True)
+        self._starts += 1
+        server = Server(
+            self.folder / f"broker-{self._starts}", "server.conf", tls=self.state / "nats" / "tls", users=accounts,
+            NATS_STORE=str(store),
+        )  # fmt: skip
+        self.broker = Keyed(server.start(), accounts)
+        await self.broker.set_up()
+        self.processes = Processes(self.folder, self.broker)
+        for service in SERVICES:
+            self.processes.start(service, PTO_SNAPSHOT_DIR=str(self.state / "snapshots"))
+        self.processes.start("scheduler", user="scheduler-2", PTO_SNAPSHOT_DIR=str(self.state / "snapshots"))
+
+    def down(self) -> None:
+        if self.processes is not None and self.broker is not None:
+            self.processes.close()
+            self.broker.server.end()
+        self.processes = None
+
+    async def follow(self, lines: list[str]) -> None:
+        """Run these lines of the page."""
+        for line in lines:
+            if line == "make up":
+                await self.up()
+            elif line == "make down":
+                self.down()
+            elif line.startswith("docker compose "):
+                assert self.broker is not None
+                what: dict[str, Callable[[], object]] = {
+                    "stop": self.broker.server.end,
+                    "start": self.broker.server.start,
+                }
+                verb, service = line.removeprefix("docker compose ").split()
+                assert service == "nats"
+                what[verb]()
+            elif line.startswith("orchestrator "):
+                assert self.processes is not None
+                assert "all is well" in self.processes.orchestrator(*line.split()[1:])
+            else:
+                self.sh(line)
+
+    def sh(self, line: str) -> None:
+        subprocess.run(["bash", "-euc", line], cwd=self.folder, check=True, timeout=60)
+
+    def ask(self, *words: str) -> str:
+        assert self.processes is not None
+        return self.processes.orchestrator(*words)
+
+
+@pytest.fixture
+async def places(tmp_path: Path) -> AsyncIterator[tuple[Place, Place]]:
+    both = Place(tmp_path / "here"), Place(tmp_path / "there")
+    for place in both:
+        place.folder.mkdir()
+        (place.folder / "plan.yaml").write_text(PLAN)
+    yield both
+    for place in both:
+        place.down()
+
+
+async def save_snapshots(place: Place) -> int:
+    """Have both schedulers remember the log as it is now, as they do every 100,000 messages; its last sequence."""
+    assert place.broker is not None
+    connection = await place.broker.connect("scheduler-2")
+    log = NatsEventLog(connection)
+    auditor = Auditor(log, SystemClock())
+    await auditor.fold()
+    reader = await log.read(after=auditor.audit.seq - 1)
+    last = (await reader.next(5))[0]
+    await reader.close()
+    await connection.close()
+    sealed = seal(auditor.audit.state, LOG_STREAM, f"{decode_event(last.data).id} {digest_of(last.data)}")
+    for name in SCHEDULERS:
+        await DirectorySnapshotStore(place.state / "snapshots", InstanceId(name)).save(sealed)
+    return last.seq
+
+
+@pytest.mark.slow
+async def test_a_copy_of_the_store_is_restored_elsewhere_by_the_steps_of_the_page(places: tuple[Place, Place]) -> None:
+    here, there = places
+    await here.up()
+    before = here.ask("run", "--plan", "plan.yaml", "--detach").split()[-1]
+    await here.follow(steps("To back up"))  # while the run goes on
+    here.ask("watch", before)
+    after = here.ask("run", "--plan", "plan.yaml", "--detach").split()[-1]
+    here.ask("watch", after)
+    here.down()
+
+    there.sh("cp -a ../here/copy .")
+    await there.follow(steps("To restore"))
+    there.ask("watch", before)  # what had not ended in the copy ends now
+    assert "succeeded" in there.ask("status", before)
+    runs = there.ask("list")
+    assert before in runs
+    assert after not in runs
+    again = there.ask("run", "--plan", "plan.yaml", "--detach").split()[-1]
+    there.ask("watch", again)
+    assert "all is well" in there.ask("audit", "--blobs")
+
+
+@pytest.mark.slow
+async def test_a_restore_in_place_forgets_snapshots_that_know_more_than_the_copy(places: tuple[Place, Place]) -> None:
+    here, _ = places
+    await here.up()
+    before = here.ask("run", "--plan", "plan.yaml", "--detach").split()[-1]
+    here.ask("watch", before)
+    await here.follow(steps("To back up"))
+    here.ask("watch", here.ask("run", "--plan", "plan.yaml", "--detach").split()[-1])
+    here.down()
+    assert here.broker is not None
+    here.broker.server.start()
+    await save_snapshots(here)
+    here.broker.server.end()
+    await here.follow(steps("To restore"))
+    assert before in here.ask("list")
+    assert here.ask("audit").count("knows the same") == len(SCHEDULERS)
