@@ -22,7 +22,7 @@ from pto_attempts.job import AgentJob, read_answer
 from pto_ports.engine import AgentTask
 from pto_proto.plans import TaskSpec
 from pto_slurm.package import OLDEST, executor, install
-from pto_slurm_node.spool import EARLY, Fence, Spool, events_in, read_json, take_claim, write_json, write_secrets
+from pto_slurm_node.spool import Fence, Spool, events_in, read_json, take_claim, write_json, write_secrets
 
 NAME = "pto-" + "b" * 24
 PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -133,32 +133,6 @@ def test_of_two_jobs_one_does_the_attempt(attempt):
     assert (attempt.work / "count").read_text() == "x\n"
     assert len(attempt.events()) == 2
     assert sum("does this attempt" in text for text in said) == 1
-
-
-def test_a_job_before_its_order_waits_for_it(attempt):
-    write_json(attempt.folder / EARLY, {"wait_s": 60})
-    with attempt.start() as process:
-        time.sleep(1.0)
-        assert process.poll() is None
-        assert list(attempt.folder.iterdir()) == [attempt.folder / EARLY]
-        attempt.order("echo done")
-        out, err = process.communicate(timeout=30)
-    assert (process.returncode, out, err) == (0, "done\n", "")
-    assert [event.kind for event in events_in(attempt.spool.results)] == ["started", "result"]
-
-
-@pytest.mark.parametrize("why", ["time", "signal"])
-def test_a_job_whose_order_does_not_come_has_done_nothing(attempt, why):
-    write_json(attempt.folder / EARLY, {"wait_s": 0.5 if why == "time" else 60})
-    with attempt.start() as process:
-        if why == "signal":
-            time.sleep(1.0)
-            process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=30)
-    assert process.returncode == 75
-    assert "nothing was done" in err
-    assert [event.kind for event in events_in(attempt.spool.results)] == ["blocked"]
-    assert list(attempt.folder.iterdir()) == [attempt.folder / EARLY]
 
 
 def test_a_job_that_was_started_again_works_beside_its_former_self(attempt):

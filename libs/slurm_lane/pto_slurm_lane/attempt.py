@@ -174,14 +174,15 @@ class JobAttempt:
     async def _take_over(self) -> ev.TaskFinished | None:
         """Give the job that waits for its order what it waits for; an end if that cannot be given."""
         record, lane = self.record, self._lane
-        if record.stop_reason is None and claim_of(self._assignment.folder) is None:
-            try:
-                await self._assignment.prepare()
-            except LogUnavailable:
-                raise
-            except Exception as error:
-                self._ask_for_its_end()
-                return lane.outcomes.failed_by(record.order, error)
+        if record.stop_reason is not None or claim_of(self._assignment.folder) is not None:
+            return None
+        try:
+            await self._assignment.prepare()
+        except LogUnavailable:
+            raise
+        except Exception as error:
+            self._ask_for_its_end()
+            return lane.outcomes.failed_by(record.order, error)
         self.say("submitted")
         return None
 
@@ -218,7 +219,10 @@ class JobAttempt:
                 sighting.take_look(lane.watch.look)
             if self._may_be_void(sighting):
                 if sighting.is_over:
-                    return None
+                    await lane.board.scan()
+                    if self._may_be_void(_known(self._sighting)):  # not even a word of its beginning is there
+                        return None
+                    continue
                 self._ask_for_its_end()
                 await self._news.wait(REJUDGE_S)
                 continue

@@ -136,16 +136,7 @@ class SlurmBackend:
             installed=installed,
             revise=self._revise,
         )
-        if self._outlooks is not None and self._name is not None:
-            self._lookahead = Lookahead(
-                lane,
-                name=self._name,
-                instance=self._instance,
-                outlooks=self._outlooks,
-                attempts=self._attempts,
-                go=self._go,
-                discard=self._tidy_up,
-            )
+        self._lookahead = self._looking_ahead(lane)
         self._fleet = Fleet(lane, self._capacity)
         self._go(self._for_ever(self._fleet.run))
         for work in (
@@ -158,6 +149,19 @@ class SlurmBackend:
             self._tidy,
         ):
             self._go(self._for_ever(work))
+
+    def _looking_ahead(self, lane: Lane) -> Lookahead | None:
+        if self._outlooks is None or self._name is None:
+            return None
+        return Lookahead(
+            lane,
+            name=self._name,
+            instance=self._instance,
+            outlooks=self._outlooks,
+            attempts=self._attempts,
+            go=self._go,
+            discard=self._tidy_up,
+        )
 
     async def start(self, order: Order) -> None:
         """Submit it, in its turn; noops are answered here."""
@@ -274,7 +278,7 @@ class SlurmBackend:
 
     async def _live(self, attempt: JobAttempt | PooledAttempt) -> None:
         if self._lookahead is not None:
-            await self._lookahead.hand_over(attempt.record)
+            await self._lookahead.hand_over(attempt)
         await attempt.run()
         if isinstance(attempt, PooledAttempt) and self._fleet is not None:
             self._fleet.dismiss(attempt)

@@ -85,9 +85,14 @@ class Lookahead:
             await self._think()
             await self._news.wait(LOOK_ROUND_S if self._early else None)
 
-    async def hand_over(self, record: Record) -> None:
-        """The log hands out this attempt: if a job waits for it, and asks for the same, the record has that job."""
+    async def hand_over(self, attempt: JobAttempt | PooledAttempt) -> None:
+        """The log hands out this attempt: if a job waits for it, and asks for the same, its record has that job."""
+        record = attempt.record
         early = self._early.get(record.name)
+        if early is not None and isinstance(attempt, PooledAttempt):
+            early.stop("a pilot does it")
+            self._begin(early)
+            return
         while early is not None:
             try:
                 if not record.has_intent and not record.job:
