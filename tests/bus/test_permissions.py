@@ -198,16 +198,26 @@ async def test_viewer_cannot_make_the_broker_send_for_it(broker: Keyed, connect_
     assert counts == {"PTO": 2, "PTO_REQ": 0, "PTO_VIEW": 2, "PTO_BLOB": 0}
 
 
-@pytest.mark.xfail(strict=True, reason="a known hole, see SECURITY.md: people and services share the broker's account")
 @pytest.mark.parametrize("target", ["pto.req.run-cancel-requested.operator", RUN_SUBJECT, EPOCH_SUBJECT])
 @pytest.mark.parametrize(
-    ("user", "stream"), [("viewer", "PTO_VIEW"), ("requester", "PTO_BLOB"), ("planner", "PTO_BLOB")]
+    ("user", "stream"), [("viewer", "PTO_VIEW"), ("requester", "PTO_BLOB"), ("operator", "PTO_BLOB")]
 )
-async def test_nobody_has_the_broker_answer_into_a_stream(
+async def test_no_person_has_the_broker_answer_into_a_stream(
     broker: Keyed, connect_as: ConnectAs, user: str, stream: str, target: str
 ) -> None:
-    """An answer of the broker goes wherever the asker says, and a direct get's is what the asker stored before."""
-    bootstrapper = await connect_as("bootstrap")
+    assert await answered_into_streams(broker, await connect_as("bootstrap"), user, stream, target) == 0
+
+
+@pytest.mark.xfail(strict=True, reason="not prevented: services share the account of the streams, see SECURITY.md")
+async def test_services_can_have_the_broker_answer_into_a_stream(broker: Keyed, connect_as: ConnectAs) -> None:
+    assert await answered_into_streams(broker, await connect_as("bootstrap"), "planner", "PTO_BLOB", RUN_SUBJECT) == 0
+
+
+async def answered_into_streams(broker: Keyed, bootstrapper: Connection, user: str, stream: str, target: str) -> int:
+    """How many messages the log and the front door hold after this user named the target as where answers go.
+
+    A direct get's answer is what the asker stored before.
+    """
     client = await nats.connect(broker.url, inbox_prefix=f"_INBOX_{user}", **broker.options(user))
     if stream == "PTO_BLOB":
         await client.request("pto-blob.forged.0", b"words of another", timeout=5)
@@ -218,7 +228,7 @@ async def test_nobody_has_the_broker_answer_into_a_stream(
     await asyncio.sleep(0.3)
     await client.close()
     counts = [(await bootstrapper.api(f"STREAM.INFO.{name}"))["state"]["messages"] for name in ("PTO", "PTO_REQ")]
-    assert counts == [0, 0]
+    return sum(counts)
 
 
 async def test_refused_append_is_an_error_at_once_and_not_a_time_out(connect_as: ConnectAs) -> None:

@@ -65,8 +65,9 @@ class Place:
         self.processes.start("scheduler", user="scheduler-2", PTO_SNAPSHOT_DIR=str(self.state / "snapshots"))
 
     def down(self) -> None:
-        if self.processes is not None and self.broker is not None:
+        if self.processes is not None:
             self.processes.close()
+        if self.broker is not None:
             self.broker.server.end()
         self.processes = None
 

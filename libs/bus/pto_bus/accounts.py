@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from pto_bus.errors import BadAccounts
-from pto_bus.server_config import render_leaf_users, render_users
+from pto_bus.server_config import render_accounts, render_leaf_users
 from pto_bus.topology import Account, accounts_behind
 
 ACCOUNTS = "accounts.json"
@@ -100,7 +100,7 @@ def _save(folder: Path, accounts: Sequence[Account]) -> None:
     ]
     lines = ",\n".join(json.dumps(row) for row in rows)
     _write(folder / ACCOUNTS, f"[\n{lines}\n]\n", 0o644)
-    _write(folder / USERS, render_users(accounts), 0o644)
+    _write(folder / USERS, render_accounts(accounts), 0o644)
     for relay in accounts:
         if relay.role == "relay":
             behind = accounts_behind(relay, accounts)

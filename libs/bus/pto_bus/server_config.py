@@ -1,4 +1,4 @@
-"""Renders the broker's configuration file from accounts and settings. Imports topology only.
+"""Renders the broker's configuration file from accounts and settings. Imports topology and proto.
 
 Invariant: pure; the same arguments give the same text. A text with passwords belongs in a file of mode 0600. An account
 without password and keys is in no text, so nobody can be it.
@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pto_bus import limits
-from pto_bus.topology import Account, leaf_permissions, permissions
+from pto_bus.topology import API, PEOPLE, Account, leaf_permissions, permissions
+from pto_proto.subjects import AUDIT_SUBJECT, BLOB_SUBJECTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +61,31 @@ def render_server_config(settings: ServerSettings, accounts: list[Account]) -> s
 def render_users(accounts: Sequence[Account]) -> str:
     """The users of a broker's ``authorization`` block: these accounts and nobody else."""
     return _users([(account, permissions(account, accounts)) for account in accounts])
+
+
+def render_accounts(accounts: Sequence[Account]) -> str:
+    """The broker's ``accounts`` block: these users and nobody else, people apart from services.
+
+    The broker sends an answer to any subject that the asker names, and a stream takes it. From the people's account an
+    answer never leaves, so that nobody there can have the broker write for them.
+    """
+    people = [account for account in accounts if account.role in PEOPLE]
+    services = [account for account in accounts if account.role not in PEOPLE]
+    exports = [{"service": subject} for subject in _ASKED] + [{"stream": _TOLD}]
+    exports.append({"service": f"{API}.>", "response_type": "stream"})
+    imports = [{"service": {"account": "services", "subject": subject}} for subject in (*_ASKED, f"{API}.>")]
+    imports.append({"stream": {"account": "services", "subject": _TOLD}})
+    lines = ["services: {", "jetstream: enabled", f"exports: {json.dumps(exports)}"]
+    lines += [_users([(account, permissions(account, accounts)) for account in services]).rstrip(), "}"]
+    lines += ["people: {", f"imports: {json.dumps(imports)}"]
+    lines += [_users([(account, permissions(account, accounts)) for account in people]).rstrip(), "}", ""]
+    return "\n".join(lines)
+
+
+_ASKED = ("pto.req.>", *BLOB_SUBJECTS, AUDIT_SUBJECT)
+"""What people send to services."""
+_TOLD = "pto-live.>"
+"""What people hear of services beside the answers."""
 
 
 def render_leaf_users(accounts: Sequence[Account]) -> str:

@@ -51,6 +51,8 @@ DOMAIN = "pto"
 """JetStream domain of brokers that leaf nodes connect to: under this name a leaf node's clients reach JetStream."""
 DOMAIN_API = f"$JS.{DOMAIN}.API"
 _SERVICES = ("scheduler", "planner", "dispatcher", "consolidator", "archiver")
+PEOPLE: tuple[Role, ...] = ("operator", "requester", "viewer")
+"""Roles of persons, whom the broker keeps apart from services."""
 _LANE_ROLES = ("planner", "dispatcher", "consolidator", "relay")
 _NS = 1_000_000_000
 MAX_USER_CHARS = 64
