@@ -65,7 +65,8 @@ class Fleet:
     def there(self) -> int:
         """How many pilots there are or may be."""
         if self._strangers is None:
-            return self._capacity
+            # A dispatcher that has pilots may have had some before; one that has none waits for nobody's word.
+            return self._capacity if self._lane.settings.pilots else 0
         return self._strangers + sum(wing.there for wing in self._wings.values())
 
     def takes(self, record: Record, shape: JobShape) -> bool:
