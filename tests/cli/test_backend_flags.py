@@ -141,6 +141,7 @@ def test_flags_of_model_providers_are_valid_with_every_backend() -> None:
 
 def test_dispatchers_of_this_machine_are_told_what_no_request_carries() -> None:
     assert prepared("--slurm", "--slurm-mode=pilot").options.backend.told == {"PTO_SLURM_MODE": "pilot"}
+    assert prepared("--slurm", "--slurm-lookahead=3").options.backend.told == {"PTO_SLURM_LOOKAHEAD": "3"}
     assert prepared("--slurm").options.backend.told == {}
     assert prepared(*AWS).options.backend.told == {
         "PTO_AWS_CLUSTER": "c", "PTO_AWS_REGION": "eu-central-1", "PTO_AWS_BUCKET": "bucket",
@@ -151,6 +152,9 @@ def test_at_a_broker_dispatchers_have_their_own_settings() -> None:
     there = ("--nats-url", "nats://x")
     assert mistakes(*there, "--slurm", "--slurm-mode", "pilot") == [
         "--slurm-mode: with --nats-url the dispatcher chooses; set PTO_SLURM_MODE in its environment",
+    ]
+    assert mistakes(*there, "--slurm", "--slurm-lookahead", "2") == [
+        "--slurm-lookahead: with --nats-url the dispatcher chooses; set PTO_SLURM_LOOKAHEAD in its environment",
     ]
     found = prepared(*there, *AWS)
     assert found.request().backend == "parallelcluster-c"
@@ -191,6 +195,10 @@ def test_at_a_broker_dispatchers_have_their_own_settings() -> None:
         (["--slurm", "--slurm-gpus=-1"], "--slurm-gpus: must be a whole number from 0 to 100000, not '-1'"),
         (["--slurm", "--slurm-gpus", "\u0663"], "--slurm-gpus: must be"),
         (["--slurm", "--slurm-mode", "array"], "--slurm-mode: must be one of jobs, pilot, not 'array'"),
+        (["--slurm-lookahead", "1"], "--slurm-lookahead: needs --slurm or --aws"),
+        (["--slurm", "--slurm-lookahead=-1"], "--slurm-lookahead: must be a whole number from 0 to 1000, not '-1'"),
+        (["--slurm", "--slurm-lookahead", "1001"], "--slurm-lookahead: must be a whole number from 0 to 1000"),
+        (["--slurm", "--slurm-mode=pilot", "--slurm-lookahead=2"], "--slurm-lookahead: pilots need none; leave it or"),
         (["--slurm", "--slurm-site", "HPC"], "--slurm-site: 'HPC' is no name of a site; use 1-48 of a-z, 0-9 and '-'"),
         (["--slurm", "--slurm-site", "x" * 49], "--slurm-site: 'xxx"),
         ([*AWS, "--slurm-site", "x"], "--slurm-site: with --aws the cluster is the place; leave it out"),

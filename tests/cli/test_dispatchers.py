@@ -101,12 +101,12 @@ def test_the_local_dispatcher_is_told_nothing_of_other_backends() -> None:
 
 
 def test_every_variable_that_flags_stand_for_is_one_of_a_service() -> None:
-    words = ("--aws", "--aws-cluster-name=c", "--aws-s3-bucket=bucket", "--slurm-mode=pilot")
+    words = ("--aws", "--aws-cluster-name=c", "--aws-s3-bucket=bucket", "--slurm-mode=jobs", "--slurm-lookahead=1")
     found = prepare(["a", *words])
     assert found is not None
     assert set(found.options.backend.told) <= {setting.name for setting in SETTINGS.values()}
     assert set(found.options.backend.told) == {
-        "PTO_SLURM_MODE", "PTO_AWS_CLUSTER", "PTO_AWS_REGION", "PTO_AWS_BUCKET",
+        "PTO_SLURM_MODE", "PTO_SLURM_LOOKAHEAD", "PTO_AWS_CLUSTER", "PTO_AWS_REGION", "PTO_AWS_BUCKET",
     }  # fmt: skip
 
 

@@ -147,6 +147,10 @@ async def test_read_run_gives_one_run_up_to_a_sequence(bench: Bench) -> None:
         await bench.log.append([Outgoing(RUN if number % 2 == 0 else OTHER_RUN, b"%d" % number, f"id{number}")])
     assert [m.seq for m in await bench.log.read_run("pto.*.*.run-0001")] == [1, 3, 5]
     assert await bench.log.read_run("pto.*.*.run-0001", up_to=3) == [Recorded(1, RUN, b"0"), Recorded(3, RUN, b"2")]
+    assert await bench.log.read_run("pto.*.*.run-0001", after=1, up_to=3) == [Recorded(3, RUN, b"2")]
+    assert await bench.log.read_run("pto.*.*.run-0001", after=3, up_to=3) == []
+    assert (await bench.log.read_run("pto.*.*.run-0001", after=1))[0] == Recorded(3, RUN, b"2")
+    assert await bench.log.read_run("pto.*.*.run-0001", after=1000) == []
     assert await bench.log.read_run("pto.*.*.run-0009") == []
 
 

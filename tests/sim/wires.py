@@ -215,10 +215,10 @@ class FaultyLog:
         self._wire.check_answer()
         return FaultyReader(self._wire, self._stream, after, subject)
 
-    async def read_run(self, subject: str, *, up_to: int | None = None) -> list[Recorded]:
+    async def read_run(self, subject: str, *, after: int = 0, up_to: int | None = None) -> list[Recorded]:
         await self._wire.check()
         self._wire.check_answer()
-        return await self._stream.store.read_run(subject, up_to=up_to)
+        return await self._stream.store.read_run(subject, after=after, up_to=up_to)
 
     async def append(self, messages: Sequence[Outgoing], fence: Fence | None = None) -> int:
         seq = await self._wire.send(self._stream, messages, fence)

@@ -63,6 +63,13 @@ def test_a_job_that_asks_for_everything():
     )
 
 
+def test_a_job_before_its_turn_waits_for_others():
+    assert "--dependency=singleton,afterok:1:22" in sbatch_argv(job(after=("1", "22")))
+    for wrong in ("", "1,afterany:2", "1:2", "-1", "1 2"):
+        with pytest.raises(ValueError, match="ids of jobs"):
+            sbatch_argv(job(after=(wrong,)))
+
+
 def test_no_resources_but_gpus_ask_for_gres():
     assert not any(word.startswith("--gres") for word in sbatch_argv(job()))
 

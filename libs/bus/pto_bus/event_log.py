@@ -50,13 +50,13 @@ class NatsEventLog:
         await reader.open()
         return reader
 
-    async def read_run(self, subject: str, *, up_to: int | None = None) -> list[Recorded]:
+    async def read_run(self, subject: str, *, after: int = 0, up_to: int | None = None) -> list[Recorded]:
         """As the port says, by batched direct gets. Raises LogUnavailable.
 
         A mirror may have answered: what it gives is right, but its end may be behind, so the log confirms the end.
         """
         found: list[Recorded] = []
-        start = 1
+        start = after + 1
         while up_to is None or start <= up_to:
             request = {"seq": start, "batch": limits.DIRECT_BATCH, "next_by_subj": subject}
             page = await get_batch(self._connection, self._stream, request)

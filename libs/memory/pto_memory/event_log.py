@@ -31,11 +31,11 @@ class MemoryEventLog:
         """As the port says."""
         return MemoryReader(self, after, subject)
 
-    async def read_run(self, subject: str, *, up_to: int | None = None) -> list[Recorded]:
+    async def read_run(self, subject: str, *, after: int = 0, up_to: int | None = None) -> list[Recorded]:
         """As the port says."""
         wants = subject_filter(subject)
-        kept = (message for message in self._messages if up_to is None or message.seq <= up_to)
-        return [message for message in kept if wants(message.subject)]
+        last = self._messages[-1].seq if up_to is None and self._messages else up_to or 0
+        return [found for found in self._messages if after < found.seq <= last and wants(found.subject)]
 
     async def append(self, messages: Sequence[Outgoing], fence: Fence | None = None) -> int:
         """As the port says. A repeated message alone and without a fence gives the first one's sequence."""

@@ -40,9 +40,9 @@ class WatchedLog:
         self._subject, self._position = subject, after
         return _WatchedReader(await self._log.read(after=after, subject=subject), self._note_read)
 
-    async def read_run(self, subject: str, *, up_to: int | None = None) -> list[Recorded]:
+    async def read_run(self, subject: str, *, after: int = 0, up_to: int | None = None) -> list[Recorded]:
         """See ``EventLog``."""
-        return await self._log.read_run(subject, up_to=up_to)
+        return await self._log.read_run(subject, after=after, up_to=up_to)
 
     async def append(self, messages: Sequence[Outgoing], fence: Fence | None = None) -> int:
         """See ``EventLog``."""

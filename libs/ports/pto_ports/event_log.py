@@ -79,8 +79,8 @@ class EventLog(Protocol):
     async def read(self, *, after: int = 0, subject: str | None = None) -> LogReader:
         """A reader of what is stored after sequence ``after`` on subjects that match ``subject`` (None: all)."""
 
-    async def read_run(self, subject: str, *, up_to: int | None = None) -> list[Recorded]:
-        """All stored messages that match ``subject`` with sequence <= ``up_to``, once, without following."""
+    async def read_run(self, subject: str, *, after: int = 0, up_to: int | None = None) -> list[Recorded]:
+        """All stored messages on ``subject`` with ``after`` < sequence <= ``up_to``, once, without following."""
 
     async def append(self, messages: Sequence[Outgoing], fence: Fence | None = None) -> int:
         """Store all messages or none, in order; returns the sequence of the last one.

@@ -55,6 +55,8 @@ class Settings:
     slurm_spool: Path | None = None
     slurm_mode: str = "jobs"
     slurm_pilots: float = 0
+    slurm_lookahead: float = 0
+    slurm_order_wait_s: float = 60.0
     slurm_poll_s: float = 10.0
     slurm_rate: float = 2.0
     slurm_burst: float = 10.0
@@ -88,6 +90,11 @@ class Settings:
     def slurm_folder(self) -> Path:
         """The spool, absolute: its path is the same on every node."""
         return (self.slurm_spool or self.snapshots.parent / "slurm").absolute()
+
+    @property
+    def slurm_jobs_ahead(self) -> int:
+        """Jobs of each run that may be submitted before their tasks' turns; pilots need none."""
+        return 0 if self.slurm_mode == "pilot" else int(self.slurm_lookahead)
 
     @property
     def slurm_pilot_jobs(self) -> int:

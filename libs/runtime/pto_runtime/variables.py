@@ -308,6 +308,18 @@ SETTINGS: dict[str, Setting] = {
         meaning="Pilots that may be there at once, in mode pilot; 0: as many as attempts at once.",
         parse=_number(0, 1000),
     ),
+    "slurm_lookahead": Setting(
+        name="PTO_SLURM_LOOKAHEAD",
+        default="0",
+        meaning="Jobs of a run submitted before their tasks' turns, to wait in the queue for their parents' jobs.",
+        parse=_number(0, 1000),
+    ),
+    "slurm_order_wait_s": Setting(
+        name="PTO_SLURM_ORDER_WAIT_S",
+        default="60",
+        meaning="Seconds that a job which was submitted early waits, once it runs, for its task's turn.",
+        parse=_number(1, 3600),
+    ),
     "slurm_poll_s": Setting(
         name="PTO_SLURM_POLL_S",
         default="10",

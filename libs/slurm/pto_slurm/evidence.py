@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from pto_slurm.pending import is_held, is_not_launched, is_unsatisfiable
+from pto_slurm.pending import DEPENDENCY_LOST, is_held, is_not_launched, is_unsatisfiable
 
 GRACE_S = 60.0
 """After a job's end its result may still be on its way through a network file system."""
@@ -106,5 +106,5 @@ SIGNS: dict[Sign, Callable[[Evidence], bool]] = {
     "signal": lambda seen: bool(seen.signal) or (seen.exit_code or 0) > 128,
     "held": lambda seen: is_held(seen.reason),
     "not launched": lambda seen: is_not_launched(seen.reason),
-    "dependency lost": lambda seen: seen.reason == "DependencyNeverSatisfied",
+    "dependency lost": lambda seen: seen.reason == DEPENDENCY_LOST,
 }

@@ -13,6 +13,7 @@ UNSATISFIABLE = (
 _PER_JOB = re.compile(
     r"(?:Assoc|QOS)(?:Grp|Max|Min)\w*PerJob(?:Limit)?\Z|(?:Assoc|QOS)MaxWall\w*\Z|QOSMin\w*\Z|Invalid\w+\Z"
 )
+DEPENDENCY_LOST = "DependencyNeverSatisfied"
 HELD = ("JobHeldAdmin", "JobHoldMaxRequeue")
 NOT_LAUNCHED = ("launch failed", "launch_failed")
 NEEDS_SOMEBODY: dict[str, str] = {

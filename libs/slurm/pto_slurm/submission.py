@@ -29,16 +29,21 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Where it starts; must be there, since SLURM goes to /tmp without a word else."""
     stdout: str
     stderr: str
+    after: tuple[str, ...] = ()
+    """Ids of jobs that must have ended well before it starts."""
 
 
 def sbatch_argv(job: Job) -> tuple[str, ...]:
     """What submits the job. Raises ValueError when a name, comment or path is none that SLURM takes as it is."""
     _check(job)
     shape = job.shape
+    dependencies = ["singleton"]  # no two jobs of this name run at once, however often it was submitted
+    if job.after:
+        dependencies.append(":".join(("afterok", *job.after)))
     options = {
         "job-name": job.name,
         "comment": job.comment,
-        "dependency": "singleton",  # no two jobs of this name run at once, however often it was submitted
+        "dependency": ",".join(dependencies),
         "chdir": job.folder,
         "output": log_pattern(job.stdout),
         "error": log_pattern(job.stderr),
@@ -77,6 +82,8 @@ def _check(job: Job) -> None:
         raise ValueError(f"{job.name[:80]!r} cannot be the name of a job")
     if len(job.comment) > MAX_COMMENT or not job.comment.isprintable():
         raise ValueError(f"{job.comment[:80]!r}... cannot be the comment of a job")
+    if not all(other.isdecimal() and other.isascii() for other in job.after):
+        raise ValueError(f"{job.after!r} are not all ids of jobs")
     for path in (job.script, job.folder, job.stdout, job.stderr):
         if not path.startswith("/") or not path.isprintable() or "\\" in path:
             raise ValueError(f"{path!r} must be an absolute path without backslashes and unprintable characters")

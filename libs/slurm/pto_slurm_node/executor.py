@@ -2,7 +2,8 @@
 
 Imports the harness, the standard library and siblings only, Python >= 3.8. Invariants: of all jobs that are there for
 an attempt, the one that holds its claim does it; whoever asks this process to end, the result is written before it
-does, last of all, and what it names is on the disk.
+does, last of all, and what it names is on the disk; a job that comes before its order does nothing until that is
+there.
 """
 
 from __future__ import annotations
@@ -17,7 +18,19 @@ from typing import TYPE_CHECKING, Any
 from pto_harness import Cancel, run_task
 from pto_slurm_node.agent import run_agent
 from pto_slurm_node.order import BadOrder, read_order, task_of
-from pto_slurm_node.spool import INTERRUPTED, RESULT, STARTED, Fence, claim_of, put_event, take_claim
+from pto_slurm_node.spool import (
+    BLOCKED,
+    EARLY,
+    INTERRUPTED,
+    ORDER,
+    RESULT,
+    STARTED,
+    Fence,
+    claim_of,
+    put_event,
+    read_json,
+    take_claim,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,8 +42,11 @@ TERMINATED = 143
 """How a shell shows an end by SIGTERM."""
 HEARD_S = 1.0
 """Within this time after its task, the executor hears of it too."""
-DONE, CANNOT_WRITE = 0, 74
-"""Exit codes: everything was told by a result; the result could not be written (EX_IOERR)."""
+ORDER_LOOK_S = 0.2
+DONE, CANNOT_WRITE, NOT_YET = 0, 74, 75
+"""Exit codes: everything was told by a result; the result could not be written (EX_IOERR); the order did not come, and
+nothing was done (EX_TEMPFAIL).
+"""
 
 
 class Node:
@@ -66,6 +82,11 @@ class Shown:
 def run_attempt(attempt: Path, results: Path, node: Node, cancel: Cancel) -> int:
     """Do the attempt in this folder, if no other job does; the exit code."""
     fence = node.fence(attempt.name)
+    if not await_order(attempt, cancel):
+        with contextlib.suppress(OSError):  # the exit code says it too
+            put_event(results, fence, BLOCKED, {"node": node.name, "at": time.time()})
+        sys.stderr.write("the order for this attempt did not come; nothing was done\n")
+        return NOT_YET
     try:
         if not take_claim(attempt, fence):
             holder = claim_of(attempt)
@@ -76,8 +97,25 @@ def run_attempt(attempt: Path, results: Path, node: Node, cancel: Cancel) -> int
         sys.stderr.write(f"the spool cannot be written: {error}\n")
         return CANNOT_WRITE
     cancel.listen(lambda: note_interruption(results, fence, node, cancel))
-    result = result_of(attempt / "order.json", attempt, fence, node, cancel, Shown())
+    result = result_of(attempt / ORDER, attempt, fence, node, cancel, Shown())
     return put_result(results, fence, result)
+
+
+def await_order(attempt: Path, cancel: Cancel) -> bool:
+    """Whether there is an order. It is waited for only where it was announced that the job may come before it."""
+    until: float | None = None
+    while True:
+        try:
+            there = os.listdir(attempt)  # noqa: PTH208 - the listing refreshes the cache of NFS
+        except OSError:
+            there = []
+        if ORDER in there or (until is None and EARLY not in there):
+            return True  # without an announcement it is missing for good, which is told as a failure
+        if until is None:
+            until = time.monotonic() + float((read_json(attempt / EARLY) or {}).get("wait_s", 0.0))
+        if cancel.requested or EARLY not in there or time.monotonic() >= until:
+            return False
+        time.sleep(ORDER_LOOK_S)
 
 
 def result_of(

@@ -10,6 +10,7 @@ anything below.
     results/<name>.<job>.<restart>.<kind>.json   events for the dispatcher to take
     runs/<run>/logs/<name>.out .err          what the job itself says
     runs/<run>/attempts/<name>/order.json    what the executor is to do; values of variables beside it, 0600
+    runs/<run>/attempts/<name>/early.json    that a job may come before its order, and how long it waits for it
     runs/<run>/attempts/<name>/claim         the job that does it, and no other (of pilots: see there)
     runs/<run>/work/                         workspaces, bundles and logs of tasks
     pilots/<class>/...                       see pto_slurm_node.pool
@@ -25,8 +26,9 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-STARTED, INTERRUPTED, RESULT = "started", "interrupted", "result"
-KINDS = (STARTED, INTERRUPTED, RESULT)
+STARTED, INTERRUPTED, RESULT, BLOCKED = "started", "interrupted", "result", "blocked"
+KINDS = (STARTED, INTERRUPTED, RESULT, BLOCKED)
+ORDER, EARLY = "order.json", "early.json"
 FOLDER_MODE, SECRET_MODE = 0o700, 0o600
 _EVENT = re.compile(
     r"(?P<name>[A-Za-z0-9_-]+)\.(?P<job>[0-9]+)\.(?P<restart>[0-9]+)\.(?P<kind>" + "|".join(KINDS) + r")\.json\Z"

@@ -21,7 +21,7 @@ from pto_slurm.identity import Attempt
 from pto_slurm.shape import JobShape
 from pto_slurm.submission import Job, sbatch_argv
 from pto_slurm_lane.sighting import tail_of
-from pto_slurm_node.spool import private_folder, write_json, write_secrets
+from pto_slurm_node.spool import EARLY, ORDER, private_folder, write_json, write_secrets
 
 if TYPE_CHECKING:
     from pto_ports.backend import Order
@@ -61,7 +61,7 @@ class Assignment:
         """Bring everything to the shared folder, the executor's order too. Raises what Materials and the disk raise."""
         told = await self.told()
         private_folder(self.folder)
-        write_json(self.folder / "order.json", told)
+        write_json(self.folder / ORDER, told)
 
     async def told(self, limit_s: float = 0.0) -> dict[str, Any]:
         """What the executor is told, with what that names in its place; ``limit_s``: of a task that says no time.
@@ -86,8 +86,14 @@ class Assignment:
             told |= self._agent(task["time_limit_s"])
         return told
 
-    def job(self, shape: JobShape) -> Job:
-        """What is submitted."""
+    def announce(self, wait_s: float) -> None:
+        """A job may come before its order, and is to wait so long for it."""
+        self._lane.spool.prepare_run(self._order.run)
+        private_folder(self.folder)
+        write_json(self.folder / EARLY, {"wait_s": wait_s})
+
+    def job(self, shape: JobShape, after: tuple[str, ...] = ()) -> Job:
+        """What is submitted, to start after these jobs."""
         lane = self._lane
         return Job(
             name=self._attempt.job_name,
@@ -98,11 +104,12 @@ class Assignment:
             folder=str(self._run_folder),
             stdout=str(self.log("out")),
             stderr=str(self.log("err")),
+            after=after,
         )
 
-    def argv(self, shape: JobShape) -> tuple[str, ...]:
+    def argv(self, shape: JobShape, after: tuple[str, ...] = ()) -> tuple[str, ...]:
         """How it is submitted."""
-        return sbatch_argv(self.job(shape))
+        return sbatch_argv(self.job(shape, after))
 
     async def keep(self, result: Mapping[str, Any]) -> ev.TaskFinished:
         """The end that this result of the executor is, with everything stored. Raises what the blob store raises."""

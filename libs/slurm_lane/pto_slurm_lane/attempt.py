@@ -22,7 +22,7 @@ from pto_slurm_lane.ledger import Record
 from pto_slurm_lane.news import News
 from pto_slurm_lane.sighting import Sighting
 from pto_slurm_lane.submitter import Submitter
-from pto_slurm_node.spool import Event, claim_of
+from pto_slurm_node.spool import BLOCKED, Event, claim_of
 
 REJUDGE_S = 5.0
 """Time itself is evidence for jobs that have ended or are absent."""
@@ -95,7 +95,8 @@ class JobAttempt:
             return
         if self._sighting is None:
             self._early.append((event, data))
-            self._submitter.said.append(event.fence.job)
+            if event.kind != BLOCKED:
+                self._submitter.said.append(event.fence.job)
         else:
             self._take_word(event, data)
         self._news.wake()
@@ -129,11 +130,12 @@ class JobAttempt:
         record = self.record
         if record.job or record.has_intent:
             self._lane.places.keep(record.order, record.name)
-        if not record.job:
-            end = await self._begin()
+        while True:
+            end = await (self._take_over() if record.job and record.is_early else self._begin())
+            end = end or await self._follow()
             if end is not None:
                 return end
-        return await self._follow()
+            self._renounce()
 
     async def _persist(self, step: Callable[[], Awaitable[ev.TaskFinished]]) -> ev.TaskFinished:
         """Do the step; a fault of ours is told and tried again, because the job knows nothing of it."""
@@ -153,7 +155,9 @@ class JobAttempt:
     async def _begin(self) -> ev.TaskFinished | None:
         """Prepare and submit; an end if there will be no job."""
         record, lane = self.record, self._lane
-        if record.shape is None or not record.has_intent:
+        if record.job:
+            return None
+        if record.shape is None or not record.has_intent or record.is_early:
             if record.stop_reason is not None and not record.has_intent:
                 return lane.outcomes.cancelled(record.order, record.stop_reason)
             try:
@@ -167,9 +171,44 @@ class JobAttempt:
                 return lane.outcomes.failed_by(record.order, error)
         return await self._submitter.submit()
 
+    async def _take_over(self) -> ev.TaskFinished | None:
+        """Give the job that waits for its order what it waits for; an end if that cannot be given."""
+        record, lane = self.record, self._lane
+        if record.stop_reason is not None or claim_of(self._assignment.folder) is not None:
+            return None
+        try:
+            await self._assignment.prepare()
+        except LogUnavailable:
+            raise
+        except Exception as error:
+            self._ask_for_its_end()
+            return lane.outcomes.failed_by(record.order, error)
+        self.say("submitted")
+        return None
+
+    def _may_be_void(self, sighting: Sighting) -> bool:
+        """Whether the job was submitted before its order, and has ended, or must, without having begun."""
+        record = self.record
+        if not record.is_early or record.stop_reason is not None or sighting.has_started:
+            return False
+        if not sighting.is_over:
+            return sighting.waits_in_vain
+        claim = claim_of(self._assignment.folder)
+        return claim is None or claim.job != record.job
+
+    def _renounce(self) -> None:
+        """The job did nothing: the attempt is to have another one."""
+        record = self.record
+        self._logger.info("the job that was submitted early did not begin; submitting another", job=record.job)
+        record.void, record.job = (*record.void, record.job), ""
+        record.has_intent = record.is_unsure = record.is_early = False
+        self._sighting, self._asked_at_s = None, 0.0
+        self._lane.ledger.keep(record)
+
     # --- a job that is there ---
 
-    async def _follow(self) -> ev.TaskFinished:
+    async def _follow(self) -> ev.TaskFinished | None:
+        """Its end; None: its job is void."""
         record, lane = self.record, self._lane
         self._sight(record.job)
         while True:
@@ -178,6 +217,15 @@ class JobAttempt:
             sighting = _known(self._sighting)
             if lane.watch.look is not None:
                 sighting.take_look(lane.watch.look)
+            if self._may_be_void(sighting):
+                if sighting.is_over:
+                    await lane.board.scan()
+                    if self._may_be_void(_known(self._sighting)):  # not even a word of its beginning is there
+                        return None
+                    continue
+                self._ask_for_its_end()
+                await self._news.wait(REJUDGE_S)
+                continue
             verdict = self._judge(sighting)
             if verdict.kind == "ended" and sighting.result is None:
                 await lane.board.scan()  # what it left counts, however slow the shared folder is
@@ -202,6 +250,8 @@ class JobAttempt:
     def _take_word(self, event: Event, data: dict[str, Any]) -> None:
         sighting = _known(self._sighting)
         if sighting.take_event(event, data):
+            if event.kind == BLOCKED:
+                self._lane.watch.hurry()
             return
         claim = claim_of(self._assignment.folder)
         if claim is not None and event.fence.job == claim.job != sighting.job:

@@ -16,7 +16,9 @@ from pto_attempts.outcome import Outcomes
 from pto_ports.backend import LiveLine, Order, Report
 from pto_ports.blob_store import BlobStore
 from pto_ports.clock import Clock
+from pto_ports.event_log import EventLog
 from pto_proto.ids import InstanceId, external_name
+from pto_proto.ids import Lane as LaneName
 from pto_runtime.logs import get_logger
 from pto_slurm.identity import attempt_of
 from pto_slurm.shape import Unplaceable, shape_of
@@ -31,6 +33,8 @@ from pto_slurm_lane.gate import Gate
 from pto_slurm_lane.house import House
 from pto_slurm_lane.lane import Lane, LaneSettings, Revise, as_it_is
 from pto_slurm_lane.ledger import Ledger, Record
+from pto_slurm_lane.lookahead import Lookahead
+from pto_slurm_lane.outlook import Outlooks
 from pto_slurm_lane.places import Places
 from pto_slurm_lane.pooled import PooledAttempt
 from pto_slurm_lane.projection import Projections
@@ -59,7 +63,10 @@ class SlurmBackend:
         engines: tuple[str, ...],
         host_environment: Mapping[str, str],
         revise: Revise = as_it_is,
+        lane: LaneName | None = None,
+        log: EventLog | None = None,
     ) -> None:
+        """``lane`` and ``log`` are needed to look ahead, and for nothing else."""
         self._blobs = blobs
         self._clock = clock
         self._settings = settings
@@ -68,6 +75,10 @@ class SlurmBackend:
         self._engines = engines
         self._host_environment = dict(host_environment)
         self._revise = revise
+        self._name = lane
+        self._outlooks = Outlooks(log) if log is not None else None
+        self._lookahead: Lookahead | None = None
+        self._instance = instance
         self._outcomes = Outcomes(blobs, clock, instance)
         self._spool = Spool(settings.spool)
         self._house = House(self._spool, clock)
@@ -94,7 +105,7 @@ class SlurmBackend:
             clock,
             interval_s=settings.poll_s,
             floor_s=settings.floor_s,
-            is_needed=lambda: bool(self._attempts),
+            is_needed=lambda: bool(self._attempts) or (self._lookahead is not None and self._lookahead.is_busy),
             on_look=self._wake_all,
         )
         lane = self._lane = Lane(
@@ -125,6 +136,7 @@ class SlurmBackend:
             installed=installed,
             revise=self._revise,
         )
+        self._lookahead = self._looking_ahead(lane)
         self._fleet = Fleet(lane, self._capacity)
         self._go(self._for_ever(self._fleet.run))
         for work in (
@@ -137,6 +149,19 @@ class SlurmBackend:
             self._tidy,
         ):
             self._go(self._for_ever(work))
+
+    def _looking_ahead(self, lane: Lane) -> Lookahead | None:
+        if self._outlooks is None or self._name is None:
+            return None
+        return Lookahead(
+            lane,
+            name=self._name,
+            instance=self._instance,
+            outlooks=self._outlooks,
+            attempts=self._attempts,
+            go=self._go,
+            discard=self._tidy_up,
+        )
 
     async def start(self, order: Order) -> None:
         """Submit it, in its turn; noops are answered here."""
@@ -181,9 +206,13 @@ class SlurmBackend:
                 self._clean_up(record)
         if given_up:
             self._go(self._cancel_jobs_of(given_up))
-        await asyncio.to_thread(self._house.sweep, frozenset(self._attempts))
+        names = frozenset(self._attempts)
+        if self._lookahead is not None:
+            names |= self._lookahead.names
+            self._go(self._for_ever(self._lookahead.run))
+        await asyncio.to_thread(self._house.sweep, names)
         if self._fleet is not None:
-            await self._fleet.sweep(frozenset(self._attempts))
+            await self._fleet.sweep(names)
 
     async def _cancel_jobs_of(self, records: list[Record]) -> None:
         """By what SLURM says of them: the id of a job that it has forgotten may be another one's by now."""
@@ -209,6 +238,8 @@ class SlurmBackend:
             attempt.is_forgotten = True
             if attempt.is_over:
                 self._drop(attempt)
+            if self._lookahead is not None:
+                self._lookahead.wake()
 
     async def close(self) -> None:
         """Leave the jobs alone; they are found again."""
@@ -217,6 +248,8 @@ class SlurmBackend:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._fleet is not None:
             await self._fleet.leave()
+        if self._lookahead is not None:
+            await self._lookahead.close()
         if self._lane is not None:
             await self._lane.projections.flush()
         self._house.close()
@@ -244,6 +277,8 @@ class SlurmBackend:
         return JobAttempt(record, lane)
 
     async def _live(self, attempt: JobAttempt | PooledAttempt) -> None:
+        if self._lookahead is not None:
+            await self._lookahead.hand_over(attempt)
         await attempt.run()
         if isinstance(attempt, PooledAttempt) and self._fleet is not None:
             self._fleet.dismiss(attempt)
@@ -258,6 +293,9 @@ class SlurmBackend:
         lane = self._known_lane()
         lane.ledger.drop(record.name)
         lane.board.drop(record.name)
+        self._tidy_up(record)
+
+    def _tidy_up(self, record: Record) -> None:
         self._ended_records.append(record)
         self._has_ended.set()
 
@@ -290,6 +328,8 @@ class SlurmBackend:
             attempt.wake()
         if self._fleet is not None:
             self._fleet.take_look()
+        if self._lookahead is not None:
+            self._lookahead.wake()
 
     def _running_logs(self) -> Iterator[tuple[Order, str, Path]]:
         for attempt in self._attempts.values():

@@ -29,6 +29,8 @@ from pto_slurm_node.spool import Spool
 Revise = Callable[[Record, TaskFinished], Awaitable[TaskFinished]]
 """Has the last word on how an attempt ended, before anybody is told; may be asked again after a restart."""
 
+ORDER_WAIT_S = 60.0
+
 
 async def as_it_is(record: Record, end: TaskFinished) -> TaskFinished:
     """For sites that know nothing better than SLURM."""
@@ -53,6 +55,11 @@ class LaneSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     pilots: int = 0
     """Pilots that may be there at once; 0: every task has a job of its own."""
+
+    lookahead: int = 0
+    """Of each run, jobs that may be submitted before their tasks' turns."""
+    order_wait_s: float = ORDER_WAIT_S
+    """So long such a job waits for its order, once it runs."""
 
     @property
     def floor_s(self) -> float:

@@ -12,7 +12,7 @@ import msgspec
 
 from pto_ports.backend import Order
 from pto_proto.events import TaskFinished, TaskReady
-from pto_proto.ids import RunId
+from pto_proto.ids import RunId, TaskId
 from pto_runtime.logs import get_logger
 from pto_slurm.shape import JobShape
 
@@ -31,6 +31,12 @@ class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Whether sbatch may have been called."""
     is_unsure: bool = False
     """Whether sbatch's last answer may hide a job."""
+    is_early: bool = False
+    """Whether its job was submitted before its order, and may end without having begun."""
+    after: dict[TaskId, str] = {}
+    """Of a job to be submitted before its order: the tasks that it waits for, and their jobs."""
+    void: tuple[str, ...] = ()
+    """Jobs of its name that ended without having begun."""
     job: str = ""
     is_started: bool = False
     stop_reason: str | None = None

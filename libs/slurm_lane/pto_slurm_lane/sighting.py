@@ -9,6 +9,7 @@ from typing import Any
 
 from pto_ports.clock import Clock
 from pto_slurm.evidence import Evidence
+from pto_slurm.pending import DEPENDENCY_LOST
 from pto_slurm.queue import JobRow
 from pto_slurm.shape import JobShape
 from pto_slurm.verdicts import THERE
@@ -48,6 +49,11 @@ class Sighting:
     def is_absent(self) -> bool:
         """Whether the last look did not have it."""
         return self._absent_looks > 0
+
+    @property
+    def waits_in_vain(self) -> bool:
+        """Whether it can never start, because a job that it waits for did not end well."""
+        return self._row is not None and self._row.reason == DEPENDENCY_LOST
 
     @property
     def node(self) -> str:

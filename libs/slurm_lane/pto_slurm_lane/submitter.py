@@ -57,7 +57,7 @@ class Submitter:
             if not await self._or_stopped(lane.gate.enter()):
                 continue
             try:
-                record.has_intent = True
+                record.has_intent, record.is_early = True, False
                 lane.ledger.keep(record)
                 answer = await lane.clients.submit(self._argv())
             finally:
@@ -78,7 +78,7 @@ class Submitter:
     def _argv(self) -> tuple[str, ...]:
         if self._record.shape is None:
             raise RuntimeError("an attempt is submitted before it was prepared")
-        return self._assignment.argv(self._record.shape)
+        return self._assignment.argv(self._record.shape, tuple(self._record.after.values()))
 
     async def _or_stopped(self, waiting: Coroutine[Any, Any, None]) -> bool:
         """Wait for it, or until the attempt is to end; whether it came."""
@@ -125,7 +125,8 @@ class Submitter:
         """The job that the executor's claim, its words or the last look name for the attempt; others are cancelled."""
         lane = self._lane
         claim, look = claim_of(self._assignment.folder), lane.watch.look
-        rows = look.named(self._attempt.job_name, self._attempt.comment) if look else []
+        named = look.named(self._attempt.job_name, self._attempt.comment) if look else []
+        rows = [row for row in named if row.job not in self._record.void]
         jobs = [*([claim.job] if claim else []), *self.said, *(row.job for row in rows)]
         for surplus in {row.job for row in rows if row.state in THERE} - set(jobs[:1]):
             self._logger.warning("a second job of the attempt is cancelled", job=surplus)

@@ -17,6 +17,8 @@ from pto_proto.plans import DockerOptions, Resources, SlurmOptions
 
 BACKENDS = ("--docker", "--slurm", "--aws")
 SITE = "PTO_SLURM_SITE"
+MAX_AHEAD = 1000
+"""Jobs submitted early, as a dispatcher takes it."""
 _BY_FIELD = {flag.field: flag for flag in FLAGS}
 _DEFAULT = "default"
 """As a partition: the cluster's own."""
@@ -26,6 +28,7 @@ _REGION = re.compile(r"[a-z]{2}(-[a-z]+){1,3}-\d{1,2}", re.ASCII)
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
 _TOLD = {
     "slurm_mode": "PTO_SLURM_MODE",
+    "slurm_lookahead": "PTO_SLURM_LOOKAHEAD",
     "aws_cluster_name": "PTO_AWS_CLUSTER",
     "aws_region": "PTO_AWS_REGION",
     "aws_s3_bucket": "PTO_AWS_BUCKET",
@@ -64,8 +67,12 @@ def read_backend(
     if "--aws" in chosen:
         needed = _REQUIRED[:1] if is_remote else _REQUIRED
         problems += [f"--aws: needs {_BY_FIELD[name].name}" for name in needed if values[name] is None]
-    if is_remote and values["slurm_mode"] is not None:
-        problems.append("--slurm-mode: with --nats-url the dispatcher chooses; set PTO_SLURM_MODE in its environment")
+    if values["slurm_lookahead"] not in (None, "0") and values["slurm_mode"] == "pilot":
+        problems.append("--slurm-lookahead: pilots need none; leave it or --slurm-mode pilot out")
+    for name in ("slurm_mode", "slurm_lookahead"):
+        if is_remote and values[name] is not None:
+            where = f"set {_TOLD[name]} in its environment"
+            problems.append(f"{_BY_FIELD[name].name}: with --nats-url the dispatcher chooses; {where}")
     lane, wrong = _lane(values, environment, chosen)
     problems += wrong
     if problems:
@@ -162,8 +169,8 @@ def _bad_value(name: str, text: str) -> str:
             _PARSERS[name](text)
         except ValueError as error:
             return str(error)
-    elif name in ("slurm_cpus", "slurm_gpus"):
-        return _bad_count(text, 1 if name == "slurm_cpus" else 0)
+    elif name in ("slurm_cpus", "slurm_gpus", "slurm_lookahead"):
+        return _bad_count(text, 1 if name == "slurm_cpus" else 0, MAX_AHEAD if name == "slurm_lookahead" else None)
     elif name in _WORDS:
         from pto_core.task_check import bad_slurm_word
 
@@ -182,10 +189,11 @@ def _bad_value(name: str, text: str) -> str:
 _PARSERS: dict[str, Callable[[str], object]] = {"slurm_time": parse_time_s, "slurm_mem": parse_memory_bytes}
 
 
-def _bad_count(text: str, least: int) -> str:
+def _bad_count(text: str, least: int, most: int | None = None) -> str:
     from pto_core.task_check import MAX_CPUS
 
+    most = most or MAX_CPUS
     is_number = text.isdecimal() and text.isascii() and len(text) <= 18
-    if not is_number or not least <= int(text) <= MAX_CPUS:
-        return f"must be a whole number from {least} to {MAX_CPUS}, not {text!r}"
+    if not is_number or not least <= int(text) <= most:
+        return f"must be a whole number from {least} to {most}, not {text!r}"
     return ""

@@ -102,6 +102,8 @@ FLAGS: tuple[Flag, ...] = (
     Flag(name="--slurm-constraint", value="WORDS", group=_SLURM, needs="slurm", help="features that nodes must have"),
     Flag(name="--slurm-mode", value="MODE", default="jobs", choices=("jobs", "pilot"), group=_SLURM, needs="slurm",
          help="jobs: one job per task; pilot: a few jobs that work through many tasks"),
+    Flag(name="--slurm-lookahead", value="N", default="0", group=_SLURM, needs="slurm",
+         help="jobs submitted before their tasks' turns, to wait in the queue (afterok)"),
     Flag(name="--slurm-site", value="NAME", default="default", group=_SLURM, needs="slurm",
          help="site whose dispatcher takes the tasks, lane slurm-NAME (env PTO_SLURM_SITE)"),
     Flag(name="--aws-cluster-name", value="NAME", group=_AWS, needs="aws", help="cluster (required for --aws)"),

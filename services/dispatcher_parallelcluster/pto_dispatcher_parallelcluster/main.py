@@ -22,6 +22,7 @@ from pto_dispatcher_parallelcluster.mirror import Mirror
 from pto_dispatcher_parallelcluster.shelf import Shelf
 from pto_engines.offer import Offer
 from pto_ports.blob_store import BlobStore
+from pto_ports.event_log import EventLog
 from pto_proto.ids import InstanceId, RunId
 from pto_runtime.clock import SystemClock
 from pto_runtime.logs import get_logger
@@ -54,7 +55,9 @@ def preflight(asked: Account) -> None:
         raise CannotServe("\n".join(wrong))
 
 
-def make_backend(settings: Settings, blobs: BlobStore, pool: Pool, engines: tuple[str, ...]) -> ParallelClusterBackend:
+def make_backend(
+    settings: Settings, log: EventLog, blobs: BlobStore, pool: Pool, engines: tuple[str, ...]
+) -> ParallelClusterBackend:
     """The lane's backend. Raises S3Error."""
     clock, environment = SystemClock(), {name: value for name, value in os.environ.items() if name not in KEYS}
     shelf = Shelf(settings.slurm_folder / "s3")
@@ -74,10 +77,14 @@ def make_backend(settings: Settings, blobs: BlobStore, pool: Pool, engines: tupl
             python=settings.slurm_python,
             agent_python=settings.slurm_agent_python or sys.executable,
             pilots=settings.slurm_pilot_jobs,
+            lookahead=settings.slurm_jobs_ahead,
+            order_wait_s=settings.slurm_order_wait_s,
         ),
         work_folder=settings.work_folder,
         engines=engines,
         host_environment=environment,
+        lane=cluster_lane(settings.aws_cluster),
+        log=log,
     )
 
     def state_folder(run: RunId) -> Path:
@@ -110,10 +117,11 @@ async def serve(settings: Settings, stop: asyncio.Event, on_up: Callable[[], Non
     clock, folder, pool = SystemClock(), settings.blob_folder, Pool()
     offer = Offer(os.environ, clock, settings, get_logger().info)
     blobs = PatientBlobStore(session.blobs, clock, stop) if folder is None else DirectoryBlobStore(folder)
+    log = settings.observer.watch_log(session.log)
     try:
         dispatcher = Dispatcher(
-            log=settings.observer.watch_log(session.log),
-            backend=make_backend(settings, blobs, pool, tuple(offer.executors())),
+            log=log,
+            backend=make_backend(settings, log, blobs, pool, tuple(offer.executors())),
             clock=clock,
             live=LiveLines(lane, session.live.send),
             channel=session.live,

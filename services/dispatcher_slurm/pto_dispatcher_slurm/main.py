@@ -33,6 +33,8 @@ def lane_settings(settings: Settings) -> LaneSettings:
         burst=int(settings.slurm_burst),
         python=settings.slurm_python,
         agent_python=settings.slurm_agent_python or sys.executable,
+        lookahead=settings.slurm_jobs_ahead,
+        order_wait_s=settings.slurm_order_wait_s,
         pilots=settings.slurm_pilot_jobs,
     )
 
@@ -46,6 +48,7 @@ async def serve(settings: Settings, stop: asyncio.Event, on_up: Callable[[], Non
     clock, instance, folder = SystemClock(), InstanceId(settings.instance), settings.blob_folder
     offer = Offer(os.environ, clock, settings, get_logger().info)
     lane = Lane(f"slurm-{settings.slurm_site}")
+    log = settings.observer.watch_log(session.log)
     backend = SlurmBackend(
         blobs=PatientBlobStore(session.blobs, clock, stop) if folder is None else DirectoryBlobStore(folder),
         clock=clock,
@@ -55,9 +58,11 @@ async def serve(settings: Settings, stop: asyncio.Event, on_up: Callable[[], Non
         work_folder=settings.work_folder,
         engines=tuple(offer.executors()),
         host_environment=os.environ,
+        lane=lane,
+        log=log,
     )
     dispatcher = Dispatcher(
-        log=settings.observer.watch_log(session.log),
+        log=log,
         backend=backend,
         clock=clock,
         live=LiveLines(lane, session.live.send),

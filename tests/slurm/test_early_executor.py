@@ -1,0 +1,60 @@
+"""Jobs that come before their order, on the node: they wait for it, and do nothing else."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from pto_harness import Cancel
+from pto_slurm_node.executor import NOT_YET, Node, run_attempt
+from pto_slurm_node.spool import EARLY, ORDER, Spool, events_in, read_json, write_json
+
+NAME = "pto-" + "e" * 24
+NODE = Node({"SLURM_JOB_ID": "7", "SLURMD_NODENAME": "n1"})
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    spool = Spool(tmp_path / "spool")
+    spool.prepare()
+    spool.prepare_run("run-1")
+    spool.attempt("run-1", NAME).mkdir()
+    return spool
+
+
+def test_a_job_before_its_order_does_it_when_it_comes(spool: Spool) -> None:
+    folder, work = spool.attempt("run-1", NAME), spool.run("run-1") / "work"
+    write_json(folder / EARLY, {"wait_s": 60})
+    task = {"workspace": f"{work}/w", "out": f"{work}/out", "log": f"{work}/log", "command": "echo done", "env": {}}
+    order = {"task": {**task, "marker": f"PTO_ATTEMPT_ID={NAME}"}}
+    seen: list[list[Path]] = []
+
+    def give() -> None:
+        seen.append(list(folder.iterdir()))
+        write_json(folder / ORDER, order)
+
+    timer = threading.Timer(0.5, give)
+    timer.start()
+    assert run_attempt(folder, spool.results, NODE, Cancel()) == 0
+    timer.join()
+    assert seen == [[folder / EARLY]], "no claim, and no work, before its order"
+    assert [event.kind for event in events_in(spool.results)] == ["started", "result"]
+    assert read_json(spool.results / f"{NAME}.7.0.result.json")["outcome"] == "succeeded"
+
+
+@pytest.mark.parametrize("why", ["time", "signal", "withdrawn"])
+def test_a_job_whose_order_does_not_come_has_done_nothing(spool: Spool, why: str) -> None:
+    folder, cancel = spool.attempt("run-1", NAME), Cancel()
+    write_json(folder / EARLY, {"wait_s": 0.5 if why == "time" else 60})
+    deeds = {"signal": lambda: cancel.request("signal SIGTERM"), "withdrawn": (folder / EARLY).unlink}
+    timer = threading.Timer(0.5, deeds.get(why, lambda: None))
+    timer.start()
+    assert run_attempt(folder, spool.results, NODE, cancel) == NOT_YET
+    timer.join()
+    assert [event.kind for event in events_in(spool.results)] == ["blocked"]
+    assert not [path for path in folder.iterdir() if path.name != EARLY]
+
+
+def test_a_job_without_an_announcement_waits_for_nothing(spool: Spool) -> None:
+    assert run_attempt(spool.attempt("run-1", NAME), spool.results, NODE, Cancel()) == 0
+    assert "is not there" in read_json(spool.results / f"{NAME}.7.0.result.json")["reason"]
