@@ -67,7 +67,7 @@ def test_no_task_fails_because_the_daemon_died(number: int, daemon: PrivateDaemo
 def test_the_lane_rests_while_the_daemon_is_down_and_goes_on_by_itself(daemon: PrivateDaemon, site: DockerSite) -> None:
     daemon.end(signal.SIGTERM)
     run = site.begin({"name": "rest", "tasks": [{"id": "t", "command": "echo x > x", "retries": 0}]})
-    wait_for("the lane to rest", lambda: "engine does not answer" in site.orchestrator("status", run))
+    wait_for("the lane to rest", lambda: "takes nothing for now" in site.orchestrator("status", run))
     daemon.start()
     summary = site.end(run)
     assert [attempt["failure"] for attempt in summary["tasks"][0]["attempts"]] == ["capacity", None]

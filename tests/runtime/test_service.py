@@ -46,6 +46,22 @@ run_service("sample", serve)
 )
 
 
+WAITS_FOR_EVER = (
+    HEAD
+    + """
+import pto_runtime.service
+pto_runtime.service.END_S = 0.5
+async def serve(settings, stop, on_up):
+    print("up", flush=True)
+    try:
+        await asyncio.Event().wait()
+    finally:
+        print("left", flush=True)
+run_service("sample", serve)
+"""
+)
+
+
 @contextmanager
 def service(code: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
@@ -70,6 +86,16 @@ def test_a_signal_ends_a_service_in_order() -> None:
             process.send_signal(number)
             assert process.stdout.readline() == "ending\n"
             assert process.wait(10) == 0
+
+
+def test_who_waits_for_a_broker_that_is_away_can_be_ended() -> None:
+    with service(WAITS_FOR_EVER) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "up\n"
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=20)
+        assert (process.returncode, out) == (0, "left\n")
+        assert "did not end in order" in err
 
 
 def test_a_second_signal_ends_it_at_once() -> None:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 Serve = Callable[[Settings, asyncio.Event, Callable[[], None]], Awaitable[None]]
 """Serves until the event is set; calls the function when it is up."""
 DISTRIBUTION = "parallel-task-orchestrator"
+END_S = 15.0
+"""How long a service may take to end in order, beside its draining."""
 EXIT_USAGE = 2
 EXIT_ENVIRONMENT = 3
 
@@ -65,12 +67,27 @@ async def _serve(name: str, settings: Settings, serve: Serve) -> int:
     bind_contextvars(service=name)
     try:
         async with _watched(name, settings) as (watched, on_up):
-            await serve(watched, stop, on_up)
+            await _until_stopped(serve(watched, stop, on_up), stop, settings.drain_s + END_S)
     except (CannotServe, LogCorrupt, UnknownVersion) as error:
         get_logger().error("cannot go on", reason=str(error))
         sys.stderr.write(f"pto-{name}: {error}\n")
         return EXIT_ENVIRONMENT
     return 0
+
+
+async def _until_stopped(serving: Awaitable[None], stop: asyncio.Event, end_s: float) -> None:
+    """Serve to the end, which after ``stop`` takes ``end_s`` at most: who still waits for a broker is left."""
+    work, stopping = asyncio.ensure_future(serving), asyncio.ensure_future(stop.wait())
+    await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not work.done():
+        await asyncio.wait({work}, timeout=end_s)
+    if work.done():
+        work.result()
+        return
+    get_logger().warning("did not end in order within its time; what it leaves is found again", seconds=end_s)
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
 
 
 @asynccontextmanager
