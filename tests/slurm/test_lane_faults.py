@@ -295,7 +295,7 @@ async def test_job_that_has_the_id_of_one_that_was_given_up_is_not_touched(lane:
     await lane.open()
     order = await lane.start("a", command="sleep 300")
     await lane.state(order, "RUNNING")
-    stranger = lane.testbed.client("sbatch", "--parsable", "--mem=100M", "-o", "/dev/null", "--wrap", "sleep 20")
+    stranger = lane.testbed.client("sbatch", "--parsable", "--mem=100M", "-o", "/dev/null", "--wrap", "sleep 300")
     await lane.kill()
     (path,) = lane.folder.glob("spool/ledger/attempts/*.json")
     record = json.loads(path.read_bytes())
