@@ -290,6 +290,17 @@ async def test_attempts_that_the_log_gave_up_are_cancelled(lane: SlurmLane) -> N
     assert lane.ends("a") == []
 
 
+async def test_attempts_that_the_log_gave_up_are_cancelled(lane: SlurmLane) -> None:
+    await lane.open()
+    order = await lane.start("a", command="sleep 300")
+    await lane.state(order, "RUNNING")
+    await lane.kill()
+    await lane.restart(adopt=False)
+    await lane.backend.sweep()
+    await lane.state(order, "CANCELLED", "FAILED")
+    assert lane.ends("a") == []
+
+
 async def test_job_that_has_the_id_of_one_that_was_given_up_is_not_touched(lane: SlurmLane) -> None:
     """A cluster that was made anew counts from one again."""
     await lane.open()
