@@ -286,17 +286,6 @@ async def test_attempts_that_the_log_gave_up_are_cancelled(lane: SlurmLane) -> N
     await lane.kill()
     await lane.restart(adopt=False)
     await lane.backend.sweep()
-    await lane.state(order, "CANCELLED")
-    assert lane.ends("a") == []
-
-
-async def test_attempts_that_the_log_gave_up_are_cancelled(lane: SlurmLane) -> None:
-    await lane.open()
-    order = await lane.start("a", command="sleep 300")
-    await lane.state(order, "RUNNING")
-    await lane.kill()
-    await lane.restart(adopt=False)
-    await lane.backend.sweep()
     await lane.state(order, "CANCELLED", "FAILED")
     assert lane.ends("a") == []
 
