@@ -302,7 +302,7 @@ async def test_job_that_has_the_id_of_one_that_was_given_up_is_not_touched(lane:
     path.write_text(json.dumps({**record, "job": stranger}))
     await lane.restart(adopt=False)
     await lane.backend.sweep()
-    await lane.state(order, "CANCELLED")
+    await lane.state(order, "CANCELLED", "FAILED")
     assert lane.testbed.client("squeue", "-h", "-j", stranger, "-o", "%T") in ("PENDING", "RUNNING")
     lane.testbed.client("scancel", stranger)
 
@@ -315,7 +315,7 @@ async def test_attempts_that_the_log_gave_up_are_looked_for(lane: SlurmLane) -> 
     await lane.kill()
     await lane.restart(adopt=False)
     await lane.backend.sweep()
-    await lane.state(order, "CANCELLED")
+    await lane.state(order, "CANCELLED", "FAILED")
 
 
 async def test_what_was_not_submitted_is_cancelled_without_a_controller(lane: SlurmLane) -> None:
