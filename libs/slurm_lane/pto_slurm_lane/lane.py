@@ -1,8 +1,9 @@
 """What all attempts of a lane share, and how they are told of news.
 
-Imports attempts, ports and siblings. Invariant: it holds things together and decides nothing.
+Imports attempts, ports, runtime and siblings. Invariant: it holds things together and decides nothing.
 """
 
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pto_attempts.outcome import Outcomes
 from pto_ports.backend import LiveLine, Report
 from pto_ports.clock import Clock
 from pto_proto.events import TaskFinished
+from pto_runtime.settings import Settings
 from pto_slurm.package import Installed
 from pto_slurm.shape import Site
 from pto_slurm_lane.board import Board
@@ -70,6 +72,22 @@ class LaneSettings(msgspec.Struct, frozen=True, kw_only=True):
     def scan_s(self) -> float:
         """How often the folder of results is scanned."""
         return min(2.0, self.poll_s / 2)
+
+
+def lane_settings(settings: Settings) -> LaneSettings:
+    """What a lane is told of its service's settings."""
+    return LaneSettings(
+        spool=settings.slurm_folder,
+        site=Site(max_memory=settings.slurm_max_memory, max_time=settings.slurm_max_time),
+        poll_s=settings.slurm_poll_s,
+        rate=settings.slurm_rate,
+        burst=int(settings.slurm_burst),
+        python=settings.slurm_python,
+        agent_python=settings.slurm_agent_python or sys.executable,
+        lookahead=settings.slurm_jobs_ahead,
+        order_wait_s=settings.slurm_order_wait_s,
+        pilots=settings.slurm_pilot_jobs,
+    )
 
 
 class Lane(msgspec.Struct, kw_only=True):

@@ -34,7 +34,6 @@ _TOLD = {
     "aws_s3_bucket": "PTO_AWS_BUCKET",
 }
 """Flag -> the variable of a dispatcher that it stands for: it is no part of a request."""
-_OF_SERVICE = {"slurm_mode": "the SLURM dispatcher", "aws_region": "its dispatcher", "aws_s3_bucket": "its dispatcher"}
 
 
 @dataclass(frozen=True, kw_only=True)

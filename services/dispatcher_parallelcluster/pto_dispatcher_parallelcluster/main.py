@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -30,11 +29,10 @@ from pto_runtime.patience import PatientBlobStore
 from pto_runtime.service import CannotServe, new_incarnation, run_service
 from pto_runtime.settings import Settings
 from pto_s3 import Pool, S3Error, open_bucket
-from pto_slurm.shape import Site
 from pto_slurm_lane.backend import SlurmBackend
 from pto_slurm_lane.clients import SlurmClients
 from pto_slurm_lane.house import HouseTaken
-from pto_slurm_lane.lane import LaneSettings
+from pto_slurm_lane.lane import lane_settings
 from pto_slurm_lane.projection import FOLDER
 
 SERVICE = "dispatcher-parallelcluster"
@@ -68,18 +66,7 @@ def make_backend(
         clock=clock,
         instance=InstanceId(settings.instance),
         capacity=settings.capacity,
-        settings=LaneSettings(
-            spool=settings.slurm_folder,
-            site=Site(max_memory=settings.slurm_max_memory, max_time=settings.slurm_max_time),
-            poll_s=settings.slurm_poll_s,
-            rate=settings.slurm_rate,
-            burst=int(settings.slurm_burst),
-            python=settings.slurm_python,
-            agent_python=settings.slurm_agent_python or sys.executable,
-            pilots=settings.slurm_pilot_jobs,
-            lookahead=settings.slurm_jobs_ahead,
-            order_wait_s=settings.slurm_order_wait_s,
-        ),
+        settings=lane_settings(settings),
         work_folder=settings.work_folder,
         engines=engines,
         host_environment=environment,

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 from collections.abc import Callable
 
 from pto_blobs.directory import DirectoryBlobStore
@@ -17,26 +16,9 @@ from pto_runtime.logs import get_logger
 from pto_runtime.patience import PatientBlobStore
 from pto_runtime.service import CannotServe, new_incarnation, run_service
 from pto_runtime.settings import Settings
-from pto_slurm.shape import Site
 from pto_slurm_lane.backend import SlurmBackend
 from pto_slurm_lane.house import HouseTaken
-from pto_slurm_lane.lane import LaneSettings
-
-
-def lane_settings(settings: Settings) -> LaneSettings:
-    """What the lane is told of this service's settings."""
-    return LaneSettings(
-        spool=settings.slurm_folder,
-        site=Site(max_memory=settings.slurm_max_memory, max_time=settings.slurm_max_time),
-        poll_s=settings.slurm_poll_s,
-        rate=settings.slurm_rate,
-        burst=int(settings.slurm_burst),
-        python=settings.slurm_python,
-        agent_python=settings.slurm_agent_python or sys.executable,
-        lookahead=settings.slurm_jobs_ahead,
-        order_wait_s=settings.slurm_order_wait_s,
-        pilots=settings.slurm_pilot_jobs,
-    )
+from pto_slurm_lane.lane import lane_settings
 
 
 async def serve(settings: Settings, stop: asyncio.Event, on_up: Callable[[], None] = lambda: None) -> None:
