@@ -4,7 +4,7 @@
 # beside this file, a secret of the build, is trusted for this step only.
 set -eu
 here=$(dirname "$0")
-began=$(date -u '+%F %T.%N')
+before=/dev/shm/before after=/dev/shm/after # in memory, no part of the image
 export DEBIAN_FRONTEND=noninteractive PIP_ROOT_USER_ACTION=ignore
 if [ -s "$here/ca.crt" ]; then
     export PIP_CERT="$here/ca.crt" NODE_EXTRA_CA_CERTS="$here/ca.crt"
@@ -33,5 +33,13 @@ compiled() {
     /opt/pto/bin/python -m compileall -q --invalidation-mode unchecked-hash "$@"
 }
 
+# state FILE: one line for each file of the image, sorted; another line means that the file was written
+state() {
+    find / -xdev -not -type s -printf '%T@ %C@ %i %p\n' | LC_ALL=C sort >"$1"
+}
+
+# Not by "newer than the start": on a machine whose clock is set back meanwhile, that misses what was written.
+state "$before"
 eval "$1"
-find / -xdev -newermt "$began" -not -type s -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+state "$after"
+LC_ALL=C comm -13 "$before" "$after" | cut -d ' ' -f 4- | xargs -d '\n' -r touch -h -d "@$SOURCE_DATE_EPOCH"

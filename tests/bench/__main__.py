@@ -14,6 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from .asking import NotAsExpected
 from .catalogue import APART, DEFAULT, NAMES, NoSuchWorkload, selected
 from .documents import write_documents
 from .meter import Record
@@ -86,6 +87,9 @@ def main() -> int:
         return asyncio.run(measure(typed, console))
     except NoSuchWorkload as error:
         parser.error(str(error))
+    except NotAsExpected as error:
+        console.print(f"bench: {error}", style="red", highlight=False, soft_wrap=True, markup=False)
+        return 1
 
 
 if __name__ == "__main__":

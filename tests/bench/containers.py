@@ -17,7 +17,7 @@ from pto_dispatcher_docker.body import WORKSPACE, Allowance, Mount, Part, render
 from pto_dispatcher_docker.limits import CALLS_PER_CORE, LEAST_CALLS, USER
 from pto_proto.plans import Plan
 
-from .asking import Client
+from .asking import Client, NotAsExpected
 from .meter import Meter, Record
 from .options import Options
 from .plans import NULL, processes
@@ -30,11 +30,13 @@ ALLOWED = Allowance(
 )
 """The dispatcher's defaults."""
 LABEL = "pto.owner"
+ENGINE = "unix:///var/run/docker.sock"
 
 
 async def at_once(options: Options) -> AsyncIterator[Record]:
     """The bare loop first, then the whole system, in turn; ``over_bare`` is what the system costs."""
     count = options.size(CONTAINERS)
+    await _ready()
     for repeat in range(options.repeats):
         async with fresh_folder() as folder:
             bare_s = await _bare(folder, count)
@@ -58,6 +60,16 @@ async def at_once(options: Options) -> AsyncIterator[Record]:
         }  # fmt: skip
 
 
+async def _ready() -> None:
+    async with aiodocker.Docker(url=ENGINE) as docker:
+        try:
+            await docker.images.inspect(IMAGE)
+        except aiodocker.DockerError as error:
+            raise NotAsExpected(
+                f"Docker has no image {IMAGE} ({error.message}); as root: deploy/testbed/docker.sh up"
+            ) from error
+
+
 def _in_docker(count: int) -> Plan:
     plan = processes(count)
     return msgspec.structs.replace(
@@ -74,7 +86,7 @@ async def _all_gone(site: DockerSite) -> None:
 async def _bare(folder: Path, count: int) -> float:
     """Seconds of the loop, with as many calls at once as the dispatcher makes."""
     turns = asyncio.Semaphore(max(LEAST_CALLS, CALLS_PER_CORE * (os.cpu_count() or 1)))
-    async with aiodocker.Docker(url="unix:///var/run/docker.sock") as docker:
+    async with aiodocker.Docker(url=ENGINE) as docker:
         await docker.version()
 
         async def one(number: int) -> None:

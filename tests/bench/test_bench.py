@@ -64,6 +64,7 @@ async def test_the_workloads_run_and_say_what_they_found() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("docker_engine", "slurm_cluster")
 async def test_the_other_victims_and_the_workloads_about_scale_run() -> None:
     records = await records_of(*(name for name in NAMES if name not in QUICK))
     assert all(record["lost"] == 0 for record in records if record["workload"] == "W7")
@@ -76,6 +77,7 @@ async def test_the_other_victims_and_the_workloads_about_scale_run() -> None:
     assert {("S3", "0 runs before"), ("S3", "100 runs before")} <= variants
     assert {("S4", "1 per lane"), ("S4", "2 per lane")} <= variants
     assert {("S5", "start from zero"), ("S5", "start with its snapshot")} <= variants
+    assert {name for name, _ in variants} >= {"A1", "D1", "H1"}
     assert any(table.title == "Scale" for table in tables(records))
 
 

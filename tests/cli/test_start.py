@@ -68,3 +68,19 @@ def test_a_start_that_is_broken_off_leaves_a_run_that_goes_on_or_nothing(
     for run in known:
         cli("resume", run["run"], "-q")
         assert summary(out)["status"] == "succeeded"
+
+
+def test_an_interrupt_that_an_import_makes_another_error_of_is_still_an_interrupt(tmp_path: Path) -> None:
+    """Modules in C may swallow it while they are read."""
+    module = tmp_path / "breaks.py"
+    module.write_text(
+        "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\n    signal.pause()\n"
+        "except KeyboardInterrupt:\n    raise TypeError('expected a message argument') from None\n"
+    )
+    code = "import sys, pto_cli.main as m; m._call = lambda *_: __import__('breaks'); sys.argv[1:] = ['list']; m.main()"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "")
+    code = code.replace("breaks", "broken")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, "an error that is nobody's interrupt is told"
+    assert "broken" in done.stderr

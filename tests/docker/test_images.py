@@ -6,6 +6,7 @@ import mmap
 import os
 import re
 import subprocess
+import tarfile
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -117,6 +118,36 @@ def test_claude_code_is_the_pinned_one_and_only_in_full(docker_engine: DockerEng
     assert docker_engine.run(docker_engine.slim, "sh", "-c", "command -v claude || echo none").strip() == "none"
 
 
+def differences(engine: DockerEngine, once: str, again: str, folder: Path) -> list[str]:
+    """Members of layers that differ, each as it is in the one and in the other image."""
+    found = []
+    for before, after in zip(members(engine, once, folder), members(engine, again, folder), strict=True):
+        found += [
+            f"{name}: {before.get(name)}, {after.get(name)}"
+            for name in sorted({*before, *after})
+            if before.get(name) != after.get(name)
+        ]
+    return found
+
+
+def members(engine: DockerEngine, image: str, folder: Path) -> list[dict[str, tuple[object, ...]]]:
+    """What is in each layer of an image: size, mode, owner, date, and digest of the content, by name."""
+    saved, layers = folder / "members.tar", []
+    engine.docker("save", "--output", str(saved), image)
+    with tarfile.open(saved) as everything:
+        (manifest,) = json.load(everything.extractfile("manifest.json"))  # type: ignore[arg-type]
+        for name in manifest["Layers"]:
+            with tarfile.open(fileobj=everything.extractfile(name)) as layer:
+                layers.append({each.name: described(layer, each) for each in layer})
+    return layers
+
+
+def described(layer: tarfile.TarFile, member: tarfile.TarInfo) -> tuple[object, ...]:
+    content = layer.extractfile(member) if member.isfile() else None
+    digest = hashlib.sha256(content.read()).hexdigest()[:12] if content else member.linkname
+    return member.size, oct(member.mode), member.uid, member.gid, member.mtime, digest
+
+
 @pytest.fixture
 def rebuild(docker_engine: DockerEngine, tmp_path: Path) -> Iterator[Callable[[str], str]]:
     """Builds ``full`` anew, every step, trusting a bundle that begins with a line; returns the image's id. All are removed in the end."""
@@ -148,7 +179,11 @@ def test_the_same_tree_gives_the_same_layers_and_no_secret_gets_into_any(
         again, *packages
     ):  # Debian moved on since the first build
         once, again = again, rebuild(canary)
-    assert inspect(docker_engine, once)["RootFS"]["Layers"] == inspect(docker_engine, again)["RootFS"]["Layers"]
+    layers = [inspect(docker_engine, image)["RootFS"]["Layers"] for image in (once, again)]
+    if layers[0] != layers[1]:
+        pytest.fail(
+            "\n".join(("the layers differ in", *differences(docker_engine, once, again, tmp_path))), pytrace=False
+        )
 
     docker_engine.docker("save", "--output", str(saved), again)
     with saved.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as everything:

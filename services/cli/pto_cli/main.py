@@ -6,6 +6,7 @@ foreseen error shows a traceback, and a reader that closes the pipe ends a comma
 
 import gc
 import os
+import signal
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from pto_cli.problems import EXIT_INTERRUPTED, EXIT_OK, WrongUse, exit_code_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import FrameType
 
 COMMANDS = {
     "run": "run REQUIREMENTS, or a plan with --plan (the word `run` may be left out)",
@@ -37,10 +39,14 @@ COMMANDS = {
     "bootstrap": "set up the streams on a broker (with --nats-url)",
 }
 HIDDEN = {"_host": "host a run in the background"}
+_interrupts: list[int] = []
+"""Ctrl-C that came before a command had its own way to deal with it."""
 
 
 def main() -> None:
     """Entry point of the console script."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _on_interrupt)
     code = run(sys.argv[1:])
     gc.freeze()  # the process ends: looking for garbage in all that was imported would take longer than the rest of it
     sys.exit(code)
@@ -58,10 +64,17 @@ def run(words: list[str]) -> int:
         return EXIT_OK
     except Exception as error:
         known = exit_code_of(error)
-        if known is None:
-            raise
-        return known
+        if known is not None:
+            return known
+        if _interrupts:  # it came while a module in C was read, and that made another error of it
+            return EXIT_INTERRUPTED
+        raise
     return code
+
+
+def _on_interrupt(number: int, frame: "FrameType | None") -> None:
+    _interrupts.append(number)
+    signal.default_int_handler(number, frame)
 
 
 def _dispatch(words: list[str]) -> int:
