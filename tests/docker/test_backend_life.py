@@ -15,7 +15,7 @@ from pto_dispatcher_docker.agent import prepare
 from pto_dispatcher_docker.attempt import Means
 from pto_dispatcher_docker.backend import DockerBackend
 from pto_dispatcher_docker.body import OWNER, name_of
-from pto_dispatcher_docker.daemon import DaemonAway, NoContainer, Seen
+from pto_dispatcher_docker.daemon import DaemonAway, NameTaken, NoContainer, Seen
 from pto_dispatcher_docker.private import PrivateFiles
 from pto_dispatcher_docker.room import Rooms
 from pto_dispatcher_docker.site import Site
@@ -55,6 +55,8 @@ class Engine:
     async def close(self) -> None: ...
 
     async def create(self, name: str, body: Mapping[str, Any]) -> str:
+        if name in self.states:
+            raise NameTaken(409, "already in use")
         self.bodies[name] = body
         self._set(name, "created")
         return name
@@ -250,6 +252,20 @@ async def test_what_was_cancelled_while_nobody_was_there_is_not_started_any_more
     await engine.until(lambda: bench.ends)
     assert (bench.ends[0].outcome, engine.started) == ("cancelled", [])
     await backend.close()
+
+
+async def test_a_container_of_another_system_is_left_alone_though_it_has_the_name(tmp_path: Path) -> None:
+    engine = Engine()
+    bench = Bench(tmp_path, engine)
+    ready = order(command="sleep")
+    await engine.create(name_of(ready), {"Labels": {OWNER: "d-1.elsewhere"}})
+    backend = await bench.backend(leaves_running=False)
+    await backend.start(ready)
+    await engine.until(lambda: bench.ends)
+    assert bench.ends[0].failure == "config"
+    backend.forget(ready)
+    await backend.close()
+    assert engine.states == {name_of(ready): "created"}
 
 
 async def test_containers_can_read_their_job_whatever_the_umask_of_the_dispatcher(tmp_path: Path) -> None:
