@@ -63,6 +63,11 @@ class PooledAttempt:
         return bool(self.job) and self.record.end is None
 
     @property
+    def is_told(self) -> bool:
+        """Whether its end was reported."""
+        return self.record.end is not None
+
+    @property
     def assignment(self) -> Assignment:
         """Where everything about it lies."""
         return self._assignment
