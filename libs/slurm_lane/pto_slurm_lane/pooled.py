@@ -175,15 +175,16 @@ class PooledAttempt:
     def _find(self) -> bool:
         """Whether it is in the pool, or with a pilot."""
         pool, name = self._wing.pool, self._entry.name
+        # In this order, because a pilot may take it between the two looks.
+        waiting = next((entry for entry in pool.waiting() if entry.name == name), None)
         for taken in pool.claims():
             if taken.entry.name == name:
                 self._entry, self.job = taken.entry, taken.job
                 self.record.job = taken.job
                 return True
-        for entry in pool.waiting():
-            if entry.name == name:
-                self._entry = entry
-                return True
+        if waiting is not None:
+            self._entry = waiting
+            return True
         # The claim goes before the result does, when its end was told but is not in the log.
         return any(event.fence.name == name and event.kind == RESULT for event in events_in(self._lane.spool.results))
 
