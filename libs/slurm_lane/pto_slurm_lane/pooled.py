@@ -88,6 +88,7 @@ class PooledAttempt:
         self._started()
         lane.projections.finish(record, self._assignment)
         lane.report(record.order, record.end)
+        lane.tails.drop(self._assignment.task_log)
         if self.job:
             self._wing.settled.append(Claim(self._entry, self.job))
         self.is_over = True
