@@ -65,7 +65,8 @@ class DockerBackend:
         return ("noop", "command", "plan", *(f"agent:{name}" for name in self._engines))
 
     async def open(self, report: Report, live: LiveLine) -> None:
-        """Keep where to report; the daemon need not be there."""
+        """Keep where to report; the daemon need not be there. Raises OwnerTaken."""
+        self._site.private.hold()
         self._report, self._live = report, live
         await self._site.daemon.open()
         await self._planner.open(report, live)
@@ -147,6 +148,7 @@ class DockerBackend:
             await self._remove_all()
         self._means.poller.close()
         await self._site.daemon.close()
+        self._site.private.release()
 
     # --- one attempt ---
 
