@@ -16,10 +16,12 @@ from tests.slurm.testbed import SlurmTestbed
 
 from pto_dispatch.orders import OpenOrders, identity_of
 from pto_dispatch.worker import OrderWorker
+from pto_proto.events import TaskFinished
 from pto_slurm import evidence
 from pto_slurm.identity import attempt_of
 from pto_slurm_lane import sighting
 from pto_slurm_lane.lane import LaneSettings
+from pto_slurm_lane.ledger import Record
 
 TIMED_OUT = "echo 'sbatch: error: Batch job submission failed: Socket timed out on send/recv operation' >&2; exit 1"
 ONCE = 'mkdir "$HERE/first" 2>/dev/null || exec "$REAL" "$@"\n'
@@ -257,6 +259,25 @@ async def test_end_is_told_again_until_the_log_has_it(lane: SlurmLane) -> None:
     await lane.restart(adopt=False)
     await lane.backend.sweep()
     assert not list((lane.folder / "spool" / "ledger" / "attempts").iterdir())
+
+
+async def test_dispatcher_killed_between_outputs_that_are_stored_and_its_record(lane: SlurmLane) -> None:
+    await lane.open()
+    stored, known = asyncio.Event(), lane.backend._lane
+    assert known is not None
+
+    async def never(_record: Record, end: TaskFinished) -> TaskFinished:
+        stored.set()
+        await asyncio.Event().wait()
+        return end
+
+    known.revise = never
+    await lane.start("a", command="echo x > x")
+    async with asyncio.timeout(90):
+        await stored.wait()
+    await lane.kill()
+    await lane.restart()
+    assert ((await lane.end("a")).outcome, lane.ends("a")[0].files) == ("succeeded", 1)
 
 
 async def test_order_that_was_never_begun_is_begun(lane: SlurmLane) -> None:

@@ -160,6 +160,17 @@ async def test_a_restart_goes_on_with_everything(lane: PilotLane) -> None:
     assert len(lane.all_pilots()) <= 2
 
 
+async def test_an_end_that_was_lost_on_its_way_is_told_again_with_its_outputs(lane: PilotLane) -> None:
+    end = await lane.run_task("a", command="echo x > x; echo x >> ../../../count")
+    await lane.kill()
+    lane.said.clear()
+    await lane.restart()
+    again = await lane.end("a")
+    assert (again.outcome, again.manifest, again.files) == ("succeeded", end.manifest, 1)
+    (count,) = (lane.folder / "spool" / "runs").glob("*/count")
+    assert count.read_text() == "x\n"
+
+
 async def test_what_a_pilot_takes_while_it_is_looked_for_is_found(
     lane: PilotLane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
