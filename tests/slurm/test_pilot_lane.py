@@ -171,6 +171,17 @@ async def test_an_end_that_was_lost_on_its_way_is_told_again_with_its_outputs(la
     assert count.read_text() == "x\n"
 
 
+async def test_what_was_stopped_before_it_was_offered_is_not_offered(lane: PilotLane) -> None:
+    await lane.kill()
+    await lane.restart()
+    assert await lane.backend.adopt(order := lane.order("a", slurm="down"))
+    assert await lane.backend.stop(order, "enough")
+    (attempt,) = lane.backend._attempts.values()
+    assert isinstance(attempt, PooledAttempt)
+    assert (await lane.end("a")).outcome == "cancelled"
+    assert not attempt._is_offered
+
+
 async def test_what_a_pilot_takes_while_it_is_looked_for_is_found(
     lane: PilotLane, monkeypatch: pytest.MonkeyPatch
 ) -> None:

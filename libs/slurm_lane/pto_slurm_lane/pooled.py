@@ -143,7 +143,7 @@ class PooledAttempt:
     async def _live(self) -> ev.TaskFinished:
         record, outcomes = self.record, self._lane.outcomes
         if not self._is_offered:
-            if record.stop_reason is not None and self._is_new:
+            if record.stop_reason is not None and (self._is_new or not await asyncio.to_thread(self._find)):
                 return outcomes.cancelled(record.order, record.stop_reason)
             try:
                 await self._offer()
