@@ -4,8 +4,10 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from orders import DEFAULTS, order
 from pto_attempts.assignment import describe
 from pto_attempts.materials import Materials
@@ -218,6 +220,24 @@ async def test_outputs_are_those_of_before_the_checks_when_the_end_was_lost(tmp_
     assert engine.started.count(name_of(ready)) == 1
     following.forget(ready)
     await engine.until(lambda: not engine.states)
+    await following.close()
+
+
+async def test_what_was_free_when_it_started_counts_and_not_what_its_work_has_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine()
+    bench = Bench(tmp_path, engine, FastClock())
+    backend = await bench.backend()
+    await backend.start(ready := order(command="sleep"))
+    await engine.until(lambda: engine.started)
+    (tmp_path / "run-one/executor_3/build.1/big").write_bytes(bytes(10_000))
+    await backend.close()
+    monkeypatch.setattr("shutil.disk_usage", lambda _folder: SimpleNamespace(free=5_000))
+    following = await bench.backend(leaves_running=False)
+    assert await following.adopt(ready)
+    await asyncio.sleep(0.3)  # hundreds of looks on this clock
+    assert not bench.ends
     await following.close()
 
 
