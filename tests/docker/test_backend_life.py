@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
 from orders import DEFAULTS, order
 from pto_attempts.assignment import describe
 from pto_attempts.materials import Materials

@@ -1,8 +1,8 @@
 """Waits for descriptors, timers and other threads' work at once, and calls back in one thread.
 
-Imports the standard library (Linux: epoll) and siblings. Invariants: callbacks run in the thread that calls ``step`` and
-nowhere else; what blocks goes aside. A Poller is itself a descriptor that becomes readable when there is something to
-do, so that an event loop can drive it as well as ``run_until`` does.
+Imports the standard library (Linux: epoll) and siblings. Invariants: callbacks run in the thread that calls ``step``
+and nowhere else; what blocks goes aside. A Poller is itself a descriptor that becomes readable when there is something
+to do, so that an event loop can drive it as well as ``run_until`` does.
 """
 
 from __future__ import annotations

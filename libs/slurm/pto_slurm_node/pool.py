@@ -147,7 +147,7 @@ class Pool:
             (self.beats / job).unlink()
 
     def welcome(self, job: str) -> None:
-        """SLURM has just given this id to a new pilot: what was noted of an earlier one that had it is not meant for it."""
+        """SLURM has just given this id to a new pilot: what was noted of an earlier one with it does not count."""
         for mark in (self._gone / job, self._leave / job):
             with contextlib.suppress(FileNotFoundError):
                 mark.unlink()
