@@ -96,7 +96,7 @@ class Engine:
     async def wait(self, container: str) -> None:
         await self.until(lambda: self.states.get(container) != "running")
 
-    async def follow(self, container: str, feed: Callable[[str, bytes], None]) -> None:
+    async def follow(self, container: str, feed: Callable[[str, bytes], None], since_s: float = 0.0) -> None:
         await self.wait(container)
 
     async def was_killed(self, container: str, since_ms: int, until_ms: int) -> bool:
