@@ -101,3 +101,16 @@ async def test_job_that_ran_while_it_was_given_up_has_its_result(lane: SlurmLane
     lane.testbed.client("scontrol", "update", f"job={job}", "partition=compute")
     end = await lane.end("a")
     assert end.outcome == "succeeded", (end, lane.queue())
+
+
+async def test_stop_that_comes_together_with_the_turn_to_submit_is_heeded(lane: SlurmLane) -> None:
+    await lane.open()
+    known = lane.backend._lane
+    assert known is not None
+    await known.gate.enter()
+    order = await lane.start("a")
+    await lane.until(lambda: bool(known.gate._turn._waiters))
+    known.gate.leave()
+    assert await lane.backend.stop(order, "enough")
+    assert (await lane.end("a")).outcome == "cancelled"
+    assert lane.jobs(order) == []
