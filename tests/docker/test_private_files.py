@@ -72,3 +72,5 @@ def test_one_process_at_a_time_owns_the_containers_of_a_folder(tmp_path: Path) -
         second.hold()
     first.release()
     second.hold()
+    second.release()
+    assert len(list(tmp_path.iterdir())) == 1, "an empty folder is not left"

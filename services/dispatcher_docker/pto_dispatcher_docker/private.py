@@ -40,7 +40,8 @@ class PrivateFiles:
             self._held = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            self.release()
+            os.close(self._held)
+            self._held = -1
             raise OwnerTaken(
                 "another docker dispatcher of this name works in the same folder, and would take these containers for "
                 "its own; give each a folder of its own (PTO_WORK_DIR)"
@@ -50,9 +51,11 @@ class PrivateFiles:
 
     def release(self) -> None:
         """Let somebody else be it; harmless if it was not held."""
-        with suppress(OSError):
+        if self._held >= 0:
+            with suppress(OSError):  # containers that go on have theirs in it
+                self._folder.rmdir()
             os.close(self._held)
-        self._held = -1
+            self._held = -1
 
     def put(self, attempt: str, name: str, text: str) -> Path:
         """Write one file; returns the folder to be mounted. Raises OSError."""
