@@ -181,7 +181,7 @@ class Daemon:
 
         The package's own call decodes the text and loses which stream it came from.
         """
-        parameters = {"stdout": True, "stderr": True, "follow": True, "since": f"{since_s:.3f}"}
+        parameters: dict[str, Any] = {"stdout": True, "stderr": True, "follow": True, "since": f"{since_s:.3f}"}
 
         async def read() -> None:
             query = self._waits._query(f"containers/{container}/logs", params=parameters, timeout=_FOREVER)
