@@ -66,7 +66,7 @@ async def test_a_dispatcher_behind_a_leaf_node_does_what_it_may_and_no_more(hub:
     viewer = await open_session(
         hub.url, user="viewer", credentials=credentials_file(hub.folder, "viewer"), ca=hub.tls.ca
     )
-    await viewer.live.listen("pto-live.>", lambda subject, data: heard.append(data))
+    await viewer.live.listen("pto-live.log.*.*", lambda subject, data: heard.append(data))
     await viewer.connection.client.flush()
     async with asyncio.timeout(5):
         while not heard:  # the subscription takes a moment to reach the leaf node

@@ -7,12 +7,13 @@ without password and keys is in no text, so nobody can be it.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from pto_bus import limits
-from pto_bus.topology import API, PEOPLE, Account, leaf_permissions, permissions
-from pto_proto.subjects import AUDIT_SUBJECT, BLOB_SUBJECTS
+from pto_bus.topology import API, DOMAIN_API, Account, leaf_permissions, permissions
+from pto_proto.subjects import BLOB_SUBJECTS, LEASE_SUBJECTS, LIVE, subject_filter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,28 +65,68 @@ def render_users(accounts: Sequence[Account]) -> str:
 
 
 def render_accounts(accounts: Sequence[Account]) -> str:
-    """The broker's ``accounts`` block: these users and nobody else, people apart from services.
+    """The broker's ``accounts`` block: these users and nobody else, each in a broker account of its own.
 
-    The broker sends an answer to any subject that the asker names, and a stream takes it. From the people's account an
-    answer never leaves, so that nobody there can have the broker write for them.
+    The broker sends an answer to any subject that the asker names, and streams and others take what comes there. In an
+    account of its own an answer reaches nobody but the asker. What it may publish leads out of it into the account of
+    the streams, which is that of ``bootstrap``, or to who may hear it.
     """
-    people = [account for account in accounts if account.role in PEOPLE]
-    services = [account for account in accounts if account.role not in PEOPLE]
-    exports = [{"service": subject} for subject in _ASKED] + [{"stream": _TOLD}]
+    exports: list[dict[str, Any]] = [{"service": subject} for subject in _STORED]
     exports.append({"service": f"{API}.>", "response_type": "stream"})
-    imports = [{"service": {"account": "services", "subject": subject}} for subject in (*_ASKED, f"{API}.>")]
-    imports.append({"stream": {"account": "services", "subject": _TOLD}})
-    lines = ["services: {", "jetstream: enabled", f"exports: {json.dumps(exports)}"]
-    lines += [_users([(account, permissions(account, accounts)) for account in services]).rstrip(), "}"]
-    lines += ["people: {", f"imports: {json.dumps(imports)}"]
-    lines += [_users([(account, permissions(account, accounts)) for account in people]).rstrip(), "}", ""]
-    return "\n".join(lines)
+    owners = [account for account in accounts if account.role == "bootstrap"]
+    lines = [f"{OWNER}: {{", "jetstream: enabled", f"exports: {json.dumps(exports)}", *_members(owners, accounts)]
+    others = [account for account in accounts if account.role != "bootstrap"]
+    for account in others:
+        exports = [{"stream": subject} for subject in _told(account, accounts)]
+        imports = [*_asked(account, accounts), *_heard(account, others)]
+        lines += [f"{_apart(account)}: {{", f"exports: {json.dumps(exports)}", f"imports: {json.dumps(imports)}"]
+        lines += _members([account], accounts)
+    return "\n".join([*lines, ""])
 
 
-_ASKED = ("pto.req.>", *BLOB_SUBJECTS, AUDIT_SUBJECT)
-"""What people send to services."""
-_TOLD = "pto-live.>"
-"""What people hear of services beside the answers."""
+OWNER = "services"
+"""The broker account of the streams, which are stored under this name: it must not change."""
+_STORED = ("pto.*.*.*", *BLOB_SUBJECTS, *LEASE_SUBJECTS)
+"""What streams take."""
+
+
+def _apart(account: Account) -> str:
+    """Name of this user's broker account, which is no user's name and not that of the streams' account."""
+    return f"of_{account.user}"
+
+
+def _members(users: Sequence[Account], accounts: Sequence[Account]) -> list[str]:
+    return [_users([(account, permissions(account, accounts)) for account in users]).rstrip(), "}"]
+
+
+def _asked(account: Account, accounts: Sequence[Account]) -> list[dict[str, Any]]:
+    """Imports of what this account may ask streams. The broker lets an account have JetStream's API as a whole alone;
+    leaf nodes are offered the parts of it that they may ask for.
+    """
+    imports: list[dict[str, Any]] = [{"service": {"account": OWNER, "subject": f"{API}.>"}}]
+    for subject in permissions(account, accounts)["publish"]["allow"]:
+        if subject.startswith(f"{DOMAIN_API}."):
+            asked = subject.replace(DOMAIN_API, API, 1)
+            imports.append({"service": {"account": OWNER, "subject": asked}, "to": subject})
+        elif not subject.startswith((f"{API}.", LIVE)):
+            imports.append({"service": {"account": OWNER, "subject": subject}})
+    return imports
+
+
+def _told(account: Account, accounts: Sequence[Account]) -> list[str]:
+    return [subject for subject in permissions(account, accounts)["publish"]["allow"] if subject.startswith(LIVE)]
+
+
+def _heard(account: Account, others: Sequence[Account]) -> list[dict[str, Any]]:
+    """Imports of what this account may hear of others, no more than these may tell."""
+    imports: list[dict[str, Any]] = []
+    heard = [subject for subject in permissions(account, others)["subscribe"]["allow"] if subject.startswith(LIVE)]
+    for other in others:
+        for told, wanted in product(_told(other, others), heard):
+            if subject_filter(wanted)(told) or subject_filter(told)(wanted):
+                narrower = told if subject_filter(wanted)(told) else wanted
+                imports.append({"stream": {"account": _apart(other), "subject": narrower}})
+    return imports
 
 
 def render_leaf_users(accounts: Sequence[Account]) -> str:
