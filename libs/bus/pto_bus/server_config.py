@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pto_bus import limits
-from pto_bus.topology import API, DOMAIN_API, Account, leaf_permissions, permissions
+from pto_bus.topology import API, DOMAIN_API, PEOPLE, Account, leaf_permissions, permissions
 from pto_proto.subjects import BLOB_SUBJECTS, LEASE_SUBJECTS, LIVE, subject_filter
 
 
@@ -65,67 +65,69 @@ def render_users(accounts: Sequence[Account]) -> str:
 
 
 def render_accounts(accounts: Sequence[Account]) -> str:
-    """The broker's ``accounts`` block: these users and nobody else, each in a broker account of its own.
+    """The broker's ``accounts`` block: these users and nobody else, each service in a broker account of its own.
 
-    The broker sends an answer to any subject that the asker names, and streams and others take what comes there. In an
-    account of its own an answer reaches nobody but the asker. What it may publish leads out of it into the account of
-    the streams, which is that of ``bootstrap``, or to who may hear it.
+    The broker sends an answer to any subject that the asker names, and a stream, or whoever listens there, takes it.
+    Out of a broker account goes what its users may publish, and no answer: so services cannot have the broker write for
+    them at all, and people, who share an account, only to people.
     """
+    owners = [account for account in accounts if account.role == "bootstrap"]
     exports: list[dict[str, Any]] = [{"service": subject} for subject in _STORED]
     exports.append({"service": f"{API}.>", "response_type": "stream"})
-    owners = [account for account in accounts if account.role == "bootstrap"]
     lines = [f"{OWNER}: {{", "jetstream: enabled", f"exports: {json.dumps(exports)}", *_members(owners, accounts)]
-    others = [account for account in accounts if account.role != "bootstrap"]
-    for account in others:
-        exports = [{"stream": subject} for subject in _told(account, accounts)]
-        imports = [*_asked(account, accounts), *_heard(account, others)]
-        lines += [f"{_apart(account)}: {{", f"exports: {json.dumps(exports)}", f"imports: {json.dumps(imports)}"]
-        lines += _members([account], accounts)
+    rooms: dict[str, list[Account]] = {}
+    for account in accounts:
+        if account.role != "bootstrap":
+            rooms.setdefault("people" if account.role in PEOPLE else f"of_{account.user}", []).append(account)
+    told = {name: _live(members, accounts, "publish") for name, members in rooms.items()}
+    for name, members in rooms.items():
+        exports = [{"stream": subject} for subject in told[name]]
+        imports = [*_asked(members, accounts), *_heard(_live(members, accounts, "subscribe"), told)]
+        lines += [f"{name}: {{", f"exports: {json.dumps(exports)}", f"imports: {json.dumps(imports)}"]
+        lines += _members(members, accounts)
     return "\n".join([*lines, ""])
 
 
 OWNER = "services"
-"""The broker account of the streams, which are stored under this name: it must not change."""
+"""The broker account of the streams and of ``bootstrap``. Streams are stored under this name: it must not change."""
 _STORED = ("pto.*.*.*", *BLOB_SUBJECTS, *LEASE_SUBJECTS)
 """What streams take."""
-
-
-def _apart(account: Account) -> str:
-    """Name of this user's broker account, which is no user's name and not that of the streams' account."""
-    return f"of_{account.user}"
 
 
 def _members(users: Sequence[Account], accounts: Sequence[Account]) -> list[str]:
     return [_users([(account, permissions(account, accounts)) for account in users]).rstrip(), "}"]
 
 
-def _asked(account: Account, accounts: Sequence[Account]) -> list[dict[str, Any]]:
-    """Imports of what this account may ask streams. The broker lets an account have JetStream's API as a whole alone;
-    leaf nodes are offered the parts of it that they may ask for.
+def _live(members: Sequence[Account], accounts: Sequence[Account], way: str) -> list[str]:
+    """What these may tell, or hear, beside the streams."""
+    subjects = [subject for account in members for subject in permissions(account, accounts)[way]["allow"]]
+    return [subject for subject in dict.fromkeys(subjects) if subject.startswith(LIVE)]
+
+
+def _asked(members: Sequence[Account], accounts: Sequence[Account]) -> list[dict[str, Any]]:
+    """Imports of what these may ask streams: JetStream's API, which the broker gives as a whole or not at all, and what
+    is stored; for leaf nodes also the parts of the API, because they are offered what they may ask for and no more.
     """
-    imports: list[dict[str, Any]] = [{"service": {"account": OWNER, "subject": f"{API}.>"}}]
-    for subject in permissions(account, accounts)["publish"]["allow"]:
-        if subject.startswith(f"{DOMAIN_API}."):
-            asked = subject.replace(DOMAIN_API, API, 1)
-            imports.append({"service": {"account": OWNER, "subject": asked}, "to": subject})
-        elif not subject.startswith((f"{API}.", LIVE)):
-            imports.append({"service": {"account": OWNER, "subject": subject}})
-    return imports
+    imports: dict[str, dict[str, Any]] = {API: {"service": {"account": OWNER, "subject": f"{API}.>"}}}
+    for account in members:
+        for subject in permissions(account, accounts)["publish"]["allow"]:
+            if subject.startswith(f"{DOMAIN_API}."):
+                asked = subject.replace(DOMAIN_API, API, 1)
+                imports[subject] = {"service": {"account": OWNER, "subject": asked}, "to": subject}
+            elif not subject.startswith((f"{API}.", LIVE)):
+                stored = subject.replace(f".{account.user}", ".*") if account.role in PEOPLE else subject
+                imports[stored] = {"service": {"account": OWNER, "subject": stored}}
+    return list(imports.values())
 
 
-def _told(account: Account, accounts: Sequence[Account]) -> list[str]:
-    return [subject for subject in permissions(account, accounts)["publish"]["allow"] if subject.startswith(LIVE)]
-
-
-def _heard(account: Account, others: Sequence[Account]) -> list[dict[str, Any]]:
-    """Imports of what this account may hear of others, no more than these may tell."""
+def _heard(wanted: Sequence[str], told: dict[str, list[str]]) -> list[dict[str, Any]]:
+    """Imports of what of this is told anywhere."""
     imports: list[dict[str, Any]] = []
-    heard = [subject for subject in permissions(account, others)["subscribe"]["allow"] if subject.startswith(LIVE)]
-    for other in others:
-        for told, wanted in product(_told(other, others), heard):
-            if subject_filter(wanted)(told) or subject_filter(told)(wanted):
-                narrower = told if subject_filter(wanted)(told) else wanted
-                imports.append({"stream": {"account": _apart(other), "subject": narrower}})
+    for name, subjects in told.items():
+        for subject, want in product(subjects, wanted):
+            narrower = subject if subject_filter(want)(subject) else want if subject_filter(subject)(want) else None
+            if narrower is not None:
+                imports.append({"stream": {"account": name, "subject": narrower}})
     return imports
 
 

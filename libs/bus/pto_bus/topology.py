@@ -56,6 +56,8 @@ DOMAIN = "pto"
 """JetStream domain of brokers that leaf nodes connect to: under this name a leaf node's clients reach JetStream."""
 DOMAIN_API = f"$JS.{DOMAIN}.API"
 _SERVICES = ("scheduler", "planner", "dispatcher", "consolidator", "archiver")
+PEOPLE: tuple[Role, ...] = ("operator", "requester", "viewer")
+"""Roles of persons."""
 _LANE_ROLES = ("planner", "dispatcher", "consolidator", "relay")
 _NS = 1_000_000_000
 MAX_USER_CHARS = 64
@@ -283,8 +285,8 @@ def accounts_behind(relay: Account, accounts: Sequence[Account]) -> list[Account
 
 def _relay_rules(account: Account, accounts: Sequence[Account]) -> dict[str, Any]:
     """What a leaf node may pass on for the dispatchers behind it, who ask JetStream by the name of its domain."""
-    assert account.lane is not None
-    publish, subscribe = _lane_news(account.lane), [roll_call_subject(account.lane)]
+    lane = Lane(account.lane or "")
+    publish, subscribe = _lane_news(lane), [roll_call_subject(lane)]
     for other in accounts_behind(account, accounts):
         may = permissions(other)
         publish += [_in_domain(subject) for subject in may["publish"]["allow"]]
