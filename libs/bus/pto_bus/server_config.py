@@ -115,7 +115,7 @@ def _asked(members: Sequence[Account], accounts: Sequence[Account]) -> list[dict
                 asked = subject.replace(DOMAIN_API, API, 1)
                 imports[subject] = {"service": {"account": OWNER, "subject": asked}, "to": subject}
             elif not subject.startswith((f"{API}.", LIVE)):
-                stored = subject.replace(f".{account.user}", ".*") if account.role in PEOPLE else subject
+                stored = f"{subject.rpartition('.')[0]}.*" if account.role in PEOPLE else subject
                 imports[stored] = {"service": {"account": OWNER, "subject": stored}}
     return list(imports.values())
 
