@@ -122,7 +122,8 @@ up: setup ## start the whole system with docker compose, with accounts and TLS o
 	made=$$(ORCHESTRATOR=$(BIN)/orchestrator deploy/compose/prepare.sh $(COMPOSE_STATE)); \
 	(umask 077; printf '%s\n' "$$made" $${kept:+"$$kept"} > $(COMPOSE_ENV))
 	@$(COMPOSE) up --detach --wait
-	@$(COMPOSE) kill --signal HUP nats 2>/dev/null # reads its accounts again
+	@$(COMPOSE) kill --signal HUP nats 2>/dev/null # reads its accounts again; what is new to it may ask after the second time
+	@sleep 1; $(COMPOSE) kill --signal HUP nats 2>/dev/null
 
 down: ## stop what `make up` started; its data stays in .compose
 	@$(COMPOSE) --profile observe down

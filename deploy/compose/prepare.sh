@@ -14,7 +14,11 @@ socket=${DOCKER_SOCKET:-/var/run/docker.sock}
 uid=$(id -u) gid=$(id -g)
 if [ "$uid" = 0 ]; then uid=10001 gid=10001; fi # services need no root, and containers of agents must not have it
 
-[ -e "$state/accounts/accounts.json" ] || "$orchestrator" accounts init "$state/accounts" --lane local --lane docker >&2
+if [ -e "$state/accounts/accounts.json" ]; then
+  "$orchestrator" accounts render "$state/accounts" >&2
+else
+  "$orchestrator" accounts init "$state/accounts" --lane local --lane docker >&2
+fi
 [ -e "$state/nats/tls/server.pem" ] || bash "$here/../nats/certificates.sh" "$state/nats/tls" ${PTO_NAMES:-nats localhost 127.0.0.1}
 mkdir -p "$state"/streams{,-n2,-n3} "$state/snapshots" "$state/workspaces"
 cp "$here"/../nats/{server,cluster}.conf "$state/accounts/users.conf" "$state/nats/"

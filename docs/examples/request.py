@@ -11,9 +11,12 @@ import json
 import os
 import secrets
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import nats
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
 
 
 async def main(requirement: str, run: str, executors: int) -> int:
@@ -29,7 +32,7 @@ async def main(requirement: str, run: str, executors: int) -> int:
     stream = connection.jetstream()
 
     # The view is a mirror of the log: reading it disturbs nobody. Subjects are pto.<kind>.<lane>.<run>.
-    events = await stream.subscribe(f"pto.*.*.{run}", stream="PTO_VIEW", ordered_consumer=True)
+    events = await stream.pull_subscribe(f"pto.*.*.{run}", stream="PTO_VIEW")
 
     subject = f"pto.req.run-requested.{user}"
     request = {
@@ -47,7 +50,7 @@ async def main(requirement: str, run: str, executors: int) -> int:
 
     status = ""
     while not status:
-        event = json.loads((await events.next_msg(timeout=600)).data)
+        event = json.loads((await next_message(events)).data)
         kind = event["type"].split(".")[1]
         for entry in event["data"]["entries"]:
             if kind == "RequestRefused" and entry.get("request_id") == request["id"]:
@@ -61,6 +64,13 @@ async def main(requirement: str, run: str, executors: int) -> int:
                 print(f"run {run}: {status}, tree digest {entry.get('tree_digest', 'none')}")
     await connection.close()
     return 0 if status == "succeeded" else 1
+
+
+async def next_message(events: JetStreamContext.PullSubscription) -> Msg:
+    """One pull waits for less than a minute, after which the broker would take the consumer away."""
+    while True:
+        with suppress(TimeoutError):
+            return (await events.fetch(1, timeout=30))[0]
 
 
 if __name__ == "__main__":

@@ -11,9 +11,12 @@ import asyncio
 import json
 import os
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import nats
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DeliverPolicy
 
 
@@ -28,12 +31,10 @@ async def main(run: str, first: int) -> None:
         allow_reconnect=False,
     )
     start = ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=first)
-    events = await connection.jetstream().subscribe(
-        f"pto.*.*.{run}", stream="PTO_VIEW", ordered_consumer=True, config=start
-    )
+    events = await connection.jetstream().pull_subscribe(f"pto.*.*.{run}", stream="PTO_VIEW", config=start)
     has_ended = False
     while not has_ended:
-        message = await events.next_msg(timeout=600)
+        message = await next_message(events)
         event = json.loads(message.data)
         kind = event["type"].split(".")[1]
         for entry in event["data"]["entries"]:
@@ -43,6 +44,13 @@ async def main(run: str, first: int) -> None:
             print(f"{message.metadata.sequence.stream:6} {at} {kind:20} {about}{attempt}", flush=True)
         has_ended = kind == "RunFinished"
     await connection.close()
+
+
+async def next_message(events: JetStreamContext.PullSubscription) -> Msg:
+    """One pull waits for less than a minute, after which the broker would take the consumer away."""
+    while True:
+        with suppress(TimeoutError):
+            return (await events.fetch(1, timeout=30))[0]
 
 
 if __name__ == "__main__":

@@ -76,6 +76,8 @@ BLOB_SUBJECTS = ["pto-blob.*.*"]
 LEASE_SUBJECTS = ["pto-lease.*"]
 SCHEDULER_LEASE = "pto-lease.scheduler"
 """Who leads; the message vanishes when it is not renewed."""
+LIVE = "pto-live."
+"""With this begins what is told beside the streams."""
 HEARTBEATS = "pto-live.heartbeat.*._"
 """Signs of life of all dispatcher instances."""
 ROLL_CALLS = "pto-live.roll-call.*._"

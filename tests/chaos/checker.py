@@ -38,6 +38,8 @@ class RunFacts:
     """Task -> its latest attempt."""
     applied: dict[str, Attempt] = field(default_factory=dict)
     """Task -> the attempt whose success counts."""
+    reused: set[str] = field(default_factory=set)
+    """Tasks that need not run."""
     lost: set[Attempt] = field(default_factory=set)
     most_out: int = 0
     status: str = ""
@@ -116,7 +118,7 @@ class Checker:
             return
         if facts.status:
             self.problem(f"{self.seq}: {run}/{task} was handed out after the run's end")
-        missing = [name for name in entry["spec"].get("depends_on", ()) if name not in facts.applied]
+        missing = [name for name in entry["spec"].get("depends_on", ()) if name not in facts.applied and name not in facts.reused]
         if missing:
             self.problem(f"{self.seq}: {run}/{task} was handed out before {missing} had succeeded")
         facts.current[task] = attempt
@@ -133,6 +135,9 @@ class Checker:
             self.problem(
                 f"{self.seq}: {instance} has more attempts than its capacity of {self._capacity.get(instance)}"
             )
+
+    def _on_TaskReused(self, run: str, entry: dict[str, Any]) -> None:
+        self.runs[run].reused.add(entry["task"])
 
     def _on_TaskFinished(self, run: str, entry: dict[str, Any]) -> None:
         facts, task, attempt = self.runs[run], entry["task"], attempt_of(entry)

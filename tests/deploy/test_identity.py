@@ -17,10 +17,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from pto_bus.accounts import credentials_file, read_accounts, revoke_keys, rotate_key
+from pto_bus.accounts import add_account, credentials_file, read_accounts, revoke_keys, rotate_key
 from pto_bus.connect import TlsFiles, connect
 from pto_bus.errors import AccessRefused, BusError
 from pto_bus.event_log import NatsEventLog
+from pto_bus.live import LiveChannel
+from pto_bus.topology import Account
+from pto_ports.event_log import Outgoing
+from pto_proto.ids import Lane
+from pto_proto.subjects import AUDIT_SUBJECT
 
 from .servers import Keyed, Server, accounts_in, make_certificates, until
 
@@ -102,6 +107,27 @@ async def test_revoking_ends_the_account_and_touches_no_other(keyed: Keyed) -> N
     await other.close()
 
 
+async def test_who_is_added_may_ask_and_is_heard_and_nobody_else_notices(keyed: Keyed) -> None:
+    scheduler, heard = await keyed.connect("scheduler"), asyncio.Event()
+    await LiveChannel(scheduler).listen(AUDIT_SUBJECT, lambda subject, data: heard.set())
+    add_account(keyed.folder, Account(user="alice", role="requester"))
+    add_account(keyed.folder, Account(user="dispatcher-far", role="dispatcher", lane=Lane("far")))
+    for count in (1, 2):
+        keyed.server.read_users(keyed.folder)
+        keyed.server.wait_log("Reloaded server configuration", count)
+        if count == 1:  # a person is there at once
+            alice = await keyed.connect("alice")
+            assert await NatsEventLog(alice, "PTO_VIEW").last_seq() == 0
+            await LiveChannel(alice).send(AUDIT_SUBJECT, b"{}")
+            await asyncio.wait_for(heard.wait(), 5)
+    await keyed.set_up()
+    far = await keyed.connect("dispatcher-far")
+    assert await NatsEventLog(far).append([Outgoing("pto.task-finished.far.run-0001", b"x", "")]) == 1
+    assert scheduler.client.stats["reconnects"] == 0
+    for connection in (alice, far, scheduler):
+        await connection.close()
+
+
 async def test_only_a_broker_with_a_good_certificate_of_the_known_ca_is_talked_to(keyed: Keyed, tmp_path: Path) -> None:
     make_certificates(tmp_path / "other")
     with pytest.raises(AccessRefused, match="TLS"):
@@ -149,6 +175,10 @@ def test_private_keys_are_in_private_files_alone(tmp_path: Path) -> None:
             assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
             assert path.parent.name in ("credentials", "relay-x"), path
     assert [account.user for account in read_accounts(folder) if len(account.keys) > 1] == ["alice"]
+    files = {path: path.read_text() for path in folder.rglob("*") if path.is_file()}
+    (folder / "users.conf").write_text("as another version wrote it")
+    accounts("render", str(folder))
+    assert {path: path.read_text() for path in folder.rglob("*") if path.is_file()} == files
 
 
 @pytest.mark.parametrize(

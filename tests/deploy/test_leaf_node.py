@@ -66,7 +66,7 @@ async def test_a_dispatcher_behind_a_leaf_node_does_what_it_may_and_no_more(hub:
     viewer = await open_session(
         hub.url, user="viewer", credentials=credentials_file(hub.folder, "viewer"), ca=hub.tls.ca
     )
-    await viewer.live.listen("pto-live.>", lambda subject, data: heard.append(data))
+    await viewer.live.listen("pto-live.log.*.*", lambda subject, data: heard.append(data))
     await viewer.connection.client.flush()
     async with asyncio.timeout(5):
         while not heard:  # the subscription takes a moment to reach the leaf node
@@ -89,41 +89,47 @@ async def test_a_leaf_node_lets_in_only_the_dispatchers_of_its_lane(leaf: Keyed)
             await connect(leaf.url, user=user, credentials=credentials_file(leaf.folder, user))
 
 
-async def test_a_stolen_relay_key_manages_nothing_and_decides_nothing(hub: Keyed, leaf: Keyed) -> None:
+async def test_a_stolen_relay_key_does_nothing_but_what_its_dispatchers_may(hub: Keyed, leaf: Keyed) -> None:
     """What can be done with the key by somebody who connects with it: as a client, or as a leaf node of his own."""
-    managing = [
+    others = [
         f"{api}.{verb}.PTO"
         for api in ("$JS.API", "$JS.pto.API")
         for verb in ("STREAM.DELETE", "STREAM.PURGE", "STREAM.UPDATE", "STREAM.MSG.DELETE", "STREAM.SNAPSHOT")
     ]
-    managing += ["$JS.API.CONSUMER.DELETE.PTO.scheduler", "$JS.API.CONSUMER.CREATE.PTO.x", "$JS.API.STREAM.CREATE.X"]
-    managing += ["pto.run-accepted._.run-0001", "pto.task-ready.local.run-0001", "pto.req.run-requested.requester"]
-    managing += ["pto.scheduler-epoch-started._._", "pto-lease.scheduler", "_INBOX_scheduler.x.1"]
+    others += ["$JS.API.CONSUMER.DELETE.PTO.scheduler", "$JS.API.CONSUMER.CREATE.PTO.x", "$JS.API.STREAM.CREATE.X"]
+    others += ["pto.run-accepted._.run-0001", "pto.task-ready.local.run-0001", "pto.req.run-requested.requester"]
+    others += ["pto.scheduler-epoch-started._._", "pto-lease.scheduler", "_INBOX_scheduler.x.1"]
+    others += [FINISHED.replace("local", "docker"), "pto-live.heartbeat.docker._", "$JS.API.CONSUMER.LIST.PTO"]
+    others += [f"$JS.API.CONSUMER.{verb}.PTO.dispatcher-docker_lane" for verb in ("RESET", "MSG.NEXT", "INFO")]
     refused: set[str] = set()
 
     async def on_error(error: Exception) -> None:
         refused.add(str(error).split('"')[1])
 
     client = await nats.connect(hub.url, error_cb=on_error, **hub.options(RELAY))
-    for subject in managing:
+    for subject in others:
         await client.publish(subject, b"{}")
     await client.flush()
     await asyncio.sleep(0.1)
-    assert refused == {subject.replace(".pto.API", ".API").lower() for subject in managing}  # the broker maps first
+    assert refused == {subject.replace(".pto.API", ".API").lower() for subject in others}  # the broker maps first
     await client.close()
     leaf.server.end()
     users = leaf.server.folder / "users.conf"
     users.write_text("users: [{user: thief, password: thief}]")  # a leaf node that lets everything pass
     leaf.server.start()
     leaf.server.wait_log("Leafnode connection created", 2)
-    thief = await nats.connect(leaf.url, user="thief", password="thief")
-    for subject in managing:
+    thief = await nats.connect(leaf.url, user="thief", password="thief", inbox_prefix="_INBOX_dispatcher-local")
+    for subject in others:
         with pytest.raises((nats.errors.NoRespondersError, nats.errors.TimeoutError)):
             await thief.request(subject, b"{}", timeout=0.3)
+    for target in ("pto.run-accepted._.run-0001", FINISHED.replace("local", "docker"), "pto.req.run-requested.eva"):
+        await thief.publish("$JS.API.STREAM.INFO.PTO", b"", reply=target)
+    assert (await thief.request("$JS.API.STREAM.INFO.PTO", b"", timeout=5)).data
     await thief.close()
     bootstrapper = await hub.connect("bootstrap")
     state = (await bootstrapper.api("STREAM.INFO.PTO"))["state"]
     assert (state["messages"], state["consumer_count"]) == (0, len(hub.consumers))
+    assert (await bootstrapper.api("STREAM.INFO.PTO_REQ"))["state"]["messages"] == 0
     await bootstrapper.close()
 
 

@@ -57,7 +57,8 @@ def test_signals_that_python_ignores_are_not_ignored_by_what_it_starts(started: 
     found = started.output(["/bin/sh", "-c", 'trap "" HUP; grep SigIgn /proc/self/status']).split()[1]
     # The C library keeps two numbers to itself, which no program can see.
     ignored = {number for number in signal.valid_signals() if int(found, 16) >> (number - 1) & 1}
-    assert ignored == {signal.SIGHUP}
+    # In the background of a shell, tests themselves are made to ignore these.
+    assert ignored - {signal.SIGINT, signal.SIGQUIT} == {signal.SIGHUP}
 
 
 def test_no_descriptor_is_passed_on(started: Started) -> None:

@@ -4,6 +4,8 @@ Invariant: a service reads through the consumers that bootstrap made for it, one
 mirror ``PTO_VIEW`` makes a consumer of its own with a random name, which the broker removes when nobody pulls from it.
 """
 
+import asyncio
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -21,6 +23,7 @@ from pto_proto.subjects import LOG_STREAM, REQUEST_STREAM, VIEW_STREAM, subject_
 
 _STREAM_NOT_FOUND = 10059
 _NO_MESSAGE = 10037
+_LEVEL_LOOK_S = 0.05
 
 
 class NatsEventLog:
@@ -160,4 +163,21 @@ class NatsEventLog:
             config["filter_subject"] = subject
             api += f".{subject}"
         made = await self._connection.api(api, {"stream_name": self._stream, "config": config})
-        return Start(name, made["num_pending"])
+        is_first = after == 0 and "cluster" in made
+        return Start(name, await self._level(name, subject) if is_first else made["num_pending"])
+
+    async def _level(self, name: str, subject: str | None) -> int:
+        """What a new consumer has to give, once its server has as much of the stream as the leader.
+
+        A server of a cluster that was away takes consumers before it has what it missed. Waited for is
+        ``limits.MIRROR_S`` at most.
+        """
+        asked = {"subjects_filter": subject} if subject else {}
+        state = (await self._connection.api(f"STREAM.INFO.{self._stream}", asked))["state"]
+        wanted = sum(state.get("subjects", {}).values()) if subject else state["messages"]
+        until = time.monotonic() + limits.MIRROR_S
+        while True:
+            found: int = (await self._connection.api(f"CONSUMER.INFO.{self._stream}.{name}"))["num_pending"]
+            if found >= wanted or time.monotonic() > until:
+                return found
+            await asyncio.sleep(_LEVEL_LOOK_S)

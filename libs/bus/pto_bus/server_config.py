@@ -7,12 +7,13 @@ without password and keys is in no text, so nobody can be it.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from pto_bus import limits
-from pto_bus.topology import API, PEOPLE, Account, leaf_permissions, permissions
-from pto_proto.subjects import AUDIT_SUBJECT, BLOB_SUBJECTS
+from pto_bus.topology import API, DOMAIN_API, PEOPLE, Account, leaf_permissions, permissions
+from pto_proto.subjects import BLOB_SUBJECTS, LEASE_SUBJECTS, LIVE, subject_filter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,28 +65,70 @@ def render_users(accounts: Sequence[Account]) -> str:
 
 
 def render_accounts(accounts: Sequence[Account]) -> str:
-    """The broker's ``accounts`` block: these users and nobody else, people apart from services.
+    """The broker's ``accounts`` block: these users and nobody else, each service in a broker account of its own.
 
-    The broker sends an answer to any subject that the asker names, and a stream takes it. From the people's account an
-    answer never leaves, so that nobody there can have the broker write for them.
+    The broker sends an answer to any subject that the asker names, and a stream, or whoever listens there, takes it.
+    Out of a broker account goes what its users may publish, and no answer: so services cannot have the broker write for
+    them at all, and people, who share an account, only to people.
     """
-    people = [account for account in accounts if account.role in PEOPLE]
-    services = [account for account in accounts if account.role not in PEOPLE]
-    exports = [{"service": subject} for subject in _ASKED] + [{"stream": _TOLD}]
+    owners = [account for account in accounts if account.role == "bootstrap"]
+    exports: list[dict[str, Any]] = [{"service": subject} for subject in _STORED]
     exports.append({"service": f"{API}.>", "response_type": "stream"})
-    imports = [{"service": {"account": "services", "subject": subject}} for subject in (*_ASKED, f"{API}.>")]
-    imports.append({"stream": {"account": "services", "subject": _TOLD}})
-    lines = ["services: {", "jetstream: enabled", f"exports: {json.dumps(exports)}"]
-    lines += [_users([(account, permissions(account, accounts)) for account in services]).rstrip(), "}"]
-    lines += ["people: {", f"imports: {json.dumps(imports)}"]
-    lines += [_users([(account, permissions(account, accounts)) for account in people]).rstrip(), "}", ""]
-    return "\n".join(lines)
+    lines = [f"{OWNER}: {{", "jetstream: enabled", f"exports: {json.dumps(exports)}", *_members(owners, accounts)]
+    rooms: dict[str, list[Account]] = {}
+    for account in accounts:
+        if account.role != "bootstrap":
+            rooms.setdefault("people" if account.role in PEOPLE else f"of_{account.user}", []).append(account)
+    told = {name: _live(members, accounts, "publish") for name, members in rooms.items()}
+    for name, members in rooms.items():
+        exports = [{"stream": subject} for subject in told[name]]
+        imports = [*_asked(members, accounts), *_heard(_live(members, accounts, "subscribe"), told)]
+        lines += [f"{name}: {{", f"exports: {json.dumps(exports)}", f"imports: {json.dumps(imports)}"]
+        lines += _members(members, accounts)
+    return "\n".join([*lines, ""])
 
 
-_ASKED = ("pto.req.>", *BLOB_SUBJECTS, AUDIT_SUBJECT)
-"""What people send to services."""
-_TOLD = "pto-live.>"
-"""What people hear of services beside the answers."""
+OWNER = "services"
+"""The broker account of the streams and of ``bootstrap``. Streams are stored under this name: it must not change."""
+_STORED = ("pto.*.*.*", *BLOB_SUBJECTS, *LEASE_SUBJECTS)
+"""What streams take."""
+
+
+def _members(users: Sequence[Account], accounts: Sequence[Account]) -> list[str]:
+    return [_users([(account, permissions(account, accounts)) for account in users]).rstrip(), "}"]
+
+
+def _live(members: Sequence[Account], accounts: Sequence[Account], way: str) -> list[str]:
+    """What these may tell, or hear, beside the streams."""
+    subjects = [subject for account in members for subject in permissions(account, accounts)[way]["allow"]]
+    return [subject for subject in dict.fromkeys(subjects) if subject.startswith(LIVE)]
+
+
+def _asked(members: Sequence[Account], accounts: Sequence[Account]) -> list[dict[str, Any]]:
+    """Imports of what these may ask streams: JetStream's API, which the broker gives as a whole or not at all, and what
+    is stored; for leaf nodes also the parts of the API, because they are offered what they may ask for and no more.
+    """
+    imports: dict[str, dict[str, Any]] = {API: {"service": {"account": OWNER, "subject": f"{API}.>"}}}
+    for account in members:
+        for subject in permissions(account, accounts)["publish"]["allow"]:
+            if subject.startswith(f"{DOMAIN_API}."):
+                asked = subject.replace(DOMAIN_API, API, 1)
+                imports[subject] = {"service": {"account": OWNER, "subject": asked}, "to": subject}
+            elif not subject.startswith((f"{API}.", LIVE)):
+                stored = f"{subject.rpartition('.')[0]}.*" if account.role in PEOPLE else subject
+                imports[stored] = {"service": {"account": OWNER, "subject": stored}}
+    return list(imports.values())
+
+
+def _heard(wanted: Sequence[str], told: dict[str, list[str]]) -> list[dict[str, Any]]:
+    """Imports of what of this is told anywhere."""
+    imports: list[dict[str, Any]] = []
+    for name, subjects in told.items():
+        for subject, want in product(subjects, wanted):
+            narrower = subject if subject_filter(want)(subject) else want if subject_filter(subject)(want) else None
+            if narrower is not None:
+                imports.append({"stream": {"account": name, "subject": narrower}})
+    return imports
 
 
 def render_leaf_users(accounts: Sequence[Account]) -> str:

@@ -3,7 +3,7 @@
 Invariant: an account may do what its role needs and nothing else. Nobody but ``bootstrap`` makes streams or the log's
 consumers; services only bind to the consumers that carry their own name, so nobody can move or overwrite another's.
 Viewers never touch the log: they make short-lived consumers on its mirror, which takes away nothing from anybody.
-Only a ``relay``, which carries a whole leaf node, may do what any dispatcher may (see ``_relay_rules``).
+A ``relay``, which carries a whole leaf node, may do what the dispatchers behind it may.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ from pto_proto.ids import (
     LANE_DOCKER,
     LANE_PLANNER,
     Lane,
+    RunId,
     is_instance_id,
     is_lane,
     is_operator,
@@ -28,6 +29,7 @@ from pto_proto.subjects import (
     AUDIT_SUBJECT,
     BLOB_STREAM,
     BLOB_SUBJECTS,
+    HEARTBEATS,
     LEASE_STREAM,
     LEASE_SUBJECTS,
     LOG_STREAM,
@@ -38,7 +40,10 @@ from pto_proto.subjects import (
     SCHEDULER_LEASE,
     STATE_SUBJECT,
     VIEW_STREAM,
+    heartbeat_subject,
     lane_filter,
+    live_subject,
+    roll_call_subject,
     writer_subjects,
 )
 
@@ -52,7 +57,7 @@ DOMAIN = "pto"
 DOMAIN_API = f"$JS.{DOMAIN}.API"
 _SERVICES = ("scheduler", "planner", "dispatcher", "consolidator", "archiver")
 PEOPLE: tuple[Role, ...] = ("operator", "requester", "viewer")
-"""Roles of persons, whom the broker keeps apart from services."""
+"""Roles of persons."""
 _LANE_ROLES = ("planner", "dispatcher", "consolidator", "relay")
 _NS = 1_000_000_000
 MAX_USER_CHARS = 64
@@ -167,7 +172,7 @@ def consumers(accounts: list[Account]) -> list[tuple[str, dict[str, Any]]]:
 def permissions(account: Account, accounts: Sequence[Account] = ()) -> dict[str, Any]:
     """The account's permissions as the server's configuration has them: ``{publish: {allow}, subscribe: {allow}}``.
 
-    A relay hears what those of ``accounts`` hear that work in its lane.
+    A relay may do what those of ``accounts`` may that it carries.
     """
     if account.role == "relay":
         return _relay_rules(account, accounts)
@@ -177,10 +182,14 @@ def permissions(account: Account, accounts: Sequence[Account] = ()) -> dict[str,
 
 def leaf_permissions(account: Account) -> dict[str, Any]:
     """The same at a leaf node, which maps JetStream's API to that of the domain before it looks at permissions."""
-    publish, subscribe = _ROLE_RULES[account.role](account)
-    mapped = [subject.replace(f"{API}.", f"{DOMAIN_API}.", 1) for subject in publish if subject.startswith(f"{API}.")]
-    allowed = [*publish, *mapped]
-    return {"publish": {"allow": allowed}, "subscribe": {"allow": [f"{inbox_prefix(account.user)}.>", *subscribe]}}
+    may = permissions(account)
+    asked = may["publish"]["allow"]
+    mapped = [_in_domain(subject) for subject in asked if subject.startswith(f"{API}.")]
+    return {**may, "publish": {"allow": [*asked, *mapped]}}
+
+
+def _in_domain(subject: str) -> str:
+    return subject.replace(f"{API}.", f"{DOMAIN_API}.", 1)
 
 
 def inbox_prefix(user: str) -> str:
@@ -210,17 +219,25 @@ def _service_rules(account: Account) -> tuple[list[str], list[str]]:
     publish = [*_looks_at(LOG_STREAM, BLOB_STREAM), f"{API}.STREAM.MSG.GET.{LOG_STREAM}", *BLOB_SUBJECTS]
     publish += _binds(LOG_STREAM, reader_name(user), lane_reader_name(user))
     if lane is None:
-        return publish, ["pto-live.>"]
-    publish += [*writer_subjects(WRITERS["dispatcher"], lane), f"pto-live.*.{lane}.*"]
-    return publish, [f"pto-live.*.{lane}.>"]
+        return publish, []
+    return [*publish, *writer_subjects(WRITERS["dispatcher"], lane), *_lane_news(lane)], [roll_call_subject(lane)]
+
+
+def _lane_news(lane: Lane) -> list[str]:
+    """What is told of a lane beside the log."""
+    return [_log_lines(lane), heartbeat_subject(lane)]
+
+
+def _log_lines(lane: str) -> str:
+    return live_subject("log", Lane(lane), RunId("*"))
 
 
 def _scheduler_rules(account: Account) -> tuple[list[str], list[str]]:
-    publish, subscribe = _service_rules(account)
+    publish, _ = _service_rules(account)
     publish += writer_subjects(WRITERS["scheduler"], None)
     publish += [*_looks_at(REQUEST_STREAM), *_binds(REQUEST_STREAM, reader_name(account.user))]
     publish += [*_looks_at(LEASE_STREAM), SCHEDULER_LEASE, STATE_SUBJECT, ROLL_CALLS]
-    return publish, subscribe
+    return publish, [HEARTBEATS, AUDIT_SUBJECT]
 
 
 def _dispatcher_rules(account: Account) -> tuple[list[str], list[str]]:
@@ -249,12 +266,11 @@ def _viewer_rules(account: Account) -> tuple[list[str], list[str]]:
         *_looks_at(VIEW_STREAM),
         f"{API}.CONSUMER.CREATE.{VIEW_STREAM}",
         f"{API}.CONSUMER.CREATE.{VIEW_STREAM}.>",
-        f"$JS.FC.{VIEW_STREAM}.>",
         f"{API}.CONSUMER.INFO.{VIEW_STREAM}.*",
         f"{API}.CONSUMER.MSG.NEXT.{VIEW_STREAM}.*",
         AUDIT_SUBJECT,
     ]
-    return publish, ["pto-live.>"]
+    return publish, [_log_lines("*"), HEARTBEATS, STATE_SUBJECT]
 
 
 def _requester_rules(account: Account) -> tuple[list[str], list[str]]:
@@ -268,28 +284,14 @@ def accounts_behind(relay: Account, accounts: Sequence[Account]) -> list[Account
 
 
 def _relay_rules(account: Account, accounts: Sequence[Account]) -> dict[str, Any]:
-    """What a leaf node may pass on for the dispatchers behind it.
-
-    A broker offers a subscription to a leaf node only if the leaf node may publish to all that it covers, and the log
-    listens to all lanes at once: so the relay may report for every lane, and read. Managing anything is denied.
-    """
-    writes = writer_subjects(WRITERS["dispatcher"], None)
-    inboxes = [f"{inbox_prefix(other.user)}.>" for other in accounts_behind(account, accounts)]
-    return {
-        "publish": {
-            "allow": [f"{API}.>", f"{DOMAIN_API}.>", *writes, *BLOB_SUBJECTS, "pto-live.>"],
-            "deny": [f"{api}.{verb}" for api in (API, DOMAIN_API) for verb in _MANAGING],
-        },
-        "subscribe": {"allow": [*inboxes, f"pto-live.*.{account.lane}.>"]},
-    }
-
-
-_MANAGING = (
-    *(f"STREAM.{verb}.>" for verb in ("CREATE", "UPDATE", "DELETE", "PURGE", "SNAPSHOT", "RESTORE", "MSG.DELETE")),
-    *(f"STREAM.{verb}.>" for verb in ("PEER", "LEADER")),
-    *(f"CONSUMER.{verb}.>" for verb in ("CREATE", "DURABLE", "DELETE", "PAUSE", "UNPIN", "LEADER")),
-    *(f"{what}.>" for what in ("META", "SERVER", "ACCOUNT")),
-)
+    """What a leaf node may pass on for the dispatchers behind it, who ask JetStream by the name of its domain."""
+    lane = Lane(account.lane or "")
+    publish, subscribe = _lane_news(lane), [roll_call_subject(lane)]
+    for other in accounts_behind(account, accounts):
+        may = permissions(other)
+        publish += [_in_domain(subject) for subject in may["publish"]["allow"]]
+        subscribe += may["subscribe"]["allow"]
+    return {"publish": {"allow": list(dict.fromkeys(publish))}, "subscribe": {"allow": list(dict.fromkeys(subscribe))}}
 
 
 def _bootstrap_rules(account: Account) -> tuple[list[str], list[str]]:

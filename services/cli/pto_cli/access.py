@@ -198,6 +198,8 @@ def change_accounts(folder: Path, action: str, *, user: str, role: str, lanes: l
             accounts.add_account(folder, Account(user=user, role=cast("Role", role), lane=lane))
         elif action == "rotate":
             accounts.rotate_key(folder, user)
+        elif action == "render":
+            accounts.render_again(folder)
         else:
             accounts.revoke_keys(folder, user, former=former)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from pto_cli.arguments import command_parser, parse
 from pto_cli.problems import EXIT_OK, WrongUse
 
-ACTIONS = ("init", "add", "rotate", "revoke", "list")
+ACTIONS = ("init", "add", "rotate", "revoke", "render", "list")
 
 
 def main(words: list[str]) -> int:
@@ -18,8 +18,9 @@ def main(words: list[str]) -> int:
     parser = command_parser(
         "accounts",
         "Keep a broker's accounts in FOLDER: `init` makes one for each role; `add` one more; `rotate` gives USER a new "
-        "key beside the old one; `revoke --former` ends the old one, `revoke` all; `list` shows them. The broker's "
-        "configuration includes FOLDER/users.conf; the private keys are in FOLDER/credentials, for PTO_CREDS.",
+        "key beside the old one; `revoke --former` ends the old one, `revoke` all; `render` writes users.conf again, "
+        "after an upgrade; `list` shows them. The broker's configuration includes FOLDER/users.conf; the private keys "
+        "are in FOLDER/credentials, for PTO_CREDS.",
     )
     parser.add_argument("action", choices=ACTIONS, metavar="|".join(ACTIONS))
     parser.add_argument("folder", metavar="FOLDER")
@@ -41,7 +42,9 @@ def main(words: list[str]) -> int:
         write_lines(show_accounts(folder))
         return EXIT_OK
     change_accounts(folder, typed.action, user=typed.user, role=typed.role, lanes=typed.lane, former=typed.former)
-    write_lines([f"wrote {folder}; have the broker read it again: `nats-server --signal reload`"])
+    write_lines(
+        [f"wrote {folder}; have the broker read it again: `nats-server --signal reload`, twice for a new service"]
+    )
     return EXIT_OK
 
 
