@@ -118,7 +118,11 @@ class Checker:
             return
         if facts.status:
             self.problem(f"{self.seq}: {run}/{task} was handed out after the run's end")
-        missing = [name for name in entry["spec"].get("depends_on", ()) if name not in facts.applied and name not in facts.reused]
+        missing = [
+            name
+            for name in entry["spec"].get("depends_on", ())
+            if name not in facts.applied and name not in facts.reused
+        ]
         if missing:
             self.problem(f"{self.seq}: {run}/{task} was handed out before {missing} had succeeded")
         facts.current[task] = attempt

@@ -56,20 +56,26 @@ class NatsEventLog:
     async def read_run(self, subject: str, *, after: int = 0, up_to: int | None = None) -> list[Recorded]:
         """As the port says, by batched direct gets. Raises LogUnavailable.
 
-        A mirror may have answered: what it gives is right, but its end may be behind, so the log confirms the end.
+        A mirror or any server of a cluster may answer: what it gives is right, but its end may be behind, so the
+        stream's leader confirms the end.
         """
         found: list[Recorded] = []
-        start = after + 1
+        start, until = after + 1, time.monotonic() + limits.MIRROR_S
         while up_to is None or start <= up_to:
             request = {"seq": start, "batch": limits.DIRECT_BATCH, "next_by_subj": subject}
             page = await get_batch(self._connection, self._stream, request)
             found += page.messages if up_to is None else [message for message in page.messages if message.seq <= up_to]
             if page.messages:
-                start = page.messages[-1].seq + 1
+                start, until = page.messages[-1].seq + 1, time.monotonic() + limits.MIRROR_S
             if page.messages and page.more:
                 continue
-            if page.source == self._stream or not await self._find({"seq": start, "next_by_subj": subject}):
+            missed = await self._find({"seq": start, "next_by_subj": subject})
+            if not missed or (up_to is not None and missed > up_to):
                 break
+            if time.monotonic() > until:
+                raise LogUnavailable(f"the broker's copy of {self._stream} stays behind sequence {start}")
+            if not page.messages:
+                await asyncio.sleep(_LEVEL_LOOK_S)
         return found
 
     async def append(self, messages: Sequence[Outgoing], fence: Fence | None = None) -> int:
@@ -91,10 +97,7 @@ class NatsEventLog:
         await self._connection.api(f"STREAM.PURGE.{self._stream}", {"seq": up_to + 1}, limits.BOOTSTRAP_S)
 
     async def _find(self, request: dict[str, Any]) -> int:
-        """The sequence of one message, by the stream's own word and never a mirror's; 0: there is none."""
-        if self._stream != LOG_STREAM:
-            page = await get_batch(self._connection, self._stream, {**request, "batch": 1})
-            return page.messages[0].seq if page.messages else 0
+        """The sequence of one message, by the word of the stream's leader; 0: there is none."""
         try:
             found = await self._connection.api(f"STREAM.MSG.GET.{self._stream}", request)
         except ApiError as error:
