@@ -130,3 +130,13 @@ def test_runs_on_one_spool_have_folders_of_their_own(tmp_path: Path) -> None:
         for run in ("run-one", "run-two")
     }
     assert spools == {tmp_path / "spool/run-one", tmp_path / "spool/run-two"}
+
+
+def test_clusters_of_one_run_have_spools_of_their_own(tmp_path: Path) -> None:
+    """Each of two dispatchers in one folder would take the other's jobs for left over."""
+    base = replace(service_settings(SIMULATED, {}), snapshots=tmp_path / "run-one" / "snapshots")
+    lanes = (Lane("local"), Lane("slurm-a"), Lane("parallelcluster-b"))
+    told = [told_settings(base, lane, Dispatchers(lanes=lanes), {}).slurm_folder for lane in lanes[1:]]
+    assert told == [tmp_path / "run-one/slurm" / lane for lane in lanes[1:]]
+    alone = told_settings(base, lanes[1], Dispatchers(lanes=lanes[:2]), {}).slurm_folder
+    assert alone == tmp_path / "run-one/slurm"

@@ -129,14 +129,18 @@ def test_a_detached_run_is_seen_and_stopped_by_other_commands(cli: Cli, tmp_path
     assert "already ended" in cli("cancel", run, code=2).stderr
 
 
-def test_an_interrupted_run_can_be_cancelled(cli: Cli, tmp_path: Path, environment: dict[str, str]) -> None:
+def test_an_interrupted_run_can_be_cancelled_in_all_its_lanes(cli: Cli, tmp_path: Path) -> None:
     run = cli("run", "--plan", write(tmp_path, LONG.replace("2.5", "60")), "--detach", "-o", "out").stdout.strip()
-    endpoint = json.loads((tmp_path / "state/parallel-orchestrator/runs" / run / "endpoint.json").read_text())
-    os.kill(endpoint["pid"], signal.SIGKILL)
+    folder = tmp_path / "state/parallel-orchestrator/runs" / run
+    os.kill(json.loads((folder / "endpoint.json").read_text())["pid"], signal.SIGKILL)
     time.sleep(0.3)
     assert runs(cli)[0]["state"] == "interrupted"
+    note = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**note, "lanes": ["docker", "local"]}))
     assert f"run {run} is cancelled" in cli("cancel", run).stdout
     assert summary(tmp_path / "out")["status"] == "cancelled"
+    ups = [line for line in (folder / "services.log").read_text().splitlines() if "dispatcher is up" in line]
+    assert any("lane=docker" in line for line in ups), "its containers would go on"
 
 
 def test_fetch_writes_the_folder_again(cli: Cli, tmp_path: Path) -> None:

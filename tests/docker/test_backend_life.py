@@ -4,7 +4,10 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+
+import pytest
 
 from orders import DEFAULTS, order
 from pto_attempts.assignment import describe
@@ -15,7 +18,7 @@ from pto_dispatcher_docker.agent import prepare
 from pto_dispatcher_docker.attempt import Means
 from pto_dispatcher_docker.backend import DockerBackend
 from pto_dispatcher_docker.body import OWNER, name_of
-from pto_dispatcher_docker.daemon import DaemonAway, NoContainer, Seen
+from pto_dispatcher_docker.daemon import DaemonAway, NameTaken, NoContainer, Seen
 from pto_dispatcher_docker.private import PrivateFiles
 from pto_dispatcher_docker.room import Rooms
 from pto_dispatcher_docker.site import Site
@@ -55,6 +58,8 @@ class Engine:
     async def close(self) -> None: ...
 
     async def create(self, name: str, body: Mapping[str, Any]) -> str:
+        if name in self.states:
+            raise NameTaken(409, "already in use")
         self.bodies[name] = body
         self._set(name, "created")
         return name
@@ -91,7 +96,7 @@ class Engine:
     async def wait(self, container: str) -> None:
         await self.until(lambda: self.states.get(container) != "running")
 
-    async def follow(self, container: str, feed: Callable[[str, bytes], None]) -> None:
+    async def follow(self, container: str, feed: Callable[[str, bytes], None], since_s: float = 0.0) -> None:
         await self.wait(container)
 
     async def was_killed(self, container: str, since_ms: int, until_ms: int) -> bool:
@@ -219,6 +224,24 @@ async def test_outputs_are_those_of_before_the_checks_when_the_end_was_lost(tmp_
     await following.close()
 
 
+async def test_what_was_free_when_it_started_counts_and_not_what_its_work_has_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine()
+    bench = Bench(tmp_path, engine, FastClock())
+    backend = await bench.backend()
+    await backend.start(ready := order(command="sleep"))
+    await engine.until(lambda: engine.started)
+    (tmp_path / "run-one/executor_3/build.1/big").write_bytes(bytes(10_000))
+    await backend.close()
+    monkeypatch.setattr("shutil.disk_usage", lambda _folder: SimpleNamespace(free=5_000))
+    following = await bench.backend(leaves_running=False)
+    assert await following.adopt(ready)
+    await asyncio.sleep(0.3)  # hundreds of looks on this clock
+    assert not bench.ends
+    await following.close()
+
+
 async def test_an_end_that_comes_late_ends_the_work_at_what_was_adopted(tmp_path: Path) -> None:
     engine = Engine({"make": write("good")})
     bench = Bench(tmp_path, engine)
@@ -250,6 +273,20 @@ async def test_what_was_cancelled_while_nobody_was_there_is_not_started_any_more
     await engine.until(lambda: bench.ends)
     assert (bench.ends[0].outcome, engine.started) == ("cancelled", [])
     await backend.close()
+
+
+async def test_a_container_of_another_system_is_left_alone_though_it_has_the_name(tmp_path: Path) -> None:
+    engine = Engine()
+    bench = Bench(tmp_path, engine)
+    ready = order(command="sleep")
+    await engine.create(name_of(ready), {"Labels": {OWNER: "d-1.elsewhere"}})
+    backend = await bench.backend(leaves_running=False)
+    await backend.start(ready)
+    await engine.until(lambda: bench.ends)
+    assert bench.ends[0].failure == "config"
+    backend.forget(ready)
+    await backend.close()
+    assert engine.states == {name_of(ready): "created"}
 
 
 async def test_containers_can_read_their_job_whatever_the_umask_of_the_dispatcher(tmp_path: Path) -> None:

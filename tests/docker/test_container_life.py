@@ -9,7 +9,7 @@ import pytest
 from pto_dispatcher_docker.container import Container
 from pto_dispatcher_docker.daemon import DaemonAway, NameTaken, NoContainer, Seen
 from pto_dispatcher_docker.judgement import Watch
-from pto_dispatcher_docker.limits import PATIENCE_S
+from pto_dispatcher_docker.limits import LOG_BYTES, PATIENCE_S, SHUTDOWN_S
 from pto_harness import Cancel
 from pto_harness.failure import Failed
 from pto_runtime.clock import SystemClock
@@ -25,6 +25,9 @@ class FastClock(SystemClock):
 
     def monotonic_s(self) -> float:
         return super().monotonic_s() + self._slept
+
+    def now_ms(self) -> int:
+        return super().now_ms() + int(self._slept * 1000)
 
     async def sleep(self, seconds: float) -> None:
         self._slept += seconds
@@ -96,7 +99,7 @@ class ScriptedDaemon:
         await self._do("wait", lambda: None)
         await self.ended.wait()
 
-    async def follow(self, container: str, feed: Callable[[str, bytes], None]) -> None:
+    async def follow(self, container: str, feed: Callable[[str, bytes], None], since_s: float = 0.0) -> None:
         for at, (stream, data) in enumerate(self.output):
             await self._do(f"follow{at}", lambda stream=stream, data=data: feed(stream, data))
         await self.ended.wait()
@@ -168,6 +171,36 @@ async def test_one_that_is_there_is_waited_for_however_long_the_daemon_is_away()
     _, watch, _, said = await live(daemon)
     assert watch.lost_ms is not None
     assert said[:2] == ["unknown", "started"] or said.count("unknown") == 1
+
+
+async def test_output_of_which_the_daemon_has_forgotten_the_beginning_is_read_to_its_end() -> None:
+    class Forgetful(ScriptedDaemon):
+        async def follow(self, container: str, feed: Callable[[str, bytes], None], since_s: float = 0.0) -> None:
+            feed("stdout", b"end\n" if since_s else bytes(LOG_BYTES))
+            if not since_s:
+                raise DaemonAway("cut")
+            await self.ended.wait()
+
+    _, _, written, _ = await live(Forgetful())
+    assert written[LOG_BYTES:] == b"end\n"
+
+
+@pytest.mark.parametrize(("later_s", "is_its_own"), [(1.0, False), (SHUTDOWN_S + 1, True)])
+async def test_an_end_long_after_the_daemon_was_away_is_its_own(later_s: float, is_its_own: bool) -> None:
+    class Back(ScriptedDaemon):
+        async def wait(self, container: str) -> None:
+            self.calls.append("wait")
+            if self.calls.count("wait") == 1:
+                raise DaemonAway("cut")
+            if self.calls.count("wait") == 2:
+                clock._slept += later_s
+            else:
+                await self.ended.wait()
+
+    daemon, clock = Back(), FastClock()
+    container = Container(daemon, clock, "pto-1", BODY, feed=lambda stream, data: None)  # type: ignore[arg-type]
+    _, watch = await container.run(Cancel())
+    assert (watch.lost_ms is None) == is_its_own
 
 
 async def test_a_container_of_somebody_else_is_left_alone() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pto_dispatcher_docker.private import PrivateFiles
+from pto_dispatcher_docker.private import OwnerTaken, PrivateFiles
 
 OWN = (os.getuid(), os.getgid())
 
@@ -62,3 +62,15 @@ def test_two_dispatchers_do_not_sweep_each_other(tmp_path: Path) -> None:
     other = PrivateFiles("d-2.x", OWN, tmp_path).put("pto-1", "f", "x")
     PrivateFiles("d-1.x", OWN, tmp_path).sweep(lambda name: False)
     assert other.exists()
+
+
+def test_one_process_at_a_time_owns_the_containers_of_a_folder(tmp_path: Path) -> None:
+    first, second = PrivateFiles("d-1.x", OWN, tmp_path), PrivateFiles("d-1.x", OWN, tmp_path)
+    first.hold()
+    PrivateFiles("d-2.x", OWN, tmp_path).hold()
+    with pytest.raises(OwnerTaken, match="PTO_WORK_DIR"):
+        second.hold()
+    first.release()
+    second.hold()
+    second.release()
+    assert len(list(tmp_path.iterdir())) == 1, "an empty folder is not left"

@@ -15,7 +15,7 @@ from pto_runtime.clock import SystemClock
 from pto_slurm.queue import JobRow
 from pto_slurm_lane.board import Board
 from pto_slurm_lane.house import KEPT_S, House
-from pto_slurm_lane.projection import FOLDER, Projections
+from pto_slurm_lane.projection import FOLDER, MAX_RUNS, Projections
 from pto_slurm_lane.watch import Watch
 from pto_slurm_node.pool import Entry, PilotSettings, Pool
 from pto_slurm_node.spool import RESULT, Event, Fence, Spool, put_event, write_json
@@ -74,6 +74,18 @@ async def test_states_of_runs_without_news_are_left_alone(tmp_path: Path) -> Non
     projections.note(a_record(old, "b"), "running")
     await projections.flush()
     assert set(json.loads((tmp_path / old / FOLDER / "tasks.json").read_bytes())) == {"a", "b"}
+
+
+async def test_states_of_many_runs_take_no_more_memory_and_lose_nothing(tmp_path: Path) -> None:
+    projections = Projections(SystemClock(), lambda run: tmp_path / run)
+    runs = [RunId(f"run-{number:08d}") for number in range(MAX_RUNS + 10)]
+    for run in runs:
+        projections.note(a_record(run, "a"), "running")
+    await projections.flush()
+    assert list(projections._states) == runs[10:]
+    projections.note(a_record(runs[0], "b"), "running")
+    await projections.flush()
+    assert set(json.loads((tmp_path / runs[0] / FOLDER / "tasks.json").read_bytes())) == {"a", "b"}
 
 
 async def test_what_waits_for_weeks_is_not_swept(tmp_path: Path) -> None:

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.slurm.slurm_lane import SlurmLane
+from tests.slurm.slurm_lane import SITE, SlurmLane
 from tests.slurm.testbed import SlurmTestbed
 
 from pto_proto import events as ev
 from pto_slurm import evidence, pilots
-from pto_slurm.pilots import lane_of, name_in
+from pto_slurm.pilots import kind_of, lane_of, name_in
+from pto_slurm.shape import shape_of
+from pto_slurm_lane.pooled import PooledAttempt
+from pto_slurm_node.pool import PilotSettings, Pool
 
 
 class PilotLane(SlurmLane):
@@ -157,6 +160,54 @@ async def test_a_restart_goes_on_with_everything(lane: PilotLane) -> None:
     assert len(lane.all_pilots()) <= 2
 
 
+async def test_an_end_that_was_lost_on_its_way_is_told_again_with_its_outputs(lane: PilotLane) -> None:
+    end = await lane.run_task("a", command="echo x > x; echo x >> ../../../count")
+    await lane.kill()
+    lane.said.clear()
+    await lane.restart()
+    again = await lane.end("a")
+    assert (again.outcome, again.manifest, again.files) == ("succeeded", end.manifest, 1)
+    (count,) = (lane.folder / "spool" / "runs").glob("*/count")
+    assert count.read_text() == "x\n"
+
+
+async def test_what_was_stopped_before_it_was_offered_is_not_offered(lane: PilotLane) -> None:
+    await lane.kill()
+    await lane.restart()
+    assert await lane.backend.adopt(order := lane.order("a", slurm="down"))
+    assert await lane.backend.stop(order, "enough")
+    (attempt,) = lane.backend._attempts.values()
+    assert isinstance(attempt, PooledAttempt)
+    assert (await lane.end("a")).outcome == "cancelled"
+    assert not attempt._is_offered
+
+
+async def test_what_a_pilot_takes_while_it_is_looked_for_is_found(
+    lane: PilotLane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await lane.start("a", slurm="down")
+    (attempt,) = lane.backend._attempts.values()
+    assert isinstance(attempt, PooledAttempt)
+    await lane.until(lambda: attempt.is_waiting)
+    await lane.kill()
+    pool = attempt._wing.pool
+    (entry,) = pool.waiting()
+    looks = {name: getattr(Pool, name) for name in ("claims", "waiting")}
+
+    def between(name: str) -> Any:
+        def look(pool: Pool) -> Any:
+            found = looks[name](pool)
+            pool.take(entry, "7")
+            return found
+
+        return look
+
+    for name in looks:
+        monkeypatch.setattr(Pool, name, between(name))
+    assert attempt._find(), "else it is offered, and done, twice"
+    assert attempt.job == "7"
+
+
 async def test_a_dispatcher_that_has_no_pilots_any_more_goes_on_with_theirs(lane: PilotLane) -> None:
     counted = "echo x >> ../../../count"
     for number in range(2):
@@ -187,6 +238,21 @@ async def test_what_was_left_for_nobody_is_swept(lane: PilotLane) -> None:
     (pilot,) = {lane.started("long").job} & {*lane.pilots("RUNNING")}
     results = lane.folder / "spool" / "results"
     await lane.until(lambda: any(f".{pilot}.0.result." in path.name for path in results.iterdir()), 20)
+
+
+async def test_pilots_that_have_ids_of_earlier_ones_work(lane: PilotLane) -> None:
+    """A cluster that was made anew counts from one again."""
+    order = lane.order("a")
+    pool = Pool(lane.folder / "spool" / "pilots" / kind_of(shape_of(order.ready.spec, SITE)))
+    pool.prepare(PilotSettings())
+    last = lane.testbed.client("sbatch", "--parsable", "--mem=100M", "-o", "/dev/null", "--wrap", "true")
+    for ahead in range(1, 100):
+        pool.bury(str(int(last) + ahead))
+        pool.send_away(str(int(last) + ahead))
+    await lane.backend.start(order)
+    await lane.end("a")
+    (job,) = [job for job, _ in lane.all_pilots()]
+    assert lane.started("a").job == job, "the first one that came"
 
 
 async def test_pilots_that_can_never_start_are_told_of(slurm_cluster: SlurmTestbed, tmp_path: Path) -> None:

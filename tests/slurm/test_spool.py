@@ -1,5 +1,6 @@
 """The folder that dispatcher and nodes share: whole files, fences, claims, secrets."""
 
+import os
 import threading
 from pathlib import Path
 
@@ -124,9 +125,10 @@ def test_a_job_that_slurm_started_again_takes_over_from_itself_only(spool):
 
 def test_secrets(spool):
     path = spool.run("run-1") / "secrets.json"
-    write_secrets(path, {"TOKEN": "s3cret"})
+    given = {"TOKEN": "s3cret", "BYTES": os.fsdecode(b"no \xff text"), "TEXT": "schön 🎉"}
+    write_secrets(path, given)
     assert path.stat().st_mode & 0o777 == 0o600
-    assert read_secrets(path) == {"TOKEN": "s3cret"}
+    assert read_secrets(path) == given
     path.chmod(0o640)
     with pytest.raises(InsecureSecrets, match="read by others"):
         read_secrets(path)

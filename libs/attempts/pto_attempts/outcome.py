@@ -139,7 +139,8 @@ class Outcomes:
         if isinstance(error, LogUnavailable):
             return self.failed(order, "infra", f"the blob store is away: {error}")
         self._logger.error("attempt failed by a fault of the dispatcher", task=order.ready.task, exc_info=error)
-        return self.failed(order, "infra", f"a fault of the dispatcher: {error!r}")
+        # Not its repr: that of a text that cannot be encoded holds the whole text, which may be a secret.
+        return self.failed(order, "infra", f"a fault of the dispatcher: {type(error).__name__}: {error}")
 
     async def _store(
         self, ready: ev.TaskReady, result: Mapping[str, Any], seen: tuple[TreeFile, ...]

@@ -51,7 +51,7 @@ class OrderWorker:
         elif reason is None:
             self._say_alive(order, "its dispatcher restarted and found it")
         else:
-            self._stops.append(order)
+            await self._stop(order)  # before it does anything: an adopted attempt may not have begun yet
 
     def take(self, news: News) -> None:
         """Note what was read."""

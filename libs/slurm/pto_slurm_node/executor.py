@@ -138,7 +138,8 @@ def result_of(
     except BadOrder as error:
         result = _failed(str(error), error.failure, error.hint)
     except Exception as error:
-        result = _failed(f"a fault of the executor on node {node.name}: {error!r}", "infra", "")
+        said = f"{type(error).__name__}: {error}"  # a repr may hold the value of a variable
+        result = _failed(f"a fault of the executor on node {node.name}: {said}", "infra", "")
     result = _by_whose_word(result, cancel)
     return {**result, **places, "node": node.name, "began": began, "ended": time.time()}
 

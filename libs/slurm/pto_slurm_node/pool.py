@@ -146,6 +146,12 @@ class Pool:
         with contextlib.suppress(FileNotFoundError):
             (self.beats / job).unlink()
 
+    def welcome(self, job: str) -> None:
+        """SLURM has just given this id to a new pilot: what was noted of an earlier one with it does not count."""
+        for mark in (self._gone / job, self._leave / job):
+            with contextlib.suppress(FileNotFoundError):
+                mark.unlink()
+
     def forget_ghosts(self, before_s: float) -> None:
         """Pilots that were buried, and attempts that were to end, before this time are surely gone."""
         for path in [*self._gone.iterdir(), *self._leave.iterdir(), *self._stops.iterdir()]:

@@ -130,8 +130,8 @@ def write_whole(path: Path, data: bytes, mode: int = SECRET_MODE) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """The same for a value."""
-    write_whole(path, json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+    """The same for a value; variables are bytes, and need not be text."""
+    write_whole(path, json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass"))
 
 
 def read_json(path: Path) -> Any:

@@ -116,7 +116,9 @@ class Assignment:
         order, outcomes = self._order, self._lane.outcomes
         if outcomes.needs_keeping(order, result):
             seen = await self._lane.materials.seen_by(order.ready)
-            end = await outcomes.keep(order, seen, result, result)
+            # A bundle stays until its end is in the log: whoever restarts before that stores it again.
+            places = {**result, "kept": True} if result["outcome"] == "succeeded" else result
+            end = await outcomes.keep(order, seen, places, result)
         else:
             end = outcomes.without_keeping(order, result)
         return with_bill(order, end, self.bill(result))

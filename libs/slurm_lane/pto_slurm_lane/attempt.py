@@ -52,8 +52,12 @@ class JobAttempt:
         self._needs = ""
         """Who has to do what before the job can start."""
         self._asked_at_s = 0.0
+        self._old_job = record.job
+        """Known from an earlier incarnation: its id may be another job's by now."""
         self._doom: Verdict | None = None
         """The end of an attempt whose job must go first."""
+        self.is_told = False
+        """Whether its end was reported."""
         self.is_over = False
         """Whether there is nothing more to wait for."""
         self.is_forgotten = False
@@ -300,11 +304,14 @@ class JobAttempt:
 
     async def _act(self, sighting: Sighting, verdict: Verdict) -> ev.TaskFinished | None:
         record = self.record
-        if self._doom is not None:
-            if sighting.is_over:
+        if self._doom is not None and verdict.kind != "result":
+            if not sighting.is_over:
+                self._ask_for_its_end()
+                return None
+            await self._lane.board.scan()  # it may have run before it could be cancelled
+            verdict = self._judge(sighting)
+            if verdict.kind != "result":
                 return await self._ending.by_verdict(self._doom, sighting.node)
-            self._ask_for_its_end()
-            return None
         if verdict.kind == "result":
             return await self._ending.by_result(sighting.result or {}, verdict)
         if verdict.kind == "ended" and not (verdict.cancel and not sighting.is_over):
@@ -316,6 +323,8 @@ class JobAttempt:
         return None
 
     def _ask_for_its_end(self) -> None:
+        if self.record.job == self._old_job and self._sighting is not None and not self._sighting.was_seen:
+            return
         now = self._lane.clock.monotonic_s()
         if not self._asked_at_s or now - self._asked_at_s >= ASK_AGAIN_S:
             self._asked_at_s = now
@@ -330,6 +339,7 @@ class JobAttempt:
             entries.insert(0, lane.outcomes.started(record.order, record.job))
         lane.projections.finish(record, self._assignment)
         lane.report(record.order, *entries)
+        self.is_told = True
 
     async def _linger(self) -> ev.TaskFinished:
         """Until SLURM says that the job is over."""

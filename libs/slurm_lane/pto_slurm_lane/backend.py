@@ -177,7 +177,7 @@ class SlurmBackend:
     async def stop(self, order: Order, reason: str) -> bool:
         """Cancel its job; its end is told when SLURM, or the executor, has confirmed it."""
         attempt = self._attempts.get(_name(order))
-        if attempt is None or attempt.record.end is not None:
+        if attempt is None or attempt.is_told:
             return False
         attempt.stop(reason)
         return True

@@ -123,7 +123,7 @@ class EarlyJob:
                 sighting.take_look(lane.watch.look)
             if sighting.is_over:
                 return
-            if record.stop_reason is not None or sighting.waits_in_vain:
+            if sighting.was_seen and (record.stop_reason is not None or sighting.waits_in_vain):
                 now = lane.clock.monotonic_s()
                 if not self._asked_at_s or now - self._asked_at_s >= ASK_AGAIN_S:
                     self._asked_at_s = now

@@ -266,6 +266,8 @@ class Fleet:
             wing.launching.discard(slot)
         if isinstance(answer, Submitted):
             wing.submitted(slot, answer.job)
+            with suppress(OSError):  # it ends at once then, and another one comes
+                wing.pool.welcome(answer.job)
             self._logger.info("a pilot is submitted", job=answer.job, kind=wing.kind, slot=slot)
         elif isinstance(answer, Refused):
             self._doom(

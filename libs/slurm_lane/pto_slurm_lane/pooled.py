@@ -63,6 +63,11 @@ class PooledAttempt:
         return bool(self.job) and self.record.end is None
 
     @property
+    def is_told(self) -> bool:
+        """Whether its end was reported."""
+        return self.record.end is not None
+
+    @property
     def assignment(self) -> Assignment:
         """Where everything about it lies."""
         return self._assignment
@@ -83,6 +88,7 @@ class PooledAttempt:
         self._started()
         lane.projections.finish(record, self._assignment)
         lane.report(record.order, record.end)
+        lane.tails.drop(self._assignment.task_log)
         if self.job:
             self._wing.settled.append(Claim(self._entry, self.job))
         self.is_over = True
@@ -137,7 +143,7 @@ class PooledAttempt:
     async def _live(self) -> ev.TaskFinished:
         record, outcomes = self.record, self._lane.outcomes
         if not self._is_offered:
-            if record.stop_reason is not None and self._is_new:
+            if record.stop_reason is not None and (self._is_new or not await asyncio.to_thread(self._find)):
                 return outcomes.cancelled(record.order, record.stop_reason)
             try:
                 await self._offer()
@@ -170,15 +176,16 @@ class PooledAttempt:
     def _find(self) -> bool:
         """Whether it is in the pool, or with a pilot."""
         pool, name = self._wing.pool, self._entry.name
+        # In this order, because a pilot may take it between the two looks.
+        waiting = next((entry for entry in pool.waiting() if entry.name == name), None)
         for taken in pool.claims():
             if taken.entry.name == name:
                 self._entry, self.job = taken.entry, taken.job
                 self.record.job = taken.job
                 return True
-        for entry in pool.waiting():
-            if entry.name == name:
-                self._entry = entry
-                return True
+        if waiting is not None:
+            self._entry = waiting
+            return True
         # The claim goes before the result does, when its end was told but is not in the log.
         return any(event.fence.name == name and event.kind == RESULT for event in events_in(self._lane.spool.results))
 

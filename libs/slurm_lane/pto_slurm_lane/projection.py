@@ -26,6 +26,8 @@ FOLDER = ".slurm_state"
 PAUSE_S = 0.5
 """News of so long are written together."""
 MAX_LOG_BYTES = 4 * 1024 * 1024
+MAX_RUNS = 64
+"""Runs whose states are kept in memory though there is no news of them: of others they are read again."""
 
 
 class Projections:
@@ -93,11 +95,14 @@ class Projections:
                 get_logger().warning(
                     "the state of the jobs cannot be written", folder=str(state.folder), reason=str(error)
                 )
+        quiet = [run for run, state in self._states.items() if not state.has_news]
+        for run in quiet[: max(0, len(self._states) - MAX_RUNS)]:
+            del self._states[run]
 
     def _state(self, run: str) -> "_State":
-        if run not in self._states:
-            self._states[run] = _State(self._work_folder(run) / FOLDER)
-        return self._states[run]
+        state = self._states.pop(run, None) or _State(self._work_folder(run) / FOLDER)
+        self._states[run] = state  # the last one heard of is the last one to go
+        return state
 
 
 class _State:

@@ -46,6 +46,11 @@ class Sighting:
         return self._absent_looks > 0
 
     @property
+    def was_seen(self) -> bool:
+        """Whether SLURM has shown this very job, and not another one that has its id by now."""
+        return self._row is not None
+
+    @property
     def is_absent(self) -> bool:
         """Whether the last look did not have it."""
         return self._absent_looks > 0

@@ -57,6 +57,8 @@ class Submitter:
             if not await self._or_stopped(lane.gate.enter()):
                 continue
             try:
+                if record.stop_reason is not None:
+                    continue  # it came together with the turn
                 record.has_intent, record.is_early = True, False
                 lane.ledger.keep(record)
                 answer = await lane.clients.submit(self._argv())

@@ -50,6 +50,10 @@ class Tails:
                 self._live(order, stream, line)
             self._read.pop(path, None)
 
+    def drop(self, path: Path) -> None:
+        """Nobody writes this file any more; what is left of it is not sent."""
+        self._read.pop(path, None)
+
     def _lines(self, path: Path) -> list[str]:
         try:
             with path.open("rb") as file:

@@ -5,9 +5,10 @@ bring a large library along. Invariant: what a dispatcher is told beside its env
 whoever hosts the run again tells it the same.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pto_cli.registry import Dispatchers
@@ -27,6 +28,8 @@ _MODULES = {
     "parallelcluster": "pto_dispatcher_parallelcluster.main",
 }
 """Backend of a lane -> where its dispatcher's ``serve`` is."""
+_CLUSTERS = ("slurm", "parallelcluster")
+"""Backends whose dispatchers have a spool."""
 _PREFIXES = ("PTO_DOCKER_", "PTO_SLURM_", "PTO_AWS_")
 """Of variables that are a backend's own."""
 
@@ -69,10 +72,15 @@ def told_settings(base: "Settings", lane: Lane, dispatchers: Dispatchers, enviro
     if problems:
         raise BadSettings("\n".join(problems))
     told = replace(base, **values)
-    if told.slurm_spool is None:
-        return told
-    # Each run has a dispatcher of its own, and each dispatcher a spool that it locks.
-    return replace(told, slurm_spool=told.slurm_spool / base.snapshots.parent.name)
+    # Each run has dispatchers of its own, and each dispatcher a spool that is nobody else's.
+    if told.slurm_spool is not None:
+        told = replace(told, slurm_spool=told.slurm_spool / base.snapshots.parent.name)
+    return replace(told, slurm_spool=spool_of(lane, dispatchers.lanes, told.slurm_folder))
+
+
+def spool_of(lane: Lane, lanes: Collection[Lane], folder: Path) -> Path:
+    """The spool of this lane's dispatcher in a run with these lanes, whose spools are in ``folder``."""
+    return folder / lane if sum(backend_of(one) in _CLUSTERS for one in lanes) > 1 else folder
 
 
 def _place(lane: Lane, said: Mapping[str, str]) -> dict[str, str]:

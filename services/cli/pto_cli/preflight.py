@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pto_cli.backend_flags import BackendChoice
-from pto_cli.dispatchers import needed, told_settings
+from pto_cli.dispatchers import needed, spool_of, told_settings
 from pto_cli.problems import Unavailable, WrongUse
 from pto_cli.registry import state_home
 from pto_core.lanes import backend_of, lane_named, placed
@@ -85,8 +85,8 @@ async def look(choice: BackendChoice) -> AsyncIterator[Found]:
 
 def dry_run_lines(choice: BackendChoice, plan: Plan, run: RunId) -> list[str]:
     """What would be started for the plan's tasks on other backends than this machine. Raises WrongUse, BadSettings."""
-    lines = []
-    for lane in needed(choice, plan).lanes:
+    lines, lanes = [], needed(choice, plan).lanes
+    for lane in lanes:
         settings, backend, tasks = lane_settings(choice, lane), backend_of(lane), tasks_of(choice, plan, lane)
         if backend == LANE_DOCKER:
             from pto_dispatcher_docker.dry_run import dry_run_lines as container_lines
@@ -97,7 +97,8 @@ def dry_run_lines(choice: BackendChoice, plan: Plan, run: RunId) -> list[str]:
 
             named = settings.slurm_spool
             spool = named.with_name(run) if named is not None else state_home() / "runs" / run / "slurm"
-            lines += ["", f"lane {lane}:", *job_lines(tasks, run, spool.absolute(), settings.slurm_python)]
+            own = spool_of(lane, lanes, spool.absolute())
+            lines += ["", f"lane {lane}:", *job_lines(tasks, run, own, settings.slurm_python)]
     return lines
 
 

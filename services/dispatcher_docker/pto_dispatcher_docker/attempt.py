@@ -99,6 +99,8 @@ class Attempt:
     def adopt(self, found: Seen) -> None:
         """An earlier incarnation made this container for it: go on with that."""
         self._found = found
+        # How much was free when it started is not known any more, and what it has taken since is not free.
+        self._room_bytes = self._means.site.rooms.most_bytes
         if found.started_ms:
             self._started_at = self._means.site.clock.monotonic_s() - self._began_ago_s()
 

@@ -65,7 +65,8 @@ class DockerBackend:
         return ("noop", "command", "plan", *(f"agent:{name}" for name in self._engines))
 
     async def open(self, report: Report, live: LiveLine) -> None:
-        """Keep where to report; the daemon need not be there."""
+        """Keep where to report; the daemon need not be there. Raises OwnerTaken."""
+        self._site.private.hold()
         self._report, self._live = report, live
         await self._site.daemon.open()
         await self._planner.open(report, live)
@@ -147,6 +148,7 @@ class DockerBackend:
             await self._remove_all()
         self._means.poller.close()
         await self._site.daemon.close()
+        self._site.private.release()
 
     # --- one attempt ---
 
@@ -172,7 +174,7 @@ class DockerBackend:
             try:
                 seen = await self._site.daemon.inspect(name)
                 for number in range(len(attempt.order.ready.spec.checks)):
-                    await self._site.daemon.remove(f"{name}-check-{number + 1}")
+                    await self._remove_ours(f"{name}-check-{number + 1}")
             except NoContainer:
                 return False
             except (DaemonAway, DaemonRefused):
@@ -228,7 +230,7 @@ class DockerBackend:
             pauses = Pauses(self._site.clock)
             while True:
                 try:
-                    await self._site.daemon.remove(name)
+                    await self._remove_ours(name)
                 except DaemonRefused as refused:
                     self._logger.warning("a container could not be removed", container=name, reason=str(refused))
                 except DaemonAway:
@@ -238,6 +240,13 @@ class DockerBackend:
                 return
 
         await asyncio.gather(*map(remove, names))
+
+    async def _remove_ours(self, name: str) -> None:
+        """Delete it unless there is none, or it is another system's, which may use the same name."""
+        with suppress(NoContainer):
+            seen = await self._site.daemon.inspect(name)
+            if seen.labels.get(OWNER) == self._site.owner:
+                await self._site.daemon.remove(seen.id)
 
     async def _look_round(self) -> dict[str, Seen]:
         found = await self._site.daemon.labelled(OWNER, self._site.owner)

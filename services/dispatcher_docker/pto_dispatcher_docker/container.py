@@ -17,9 +17,13 @@ from pto_dispatcher_docker.judgement import Watch, Why
 from pto_dispatcher_docker.limits import (
     DRAIN_S,
     FIRST_PAUSE_S,
+    LINE_BYTES,
+    LOG_BYTES,
     LONGEST_PAUSE_S,
     LOOK_S,
+    OVERLAP_S,
     PATIENCE_S,
+    SHUTDOWN_S,
     STOP_GRACE_S,
 )
 from pto_harness import Cancel
@@ -70,6 +74,9 @@ class Container:
         self._is_told = found is not None and found.status != "created"
         self._has_ended = asyncio.Event()
         self._fed: Counter[str] = Counter()
+        self._kept_bytes = 0
+        """What the daemon has kept of that, or more."""
+        self._fed_ms = 0
 
     async def run(self, cancel: Cancel, limit_s: float = 0.0, whole_limit_s: float = 0.0) -> tuple[Seen, Watch]:
         """Bring it up and see it ended; ``limit_s`` is what is left of ``whole_limit_s``.
@@ -161,6 +168,8 @@ class Container:
             seen = await self._look()
             if seen.has_ended:
                 return seen
+            if self._lost_ms is not None and self._clock.now_ms() - self._lost_ms > SHUTDOWN_S * 1000:
+                self._lost_ms = None  # it has outlived that: however it ends now is its own end
             if self._is_away:
                 self._is_away = False
                 self._say("running", "the container engine answers again")
@@ -200,8 +209,10 @@ class Container:
         """Feed its output once, whatever connections it takes. Raises Failed when it cannot be kept."""
         pauses = Pauses(self._clock)
         while True:
+            is_whole = self._kept_bytes < LOG_BYTES  # else what was fed may be gone, and cannot be counted off
+            since_s = 0.0 if is_whole else self._fed_ms / 1000 - OVERLAP_S
             try:
-                await self._daemon.follow(self._id, self._feed_new())
+                await self._daemon.follow(self._id, self._feed_new(Counter(self._fed if is_whole else ())), since_s)
             except (DaemonAway, DaemonRefused):
                 await pauses.wait()
                 continue
@@ -211,15 +222,16 @@ class Container:
                     await self._has_ended.wait()
                     return
 
-    def _feed_new(self) -> Callable[[str, bytes], None]:
-        """Takes the output from its beginning and feeds what was not fed before."""
-        skip = Counter(self._fed)
+    def _feed_new(self, skip: Counter[str]) -> Callable[[str, bytes], None]:
+        """Takes the output and feeds it but for so many bytes of each stream, which were fed before."""
 
         def feed(stream: str, data: bytes) -> None:
             known = min(skip[stream], len(data))
             skip[stream] -= known
             if len(data) > known:
                 self._fed[stream] += len(data) - known
+                self._kept_bytes += 2 * len(data) + LINE_BYTES * data.count(b"\n")
+                self._fed_ms = self._clock.now_ms()
                 try:
                     self._feed(stream, data[known:])
                 except OSError as error:

@@ -174,12 +174,14 @@ class Daemon:
         wait = self._long_container(container).wait
         await self._answered(lambda: wait(timeout=_FOREVER), None)
 
-    async def follow(self, container: str, feed: Callable[[str, bytes], None]) -> None:
-        """Feed all that it has written and writes, until it has ended. Raises NoContainer, DaemonAway.
+    async def follow(self, container: str, feed: Callable[[str, bytes], None], since_s: float = 0.0) -> None:
+        """Feed all that it has written since then (Unix time; 0: ever) and writes, until it has ended.
+
+        Raises NoContainer, DaemonAway.
 
         The package's own call decodes the text and loses which stream it came from.
         """
-        parameters = {"stdout": True, "stderr": True, "follow": True}
+        parameters: dict[str, Any] = {"stdout": True, "stderr": True, "follow": True, "since": f"{since_s:.3f}"}
 
         async def read() -> None:
             query = self._waits._query(f"containers/{container}/logs", params=parameters, timeout=_FOREVER)

@@ -38,6 +38,12 @@ FRAME_BYTES = 64 * 1024
 CONTAINER_LOG = "8m"
 CONTAINER_LOG_FILES = "2"
 """Kept by the daemon: what a dispatcher that restarts reads again, and many times what is kept of a log for good."""
+LOG_BYTES = 8 * 1024 * 1024
+"""The least that the daemon keeps: of more, the beginning may be gone."""
+LINE_BYTES = 100
+"""What the daemon adds to each line that it keeps, and more."""
+OVERLAP_S = 2.0
+"""Where reading cannot begin anew: it goes on so much earlier, and rather reads some lines twice."""
 TMP_BYTES = 512 * 1024 * 1024
 """A container's own /tmp, which counts as its memory."""
 USER = 10001

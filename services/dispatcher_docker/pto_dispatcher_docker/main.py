@@ -21,7 +21,7 @@ from pto_dispatcher_docker.daemon import Daemon
 from pto_dispatcher_docker.dry_run import default_allowance
 from pto_dispatcher_docker.limits import CALLS_PER_CORE, LEAST_CALLS
 from pto_dispatcher_docker.planning import ContainerPlanner
-from pto_dispatcher_docker.private import PrivateFiles
+from pto_dispatcher_docker.private import OwnerTaken, PrivateFiles
 from pto_dispatcher_docker.room import Rooms
 from pto_dispatcher_docker.site import Site, container_user
 from pto_engines.handover import Handover
@@ -72,7 +72,7 @@ async def serve(
         )
         try:
             await dispatcher.run(stop, on_up=on_up)
-        except BusError as error:
+        except (BusError, OwnerTaken) as error:
             raise CannotServe(str(error)) from error
         finally:
             await session.close()

@@ -1,12 +1,15 @@
 """What only one attempt's container may read: its user's files, in the memory of this host, gone with the attempt.
 
 Imports harness. Invariants: no value is ever in a name, an argument or the engine's own records; what a
-killed dispatcher left behind is removed when its next incarnation sweeps.
+killed dispatcher left behind is removed when its next incarnation sweeps; while one holds it, no other process on this
+host can.
 """
 
+import fcntl
 import hashlib
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from pto_harness.removal import remove_folder
@@ -14,6 +17,10 @@ from pto_harness.removal import remove_folder
 MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own below it, closed to others
 OWNER_ONLY = 0o700
 READ_ONLY = 0o400
+
+
+class OwnerTaken(Exception):
+    """This process cannot own its containers; the message says why and what to do."""
 
 
 class PrivateFiles:
@@ -24,6 +31,31 @@ class PrivateFiles:
         at = memory if os.access(memory, os.W_OK | os.X_OK) else Path(os.environ.get("TMPDIR", "/tmp"))  # noqa: S108
         self._folder = at / f"pto-{os.getuid()}-{hashlib.sha256(owner.encode()).hexdigest()[:16]}"
         self._user = user
+        self._held = -1
+
+    def hold(self) -> None:
+        """Be the one process that works as this owner. Raises OwnerTaken."""
+        try:
+            self._open()
+            self._held = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._held)
+            self._held = -1
+            raise OwnerTaken(
+                "another docker dispatcher of this name works in the same folder, and would take these containers for "
+                "its own; give each a folder of its own (PTO_WORK_DIR)"
+            ) from error
+        except OSError as error:
+            raise OwnerTaken(f"the folder for credentials cannot be used: {error}") from error
+
+    def release(self) -> None:
+        """Let somebody else be it; harmless if it was not held."""
+        if self._held >= 0:
+            with suppress(OSError):  # containers that go on have theirs in it
+                self._folder.rmdir()
+            os.close(self._held)
+            self._held = -1
 
     def put(self, attempt: str, name: str, text: str) -> Path:
         """Write one file; returns the folder to be mounted. Raises OSError."""

@@ -17,7 +17,7 @@ class Rooms:
 
     def __init__(self, clock: Clock, most_bytes: int) -> None:
         self._clock = clock
-        self._most_bytes = most_bytes
+        self.most_bytes = most_bytes
         self._turns = asyncio.Semaphore(ROOM_LOOKS)
 
     def limit(self, folder: Path) -> int:
@@ -25,8 +25,8 @@ class Rooms:
         try:
             free = shutil.disk_usage(folder).free
         except OSError:
-            return self._most_bytes
-        return min(self._most_bytes, free // LEAST_FREE_SHARE)
+            return self.most_bytes
+        return min(self.most_bytes, free // LEAST_FREE_SHARE)
 
     async def is_full(self, folders: tuple[Path, ...], most_bytes: int) -> None:
         """Return when one of the folders takes more."""

@@ -79,7 +79,11 @@ async def _cancel_idle(typed: Namespace, stop: asyncio.Event) -> int:
         configure_logs("plain", stream=log)
         out_dir = Path(note.output_dir)
         out_dir.mkdir(parents=True, exist_ok=True)
-        access = await host_run(folder, work_dir=out_dir, capacity=note.max_executors, with_services=True)
+        # With all dispatchers of the run: its containers and jobs may still be there, and are to end.
+        access = await host_run(
+            folder, work_dir=out_dir, capacity=note.max_executors, with_services=True, models=note.models(),
+            dispatchers=note.dispatchers(),
+        )  # fmt: skip
         follower = Follower(access.session.view, RunId(typed.run))
         try:
             await catch_up(follower)
