@@ -1,6 +1,5 @@
 """Pilots as processes of the packed executor, and the pool they take from."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -140,20 +139,6 @@ def test_an_idle_pilot_is_told_at_once_too(hangar):
     until(lambda: "1" in hangar.pool.last_beats())
     pilot.terminate()
     assert pilot.wait(30) == 0
-
-
-@pytest.mark.slow
-def test_time_in_which_a_job_is_suspended_is_not_its_tasks(hangar):
-    entry = hangar.offer(1, "echo $$ > pid; for i in 1 2 3; do sleep 1; done", time_limit_s=7.0)
-    pilot = hangar.start(1)
-    pid = hangar.spool.run(RUN) / "work" / "1" / "w" / "pid"
-    stopped = [pilot.pid, int(until(lambda: pid.exists() and pid.read_text()))]
-    for process in stopped:
-        os.kill(process, signal.SIGSTOP)
-    time.sleep(8)
-    for process in reversed(stopped):
-        os.kill(process, signal.SIGCONT)
-    assert (hangar.result(entry)["outcome"], hangar.result(entry)["reason"]) == ("succeeded", "")
 
 
 def test_a_pilot_with_nothing_to_do_ends(tmp_path):

@@ -7,12 +7,12 @@ desk does nothing more for whoever still works at it.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pto_harness.awake import AWAKE
 from pto_harness.box import Box
 from pto_harness.failure import KILLED, WorkFailed
 from pto_harness.limits import AGENT_BYTES, AGENT_CHECK_S, FEEDBACK_TURNS
@@ -159,7 +159,7 @@ class Desk:
         stdin: bytes = b"",
     ) -> Ended:
         if self._until is not None:
-            time_limit_s = max(0.001, min(time_limit_s, self._until - AWAKE.now()))
+            time_limit_s = max(0.001, min(time_limit_s, self._until - time.monotonic()))
         wanted = Command(
             command if isinstance(command, str) else list(command),
             box.workspace,

@@ -1,8 +1,8 @@
 """Waits for descriptors, timers and other threads' work at once, and calls back in one thread.
 
-Imports the standard library (Linux: epoll) and siblings. Invariants: callbacks run in the thread that calls ``step``
-and nowhere else; what blocks goes aside. A Poller is itself a descriptor that becomes readable when there is something
-to do, so that an event loop can drive it as well as ``run_until`` does.
+Imports the standard library only (Linux: epoll). Invariants: callbacks run in the thread that calls ``step`` and
+nowhere else; what blocks goes aside. A Poller is itself a descriptor that becomes readable when there is something to
+do, so that an event loop can drive it as well as ``run_until`` does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pto_harness.awake import AWAKE
 from pto_harness.limits import EVENTS_AT_ONCE, MAX_SPARE_THREADS, STUCK_S
 
 if TYPE_CHECKING:
@@ -138,7 +137,7 @@ class Poller:
     def later(self, seconds: float, callback: Callable[[], None]) -> Timer:
         """Call once, when this time has passed."""
         timer = _HeapTimer(callback)
-        heapq.heappush(self._timers, (AWAKE.now() + seconds, next(self._numbers), timer))
+        heapq.heappush(self._timers, (time.monotonic() + seconds, next(self._numbers), timer))
         return timer
 
     def soon(self, callback: Callable[[], None]) -> None:
@@ -173,7 +172,7 @@ class Poller:
         served all the same, and then the error is raised.
         """
         if self._timers:
-            left = max(0.0, self._timers[0][0] - AWAKE.now())
+            left = max(0.0, self._timers[0][0] - time.monotonic())
             patience = left if patience is None else min(left, patience)
         fault: Exception | None = None
         for descriptor, _ in self._epoll.poll(-1 if patience is None else patience, EVENTS_AT_ONCE):
@@ -188,7 +187,7 @@ class Poller:
                         self.forget(descriptor)
         if fault is not None:
             raise fault
-        while self._timers and self._timers[0][0] <= AWAKE.now():
+        while self._timers and self._timers[0][0] <= time.monotonic():
             due = heapq.heappop(self._timers)[2].callback
             if due is not None:
                 due()

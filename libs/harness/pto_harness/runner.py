@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pto_harness.awake import AWAKE
 from pto_harness.box import Box
 from pto_harness.cancel import Cancel
 from pto_harness.desk import Desk
@@ -168,10 +167,9 @@ class _Attempt:
         self._find = find
         self._sandbox: Sandbox | None = None
         self._level = ""
-        ago = task.get("began_ago_s", 0.0)
-        self._began = time.monotonic() - ago
+        self._began = time.monotonic() - task.get("began_ago_s", 0.0)
         limit = task.get("time_limit_s") or 0
-        self._until = AWAKE.now() - ago + limit if limit else None
+        self._until = self._began + limit if limit else None
 
     def run(self, work: Work | None) -> Steps[dict[str, Any]]:
         """The result. What is yielded is to be run or called, and its outcome sent back."""
@@ -298,7 +296,7 @@ class _Attempt:
         thread.start()
         self._cancel.listen(woken.set)
         try:
-            woken.wait(None if self._until is None else max(0.0, self._until - AWAKE.now()))
+            woken.wait(None if self._until is None else max(0.0, self._until - time.monotonic()))
         finally:
             self._cancel.unlisten(woken.set)
         for error in failures:
@@ -340,7 +338,7 @@ class _Attempt:
     def _command(
         self, workspace: Workspace, command: str | list[str], before: Callable[[], None] | None = None
     ) -> Steps[Ended]:
-        left = 0.0 if self._until is None else max(0.001, self._until - AWAKE.now())
+        left = 0.0 if self._until is None else max(0.001, self._until - time.monotonic())
         try:
             ended: Ended = yield Command(
                 command,

@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 
 from pto_harness import Cancel, sandbox_level
-from pto_harness.awake import AWAKE
 from pto_harness.program import main as run_own_program
 from pto_harness.termination import cancel_on_signal
 from pto_slurm_node.executor import Node, run_attempt
@@ -33,7 +32,6 @@ def main() -> None:
     command, arguments = (sys.argv[1] if len(sys.argv) > 1 else ""), sys.argv[2:]
     node, cancel = Node(dict(os.environ)), Cancel()
     cancel_on_signal(cancel.request, *SIGNALS)
-    AWAKE.watch()  # a job that SLURM suspends uses up none of its task's time
     if command == "run" and len(arguments) == 1:
         attempt = Path(arguments[0])
         sys.exit(run_attempt(attempt, attempt.parents[3] / "results", node, cancel))
