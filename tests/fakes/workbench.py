@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,9 @@ class Bench:
             if done.returncode:
                 wrong.append(f"the check {check!r} ended with exit code {done.returncode}\n{done.stdout}{done.stderr}")
         return "\n".join(wrong)
+
+    def now_s(self) -> float:
+        return time.monotonic()
 
     def note(self, line: str) -> None:
         self.notes.append(line)

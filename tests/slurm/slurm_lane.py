@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import os
 import stat
+import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from pto_proto import events as ev
 from pto_proto.ids import InstanceId, RunId, TaskId, external_name
 from pto_proto.plans import Resources, SlurmOptions, TaskSpec
 from pto_runtime.clock import SystemClock
+from pto_slurm.identity import attempt_of
 from pto_slurm.shape import Site
 from pto_slurm_lane.backend import SlurmBackend
 from pto_slurm_lane.lane import LaneSettings
@@ -144,6 +146,15 @@ class SlurmLane:
         rows = self.testbed.client("squeue", "-h", "-a", "-t", "all", "-O", "JobID:|,State:|,Name:64").splitlines()
         split = [line.split("|") for line in rows]
         return [(row[0].strip(), row[1].strip()) for row in split if row[2].startswith(name)]
+
+    def executor(self, task: str) -> int:
+        """The process of the executor that does the task."""
+        name = attempt_of(self.run, self.orders[task, 1].ready).name
+        found = subprocess.run(
+            ["pgrep", "-f", f"executor-.* run .*/attempts/{name}"], capture_output=True, text=True, check=False
+        ).stdout.split()
+        assert len(found) == 1, (name, found)
+        return int(found[0])
 
     def queue(self) -> str:
         return self.testbed.client("squeue", "-a", "-t", "all", "-O", "JobID,State,Reason,Name:40,exit_code,RestartCnt")

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -11,15 +10,23 @@ import pytest
 from tests.slurm.slurm_lane import SlurmLane
 from tests.slurm.testbed import SlurmTestbed
 
-from pto_slurm.identity import attempt_of
-
+CLOUD = """\
+ResumeProgram=/bin/false
+SuspendProgram=/bin/true
+SuspendTime=600
+SuspendTimeout=3
+ResumeTimeout=3
+SuspendExcNodes=n[1-2]
+NodeName=cloud-1 NodeHostname=nowhere NodeAddr=127.0.0.1 Port=9 CPUs=16 RealMemory=131072 State=CLOUD
+PartitionName=cloud Nodes=cloud-1 State=UP"""
+"""A node that is to be powered up, which fails."""
 HOG = "import time; data = [bytearray(2**20) for _ in range(400)]; time.sleep(30)"
 
 
 @pytest.fixture(scope="module")
 def frail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmTestbed]:
-    """Two nodes that are given up after a few seconds."""
-    testbed = SlurmTestbed.start(tmp_path_factory.mktemp("frail") / "c", nodes=2, SLURMDTIMEOUT="8")
+    """Two nodes that are given up after a few seconds, and one that never comes."""
+    testbed = SlurmTestbed.start(tmp_path_factory.mktemp("frail") / "c", nodes=2, SLURMDTIMEOUT="8", EXTRA=CLOUD)
     yield testbed
     testbed.do("down")
 
@@ -36,16 +43,6 @@ async def frail_lane(frail: SlurmTestbed, tmp_path: Path) -> AsyncIterator[Slurm
     lane = await SlurmLane(frail, tmp_path).open()
     yield lane
     await lane.backend.close()
-
-
-def executor_of(lane: SlurmLane, task: str) -> int:
-    """The process of the executor that does the task."""
-    name = attempt_of(lane.run, lane.orders[task, 1].ready).name
-    found = subprocess.run(
-        ["pgrep", "-f", f"executor-.* run .*/attempts/{name}"], capture_output=True, text=True, check=False
-    ).stdout.split()
-    assert len(found) == 1, (name, found)
-    return int(found[0])
 
 
 async def test_somebody_else_cancels_the_job(lane: SlurmLane) -> None:
@@ -85,6 +82,50 @@ async def test_held_jobs_are_told_of(lane: SlurmLane) -> None:
     await lane.state(order, "CANCELLED")
 
 
+async def test_deadline_passes_before_the_job_could_end(lane: SlurmLane) -> None:
+    """SLURM ends such a job when it would come to it."""
+    order = await lane.start("a", slurm="down")
+    job = await lane.state(order, "PENDING")
+    lane.testbed.client("scontrol", "update", f"jobid={job}", "deadline=now+30", "partition=compute")
+    end = await lane.end("a")
+    assert (end.outcome, end.failure) == ("failed", "config"), end
+    assert end.reason.startswith(f"deadline: job {job} could not end before its deadline"), end
+    assert [state for _, state in lane.jobs(order)] == ["DEADLINE"]
+    assert "TaskStarted" not in lane.kinds("a")
+
+
+@pytest.mark.slow
+async def test_suspended_jobs_go_on(lane: SlurmLane) -> None:
+    """For longer than their time limit: one ends well, one is told to end long before it, one is cancelled."""
+    go = lane.folder / "go"
+    work = f"until [ -e {go} ]; do sleep 0.2; done; echo done > out.txt"
+    commands = {"well": f"echo begun >> {lane.folder}/runs; {work}", "cut": "sleep 300"}
+    short = {"resources": {"time": "00:00:30"}}
+    orders = [await lane.start(task, command=command, **short) for task, command in commands.items()]
+    orders.append(await lane.start("cancelled", command="sleep 300"))
+    await lane.until(lambda: all("TaskStarted" in lane.kinds(task) for task in (*commands, "cancelled")))
+    jobs = [lane.jobs(order)[0][0] for order in orders]
+    lane.testbed.client("scontrol", "suspend", ",".join(jobs))
+    await lane.until(lambda: all("suspended" in lane.states(task) for task in (*commands, "cancelled")))
+    assert await lane.backend.stop(orders[2], "asked to")
+    assert (await lane.end("cancelled")).outcome == "cancelled"
+    await asyncio.sleep(30)
+    assert not lane.ends("well")
+    assert not lane.ends("cut")
+    lane.testbed.client("scontrol", "resume", ",".join(jobs[:2]))
+    await lane.start("another")  # looks had become rare, since nothing happened
+    await lane.until(lambda: all(lane.states(task)[-1] == "running" for task in commands))
+    go.touch()
+    os.kill(lane.executor("cut"), signal.SIGTERM)
+    cut, end = await lane.end("cut"), await lane.end("well")
+    assert cut.reason.startswith("interrupted: "), cut
+    assert (end.outcome, end.files) == ("succeeded", 1), end
+    assert (lane.folder / "runs").read_text() == "begun\n"
+    for task in commands:
+        assert lane.kinds(task).count("TaskStarted") == 1
+        assert lane.states(task) == ["submitted", "suspended", "running"]
+
+
 async def test_log_that_cannot_be_opened_is_told_of(slurm_cluster: SlurmTestbed, tmp_path: Path) -> None:
     lane = SlurmLane(slurm_cluster, tmp_path)
     lane.fake("sbatch", f'rm -rf {tmp_path}/spool/runs/*/logs; exec "$REAL" "$@"')
@@ -115,6 +156,18 @@ async def test_node_dies_and_what_it_says_later_does_not_count(frail_lane: Slurm
             assert len(lane.ends("a")) == 1
     finally:
         lane.testbed.do("start-node", node)
+
+
+@pytest.mark.slow
+async def test_node_does_not_boot(frail_lane: SlurmLane) -> None:
+    """SLURM 22.05 calls that NODE_FAIL, too; what was seen before tells it from a node that failed under a job."""
+    lane = frail_lane
+    end = await lane.run_task("a", slurm="cloud")
+    assert (end.failure, end.node) == ("infra", "cloud-1"), end
+    assert end.reason.startswith("boot_fail: node cloud-1 did not boot"), end
+    assert lane.states("a") == ["submitted", "provisioning"]
+    assert "TaskStarted" not in lane.kinds("a")
+    assert (await lane.run_task("a", 2, avoid=("cloud-1",))).outcome == "succeeded"
 
 
 @pytest.mark.slow
@@ -171,7 +224,7 @@ async def time_limit_asks_for_more(lane: SlurmLane) -> None:
 async def executor_is_killed(lane: SlurmLane) -> None:
     await lane.start("killed", command="echo said; sleep 300")
     await lane.until(lambda: "TaskStarted" in lane.kinds("killed") and ("killed", "said") in lane.lines)
-    os.kill(executor_of(lane, "killed"), signal.SIGKILL)
+    os.kill(lane.executor("killed"), signal.SIGKILL)
     end = await lane.end("killed", seconds=150)
     assert (end.failure, "killed" in end.reason) == ("infra", True), end
     assert "said" in end.tail
@@ -185,7 +238,7 @@ async def job_vanishes(lane: SlurmLane) -> None:
     order = await lane.start("gone", command="sleep 300")
     await lane.until(lambda: "TaskStarted" in lane.kinds("gone"))
     (lane.folder / "bin" / "away").touch()
-    os.kill(executor_of(lane, "gone"), signal.SIGKILL)
+    os.kill(lane.executor("gone"), signal.SIGKILL)
     await lane.until(lambda: not lane.jobs(order))
     (lane.folder / "bin" / "away").unlink()
     end = await lane.end("gone", seconds=150)

@@ -20,6 +20,13 @@ from pto_slurm_lane import sighting
 from pto_slurm_lane.lane import LaneSettings
 
 TIMED_OUT = "echo 'sbatch: error: Batch job submission failed: Socket timed out on send/recv operation' >&2; exit 1"
+UNKNOWN = "echo 'sbatch: error: the site says: come another day' >&2; exit 1"
+NO_MUNGE = """cat >&2 <<END
+sbatch: error: Munge encode failed: Failed to access "munge.socket.2": No such file or directory (Did you start munged?)
+sbatch: error: slurm_send_node_msg: auth_g_create: REQUEST_SUBMIT_BATCH_JOB has authentication error
+sbatch: error: Batch job submission failed: Protocol authentication error
+END
+exit 1"""
 ONCE = 'mkdir "$HERE/first" 2>/dev/null || exec "$REAL" "$@"\n'
 """A fake that fails the first time only."""
 
@@ -63,7 +70,9 @@ def runs(lane: SlurmLane) -> list[str]:
 # --- submissions whose answer tells nothing ---
 
 
-@pytest.mark.parametrize("lie", [TIMED_OUT, "sleep 60"], ids=["says that it timed out", "hangs"])
+@pytest.mark.parametrize(
+    "lie", [TIMED_OUT, "sleep 60", UNKNOWN], ids=["says that it timed out", "hangs", "unknown words"]
+)
 async def test_sbatch_that_submits_and_fails_is_believed_neither(lane: SlurmLane, lie: str) -> None:
     lane.fake("sbatch", f'{ONCE}"$REAL" "$@" >/dev/null; {lie}')
     await lane.open()
@@ -73,10 +82,15 @@ async def test_sbatch_that_submits_and_fails_is_believed_neither(lane: SlurmLane
 
 
 async def test_sbatch_that_fails_without_a_job_is_called_again_when_there_is_surely_none(lane: SlurmLane) -> None:
-    lane.fake("sbatch", f"{ONCE}{TIMED_OUT}")
+    """Words that are not known are a refusal then."""
+    lane.fake("sbatch", f'[[ "$*" != *refused* ]] || {{ {UNKNOWN}; }}\n{ONCE}{TIMED_OUT}')
     await lane.open()
+    refused = await lane.start("refused")
     assert (await lane.run_task("a", **counted(lane))).outcome == "succeeded"
     assert len(runs(lane)) == 1
+    end = await lane.end("refused")
+    assert (end.failure, end.reason) == ("config", "sbatch: error: the site says: come another day")
+    assert not lane.jobs(refused)
 
 
 async def test_job_that_ended_and_was_forgotten_before_it_was_looked_for(frail_lane: SlurmLane) -> None:
@@ -152,18 +166,18 @@ async def test_cancel_of_an_attempt_that_may_have_a_job(lane: SlurmLane) -> None
     await lane.until(lambda: [state for _, state in lane.jobs(order)] == ["CANCELLED"])
 
 
-async def test_limit_of_submissions_is_waited_for(lane: SlurmLane) -> None:
-    words = "sbatch: error: QOSMaxSubmitJobPerUserLimit"
-    policy = "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit)"
-    lane.fake("sbatch", f'[ -e "$HERE/full" ] || exec "$REAL" "$@"; echo "{words}" >&2; echo "{policy}" >&2; exit 1')
+async def test_sbatch_that_could_not_ask_is_called_again(lane: SlurmLane) -> None:
+    lane.fake("sbatch", f'[ -e "$HERE/no-munge" ] || exec "$REAL" "$@"\n{NO_MUNGE}')
     await lane.open()
     await lane.start("first", command="sleep 4")
     await lane.until(lambda: bool(lane.states("first")))
-    (lane.folder / "bin" / "full").touch()
+    (lane.folder / "bin" / "no-munge").touch()
     await lane.start("second")
     await lane.until(lambda: lane.states("second") == ["waiting"])
-    (lane.folder / "bin" / "full").unlink()
-    assert (await lane.end("second", seconds=20)).outcome == "succeeded"  # the first one's end lets it in
+    (lane.folder / "bin" / "no-munge").unlink()
+    assert (await lane.end("second", seconds=20)).outcome == "succeeded"  # the first one's end is a reason to ask again
+    (waiting,) = [entry for entry in lane.said["second", 1] if getattr(entry, "state", "") == "waiting"]
+    assert "Did you start munged?" in getattr(waiting, "detail", "")
 
 
 # --- looks that fail, and restarts ---
@@ -231,7 +245,7 @@ async def test_accounting_is_asked_about_what_squeue_has_forgotten(
     order = await lane.start("a", command="sleep 60")
     await lane.until(lambda: "TaskStarted" in lane.kinds("a"))
     job, name = lane.jobs(order)[0][0], attempt_of(order.run, order.ready).job_name if says == "true" else "other"
-    (lane.folder / "bin" / "row").write_text(f"{job}|TIMEOUT||0|1|2|302|5|0:0|n1|{name}|\n")
+    (lane.folder / "bin" / "row").write_text(f"{job}|TIMEOUT||0|1|2|302|5|300|0:0|n1|{name}|\n")
     await lane.kill()
     for process in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):

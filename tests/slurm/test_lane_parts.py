@@ -8,15 +8,18 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pytest
 from tests.slurm.slurm_lane import a_record
 
 from pto_proto.ids import RunId
 from pto_runtime.clock import SystemClock
 from pto_slurm.queue import JobRow
+from pto_slurm.shape import JobShape
 from pto_slurm_lane.board import Board
 from pto_slurm_lane.house import KEPT_S, House
 from pto_slurm_lane.projection import FOLDER, MAX_RUNS, Projections
-from pto_slurm_lane.watch import Watch
+from pto_slurm_lane.watch import Look, Watch
+from pto_slurm_lane.wing import Wing
 from pto_slurm_node.pool import Entry, PilotSettings, Pool
 from pto_slurm_node.spool import RESULT, Event, Fence, Spool, put_event, write_json
 
@@ -137,3 +140,19 @@ async def test_jobs_that_vanished_together_are_asked_about_together(tmp_path: Pa
     rows = await asyncio.gather(*(watch.past(job) for job in ("1", "2", "3")))
     assert [row and row.job for row in rows] == ["1", "2", "3"]
     assert [sorted(jobs) for jobs in asked] == [["1", "2", "3"]]
+
+
+@pytest.mark.parametrize(("state", "is_told"), [("RUNNING", True), ("SUSPENDED", False)])
+def test_only_a_pilot_that_runs_is_called_silent(tmp_path: Path, state: str, is_told: bool) -> None:
+    clock = SystemClock()
+    wing = Wing("site", "kind", JobShape(), Pool(tmp_path / "pool"), clock)
+    wing.prepare(60.0)
+    wing.submitted(0, "7")
+    name = wing.name(0)
+    row = JobRow(job="7", name=name.job_name, comment=name.comment, state=state)
+    wing.take_look(Look(1, clock.monotonic_s(), [row]))
+    wing.pool.beat("7", "")
+    wing.scan()
+    assert wing.silent(clock.now_ms() / 1000) == []
+    assert [job for job, _ in wing.silent(clock.now_ms() / 1000 + 600)] == (["7"] if is_told else [])
+    assert wing.silent(clock.now_ms() / 1000 + 700) == [], "once"

@@ -17,12 +17,13 @@ from pto_slurm.queue import (
 )
 
 SQUEUE = """\
-4|CANCELLED|None|0|1795653002|1795653002|1795653005|1:00|15|n1|wrap|a | b;x
-1|FAILED|NonZeroExitCode|0|1795652988|1795652989|1795652993|7-00:00:00|768|n1|pto-abc-def|pto:run-1/0/t/1
-3|FAILED|JobLaunchFailure|1|1795653002|1795653002|1795653002|7-00:00:00|9|n1|wrap|(null)
-5|FAILED|JobLaunchFailure|0|1795653002|1795653002|1795653002|7-00:00:00|4021|n1|wrap|(null)
-2|PENDING|PartitionDown|0|1795652988|N/A|N/A|UNLIMITED|0||wrap|(null)
-6|PENDING|ReqNodeNotAvail, UnavailableNodes:n[1-4]|0|1795652988|N/A|N/A|1:00|0||wrap|(null)
+4|CANCELLED|None|0|1795653002|1795653002|1795653005|1:00|0:03|15|n1|wrap|a | b;x
+1|FAILED|NonZeroExitCode|0|1795652988|1795652989|1795652993|7-00:00:00|0:04|768|n1|pto-abc-def|pto:run-1/0/t/1
+3|FAILED|JobLaunchFailure|1|1795653002|1795653002|1795653002|7-00:00:00|0:00|9|n1|wrap|(null)
+5|FAILED|JobLaunchFailure|0|1795653002|1795653002|1795653002|7-00:00:00|0:00|4021|n1|wrap|(null)
+2|PENDING|PartitionDown|0|1795652988|N/A|N/A|UNLIMITED|0:00|0||wrap|(null)
+6|PENDING|ReqNodeNotAvail, UnavailableNodes:n[1-4]|0|1795652988|N/A|N/A|1:00|0:00|0||wrap|(null)
+7|SUSPENDED|None|0|1795653002|1795653002|1796257742|7-00:00:00|1-00:01:05|0|n1|wrap|(null)
 """
 
 
@@ -32,19 +33,20 @@ def test_squeue():
     by_job = {row.job: row for row in reading.jobs}
     assert by_job["1"] == JobRow(
         job="1", name="pto-abc-def", comment="pto:run-1/0/t/1", state="FAILED", reason="NonZeroExitCode",
-        submitted=1795652988, started=1795652989, ended=1795652993, limit_s=604_800, exit_code=3, nodes="n1",
+        submitted=1795652988, started=1795652989, ended=1795652993, limit_s=604_800, used_s=4, exit_code=3, nodes="n1",
     )  # fmt: skip
     assert by_job["4"].comment == "a | b;x"
     assert (by_job["3"].exit_code, by_job["3"].signal, by_job["3"].restarts) == (0, 9, 1)
     assert by_job["5"].signal == 53
     assert (by_job["2"].reason, by_job["2"].started, by_job["2"].limit_s) == ("PartitionDown", 0, 0)
     assert by_job["6"].reason.startswith("ReqNodeNotAvail")
+    assert by_job["7"].used_s == 86_465, "not the time in which it was suspended"
 
 
 def test_a_line_that_cannot_be_read_takes_no_other_with_it():
-    reading = read_squeue("slurm_load_jobs error\n" + SQUEUE + "\n7|RUN\n")
-    assert len(reading.jobs) == 6
-    assert reading.unreadable == ("slurm_load_jobs error", "7|RUN")
+    reading = read_squeue("slurm_load_jobs error\n" + SQUEUE + "\n8|RUN\n")
+    assert len(reading.jobs) == 7
+    assert reading.unreadable == ("slurm_load_jobs error", "8|RUN")
 
 
 def test_the_format_names_every_field_and_the_comment_comes_last():
@@ -55,9 +57,9 @@ def test_the_format_names_every_field_and_the_comment_comes_last():
 
 def test_sacct_with_who_cancelled_it_and_repeated_records():
     text = (
-        "9|PREEMPTED|None|0|1795652988|1795652989|1795652993|60|0:0|n1|pto-a|pto:run-1/0/t/1\n"
-        "9|CANCELLED by 1000|None|1|1795652988|1795652999|1795653009|60|0:15|n2|pto-a|pto:run-1/0/t/1\n"
-        "9|CANCELLED+|None|1|1795652988|1795652999|1795653009|60|0:15|n2|pto-a|pto:run-1/0/t/1\n"
+        "9|PREEMPTED|None|0|1795652988|1795652989|1795652993|60|4|0:0|n1|pto-a|pto:run-1/0/t/1\n"
+        "9|CANCELLED by 1000|None|1|1795652988|1795652999|1795653009|60|8|0:15|n2|pto-a|pto:run-1/0/t/1\n"
+        "9|CANCELLED+|None|1|1795652988|1795652999|1795653009|60|8|0:15|n2|pto-a|pto:run-1/0/t/1\n"
     )
     (row,) = read_sacct(text).jobs
     assert (row.state, row.restarts, row.signal, row.limit_s, row.nodes) == ("CANCELLED", 1, 15, 3600, "n2")
@@ -65,7 +67,7 @@ def test_sacct_with_who_cancelled_it_and_repeated_records():
 
 
 def test_sacct_of_old_versions_has_fewer_fields():
-    (row,) = read_sacct("9|OUT_OF_MEMORY|1|2|3|60|0:125|n1|pto-a|c\n", SACCT_FIELDS_OLD).jobs
+    (row,) = read_sacct("9|OUT_OF_MEMORY|1|2|3|60|1|0:125|n1|pto-a|c\n", SACCT_FIELDS_OLD).jobs
     assert (row.state, row.signal, row.comment) == ("OUT_OF_MEMORY", 125, "c")
 
 

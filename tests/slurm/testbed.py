@@ -24,6 +24,14 @@ def require_slurm() -> None:
         pytest.skip(f"SLURM is not installed; as root: {SCRIPT} up && {SCRIPT} down")
 
 
+def require_accounting() -> None:
+    """The same for slurmdbd and its database."""
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    is_there = all(shutil.which(program, path=path) for program in ("slurmdbd", "mariadbd"))
+    if not is_there and os.environ.get("CI") != "true":
+        pytest.skip(f"slurmdbd is not installed; as root: DBD=1 {SCRIPT} up && {SCRIPT} down")
+
+
 class SlurmTestbed:
     """A running cluster. ``environment`` holds what its clients need, and nothing of other clusters."""
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from pto_harness import Desk, WorkFailed
+from pto_harness.stopwatch import awake_s
 from pto_ports.backend import Order
 from pto_ports.engine import AgentTask, AttemptLimits, Ended, EngineError, Spent, TaskEngine
 
@@ -63,6 +64,10 @@ class DeskBench:
         self.cancel = desk.cancel
         self._desk = desk
         self._note_spent = note_spent
+
+    def now_s(self) -> float:
+        """By the harness's own clock of time limits."""
+        return awake_s()
 
     def refusal(self, path: str) -> str:
         """By the task's scope: ``writes``, or else its outputs; without both, any path of the workspace."""

@@ -19,6 +19,7 @@ from pto_attempts.agent import AgentWork
 from pto_attempts.job import AgentJob, Answer, Failure, PlanJob, read_job
 from pto_engines.offer import Offer
 from pto_harness import Cancel, run_task
+from pto_harness.stopwatch import notice_stops
 from pto_harness.termination import cancel_on_signal
 from pto_ports.engine import EngineError
 from pto_runtime.clock import SystemClock
@@ -42,6 +43,7 @@ def main() -> None:
         sys.exit(EXIT_USAGE)
     cancel = Cancel()
     cancel_on_signal(cancel.request)
+    notice_stops()
     answer = answer_to(job, environment, cancel)
     part = target.with_name(target.name + ".part")
     part.write_bytes(msgspec.json.encode(answer))

@@ -7,7 +7,6 @@ desk does nothing more for whoever still works at it.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from pto_harness.limits import AGENT_BYTES, AGENT_CHECK_S, FEEDBACK_TURNS
 from pto_harness.process import Command, Ended, run_command
 from pto_harness.room import watched
 from pto_harness.sandbox import program_box
+from pto_harness.stopwatch import awake_s
 from pto_harness.unfinished import Unfinished
 from pto_harness.verdict import Judge, Verdict
 
@@ -159,7 +159,7 @@ class Desk:
         stdin: bytes = b"",
     ) -> Ended:
         if self._until is not None:
-            time_limit_s = max(0.001, min(time_limit_s, self._until - time.monotonic()))
+            time_limit_s = max(0.001, min(time_limit_s, self._until - awake_s()))
         wanted = Command(
             command if isinstance(command, str) else list(command),
             box.workspace,

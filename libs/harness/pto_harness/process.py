@@ -21,6 +21,7 @@ from pto_harness.failure import Failed
 from pto_harness.limits import DRAIN_S, GRACE_S, READ_BYTES, STUCK_S
 from pto_harness.poller import Poller
 from pto_harness.spawn import prepare
+from pto_harness.stopwatch import awake_s
 from pto_harness.strays import kill_strays
 
 if TYPE_CHECKING:
@@ -148,9 +149,17 @@ class Process:
         else:
             # Before it runs, because loading a program may take for ever, as on a stale network file system.
             if command.time_limit_s:
-                self._set_timer(command.time_limit_s, partial(self._stop, "timeout"))
+                self._limit(awake_s() + command.time_limit_s)
             self._cancel.listen(self._on_cancel)
             self._poller.aside(partial(self._spawn, spawn), self._started, is_start=True)
+
+    def _limit(self, until: float) -> None:
+        """End it at this time, which comes later for each second in which this process, and so it too, was stopped."""
+        left = until - awake_s()
+        if left > 0:
+            self._set_timer(left, partial(self._limit, until))
+        else:
+            self._stop("timeout")
 
     def _spawn(self, spawn: Callable[[], int]) -> int | None:
         """In another thread, if the Poller has some: blocks until the program is loaded. None: it shall not run."""

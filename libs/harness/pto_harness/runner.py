@@ -29,6 +29,7 @@ from pto_harness.poller import Poller
 from pto_harness.process import Command, Ended, Process
 from pto_harness.room import holds_more
 from pto_harness.sandbox import NoSandbox, find_sandbox
+from pto_harness.stopwatch import awake_s
 from pto_harness.unfinished import earlier_work
 from pto_harness.workspace import Workspace, WorkspaceError
 
@@ -167,9 +168,10 @@ class _Attempt:
         self._find = find
         self._sandbox: Sandbox | None = None
         self._level = ""
-        self._began = time.monotonic() - task.get("began_ago_s", 0.0)
+        ago = task.get("began_ago_s", 0.0)
+        self._began = time.monotonic() - ago
         limit = task.get("time_limit_s") or 0
-        self._until = self._began + limit if limit else None
+        self._until = awake_s() - ago + limit if limit else None
 
     def run(self, work: Work | None) -> Steps[dict[str, Any]]:
         """The result. What is yielded is to be run or called, and its outcome sent back."""
@@ -296,7 +298,8 @@ class _Attempt:
         thread.start()
         self._cancel.listen(woken.set)
         try:
-            woken.wait(None if self._until is None else max(0.0, self._until - time.monotonic()))
+            while not woken.wait(self._left_s()) and self._left_s():
+                pass  # it was stopped for a while, which does not count
         finally:
             self._cancel.unlisten(woken.set)
         for error in failures:
@@ -309,6 +312,10 @@ class _Attempt:
             limit = self._task["time_limit_s"]
             self._cancel.request("the time limit was reached")
             raise Failed("timeout", f"the work was given up at the time limit of {limit:g} s")
+
+    def _left_s(self) -> float | None:
+        """Until the time limit; None: there is none."""
+        return None if self._until is None else max(0.0, self._until - awake_s())
 
     def _search(self, workspace: Workspace) -> dict[str, Any]:
         kept = Kept(self._task.get("kept", ""))
@@ -338,13 +345,13 @@ class _Attempt:
     def _command(
         self, workspace: Workspace, command: str | list[str], before: Callable[[], None] | None = None
     ) -> Steps[Ended]:
-        left = 0.0 if self._until is None else max(0.001, self._until - time.monotonic())
+        left = self._left_s()
         try:
             ended: Ended = yield Command(
                 command,
                 cwd=str(workspace.folder),
                 env=self._task.get("env", {}),
-                time_limit_s=left,
+                time_limit_s=0.0 if left is None else max(0.001, left),
                 memory_bytes=self._task.get("memory_bytes") or 0,
                 marker=self._task.get("marker", ""),
                 before=before,

@@ -168,6 +168,9 @@ class Workbench(Protocol):
     def cancel(self) -> Cancel:
         """The attempt's own."""
 
+    def now_s(self) -> float:
+        """For the attempt's time limit: seconds in which it could work, unlike one whose process is stopped."""
+
     def refusal(self, path: str) -> str:
         """Why the agent may not write this path (relative to the workspace); empty if it may."""
 

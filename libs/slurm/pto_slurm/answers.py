@@ -27,10 +27,12 @@ class Refused(msgspec.Struct, frozen=True):
     failure: FailureClass
     words: str
     hint: str
+    is_sure: bool = True
+    """False: its words are not known here, so that a job is to be looked for by its name before they are believed."""
 
 
 class Throttled(msgspec.Struct, frozen=True):
-    """No job came of it now; it will when one of those that are there has ended."""
+    """No job came of it now; it will when one of those that are there has ended, or SLURM can be asked again."""
 
     words: str
 
@@ -42,7 +44,7 @@ class Ambiguous(msgspec.Struct, frozen=True):
 
 
 Answer = Submitted | Refused | Throttled | Ambiguous
-Meaning = Literal["refused", "throttled", "ambiguous"]
+Meaning = Literal["refused", "throttled", "unasked", "ambiguous"]
 
 
 class Phrase(msgspec.Struct, frozen=True):
@@ -65,6 +67,19 @@ PHRASES: tuple[Phrase, ...] = (
     Phrase("Unable to contact slurm controller", "ambiguous"),
     Phrase("backup controller in standby", "ambiguous"),
     Phrase("Communication connection failure", "ambiguous"),
+    Phrase("Communication shutdown failure", "ambiguous"),
+    Phrase("Message send failure", "ambiguous"),
+    Phrase("Message receive failure", "ambiguous"),
+    Phrase("Header lengths are longer than data received", "ambiguous"),
+    Phrase("Insane message length", "ambiguous"),
+    Phrase("Connection timed out", "ambiguous"),
+    Phrase("No route to host", "ambiguous"),
+    Phrase("Network is unreachable", "ambiguous"),
+    Phrase("Munge encode failed", "unasked"),
+    Phrase("Failed to connect to authentication agent", "unasked"),
+    Phrase("Can't find an address", "unasked"),
+    Phrase("Unable to establish control machine", "unasked"),
+    Phrase("authentication", "ambiguous"),
     Phrase("Zero Bytes were transmitted", "ambiguous"),
     Phrase("Transport endpoint is not connected", "ambiguous"),
     Phrase("Connection refused", "ambiguous"),
@@ -94,7 +109,6 @@ PHRASES: tuple[Phrase, ...] = (
     Phrase("Job dependency problem", "refused", "infra", "What it was to wait for has gone; it is submitted anew."),
     Phrase("User's group not permitted", "refused", hint=_NOT_YOURS),
     Phrase("Permission denied", "refused", hint=_NOT_YOURS),
-    Phrase("authentication", "refused", hint="munge does not work here: the site's administrators have to mend it."),
     Phrase("batch script", "refused", hint=_SCRIPT),
     Phrase("DOS line breaks", "refused", hint=_SCRIPT),
     Phrase("Pathname of a file", "refused", hint="A name or a path is too long: use a spool with a shorter path."),
@@ -103,6 +117,7 @@ _ID = re.compile(r"(\d+)(?:;[A-Za-z0-9_.-]+)?\Z", re.ASCII)
 """With the name of its cluster, where a site has several."""
 _KILLED = range(129, 193)
 """How a shell tells that a signal ended what it started: sites wrap sbatch in scripts."""
+_NOT_STARTED = (126, 127)
 _UNKNOWN = "These words of SLURM are not known here: see what its documentation says of them."
 
 
@@ -121,12 +136,13 @@ def answer_of(exit_code: int | None, stdout: str, stderr: str) -> Answer:
             return _as(phrase, words)
     if exit_code in _KILLED:
         return Ambiguous(words or f"sbatch was ended by signal {exit_code - 128}")
-    return Refused("config", words or f"sbatch ended with exit code {exit_code} and said nothing", _UNKNOWN)
+    said = words or f"sbatch ended with exit code {exit_code} and said nothing"
+    return Refused("config", said, _UNKNOWN, is_sure=exit_code in _NOT_STARTED)
 
 
 def _as(phrase: Phrase, words: str) -> Answer:
     if phrase.meaning == "ambiguous":
         return Ambiguous(words)
-    if phrase.meaning == "throttled":
+    if phrase.meaning in ("throttled", "unasked"):
         return Throttled(words)
     return Refused(phrase.failure, words, phrase.hint)

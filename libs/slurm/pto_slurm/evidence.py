@@ -27,7 +27,7 @@ OOM_WORDS = ("exceeded memory limit", "oom-kill", "oom_kill", "out of memory", "
 Sign = Literal[
     "result", "cut off", "killed", "out of time", "interrupted", "no result in time", "no log", "memory words",
     "near limit", "ours", "unsatisfiable", "held", "not launched", "dependency lost", "two polls", "absent long enough",
-    "0:53", "0:9", "0:125", "143", "exit 74", "exit 78", "126 or 127", "signal",
+    "starting", "0:53", "0:9", "0:125", "143", "exit 74", "exit 78", "126 or 127", "signal",
 ]  # fmt: skip
 
 
@@ -41,12 +41,14 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     node: str = ""
     by: str = ""
     ran_s: float = 0.0
-    """From its start to its end, or until now."""
+    """From its start to its end, or until now, but for the time in which it was suspended."""
     limit_s: float = 0.0
     result: Mapping[str, Any] | None = None
     """What the executor wrote for this very job and restart."""
     interrupted: bool = False
     """Whether the executor said that it was told to end."""
+    was_starting: bool = False
+    """Whether its node was still to come when it was last seen before its end."""
     has_log: bool = True
     stderr: str = ""
     """The last words in its log of errors."""
@@ -89,6 +91,7 @@ SIGNS: dict[Sign, Callable[[Evidence], bool]] = {
     "out of time": _is_timed_out,
     "interrupted": lambda seen: seen.interrupted,
     "no result in time": lambda seen: seen.result is None and seen.ended_s >= GRACE_S,
+    "starting": lambda seen: seen.was_starting,
     "no log": lambda seen: not seen.has_log,
     "memory words": _has_memory_words,
     "near limit": lambda seen: bool(seen.limit_s) and seen.limit_s - seen.ran_s <= min(NEAR_LIMIT_S, seen.limit_s / 2),

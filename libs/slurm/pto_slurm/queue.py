@@ -13,13 +13,13 @@ import msgspec
 TIME_FORMAT = "%s"
 """For SLURM_TIME_FORMAT: else times come without a zone, in that of whoever asks."""
 SQUEUE_FIELDS = (
-    "JobID", "State", "Reason", "RestartCnt", "SubmitTime", "StartTime", "EndTime", "TimeLimit", "exit_code",
-    "NodeList", "Name", "Comment",
+    "JobID", "State", "Reason", "RestartCnt", "SubmitTime", "StartTime", "EndTime", "TimeLimit", "TimeUsed",
+    "exit_code", "NodeList", "Name", "Comment",
 )  # fmt: skip
 SQUEUE_FORMAT = ":|,".join(SQUEUE_FIELDS) + ":"
 SACCT_FIELDS = (
-    "JobIDRaw", "State", "Reason", "Restarts", "Submit", "Start", "End", "TimelimitRaw", "ExitCode", "NodeList",
-    "JobName", "Comment",
+    "JobIDRaw", "State", "Reason", "Restarts", "Submit", "Start", "End", "TimelimitRaw", "ElapsedRaw",
+    "ExitCode", "NodeList", "JobName", "Comment",
 )  # fmt: skip
 SACCT_FIELDS_OLD = tuple(field for field in SACCT_FIELDS if field not in ("Restarts", "Reason"))
 """For versions whose sacct refuses the newer ones (``Invalid field requested``)."""
@@ -48,6 +48,8 @@ class JobRow(msgspec.Struct, frozen=True, kw_only=True):
     """While it runs: when its time limit is reached."""
     limit_s: int = 0
     """0: none, or not known."""
+    used_s: int = 0
+    """Of its time limit: time in which it was suspended is not."""
     exit_code: int | None = None
     signal: int = 0
     nodes: str = ""
@@ -117,6 +119,7 @@ def _job(row: dict[str, str], minutes_of_limit: bool) -> JobRow:
         started=_number(get("starttime") or get("start") or ""),
         ended=_number(get("endtime") or get("end") or ""),
         limit_s=_number(limit) * 60 if minutes_of_limit else seconds_of(limit),
+        used_s=_number(get("elapsedraw", "")) or seconds_of(get("timeused", "")),
         exit_code=exit_code,
         signal=signal,
         nodes=_word(get("nodelist", "")),

@@ -60,7 +60,11 @@ def _state_row(row: Row) -> tuple[str, ...]:
 
 
 def _meaning(meaning: str, failure: str) -> str:
-    said = {"ambiguous": "looked for by its name", "throttled": "tried again when a job has ended"}
+    said = {
+        "ambiguous": "looked for by its name",
+        "throttled": "tried again when a job has ended",
+        "unasked": "tried again later: SLURM was not asked",
+    }
     return said.get(meaning, f"refused ({failure})")
 
 

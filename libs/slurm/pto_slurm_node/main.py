@@ -1,7 +1,8 @@
 """The program on compute nodes: ``run ATTEMPT``, ``pilot POOL`` or ``probe``.
 
 Imports the harness, the standard library and siblings only, Python >= 3.8. Invariant: it ends in order on SIGTERM,
-SIGINT and SIGUSR1, whichever of them a site sends before it kills.
+SIGINT and SIGUSR1, whichever of them a site sends before it kills. Time in which SLURM suspends its job counts for no
+time limit.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from pto_harness import Cancel, sandbox_level
 from pto_harness.program import main as run_own_program
+from pto_harness.stopwatch import notice_stops
 from pto_harness.termination import cancel_on_signal
 from pto_slurm_node.executor import Node, run_attempt
 from pto_slurm_node.pilot import Pilot
@@ -32,6 +34,7 @@ def main() -> None:
     command, arguments = (sys.argv[1] if len(sys.argv) > 1 else ""), sys.argv[2:]
     node, cancel = Node(dict(os.environ)), Cancel()
     cancel_on_signal(cancel.request, *SIGNALS)
+    notice_stops()
     if command == "run" and len(arguments) == 1:
         attempt = Path(arguments[0])
         sys.exit(run_attempt(attempt, attempt.parents[3] / "results", node, cancel))

@@ -186,7 +186,7 @@ async def _run_probe(
     if not isinstance(answer, Submitted):
         hint = f" {answer.hint}" if isinstance(answer, Refused) else ""
         yield ("note" if isinstance(answer, Throttled) else "FAIL"), "probe job", f"{answer.words}{hint}"
-        if not isinstance(answer, Refused):
+        if not isinstance(answer, Refused) or not answer.is_sure:
             await _cancel_named(clients, name)
         return
     try:

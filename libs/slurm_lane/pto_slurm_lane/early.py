@@ -135,8 +135,8 @@ class EarlyJob:
         self._over.set()
 
     def _say(self, state: str, detail: str) -> None:
-        """Of a job before its order nothing is told; where the site takes no more, there is none."""
+        """Of a job before its order nothing is told; where none can be submitted now, there is none."""
         if state == "waiting":
-            self.stop(f"the site takes no more jobs: {detail}")
+            self.stop(f"it cannot be submitted now: {detail}")
         else:
             self._lane.projections.note(self.record, "early")

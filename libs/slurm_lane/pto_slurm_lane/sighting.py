@@ -12,7 +12,7 @@ from pto_slurm.evidence import Evidence
 from pto_slurm.pending import DEPENDENCY_LOST
 from pto_slurm.queue import JobRow
 from pto_slurm.shape import JobShape
-from pto_slurm.verdicts import THERE
+from pto_slurm.verdicts import PENDING, STARTING, SUSPENDED, THERE
 from pto_slurm_lane.watch import Look
 from pto_slurm_node.spool import INTERRUPTED, RESULT, STARTED, Event
 
@@ -31,6 +31,9 @@ class Sighting:
         self._known_s = clock.monotonic_s()
         self._look = 0
         self._row: JobRow | None = None
+        self._row_s = 0.0
+        """When that was seen."""
+        self._was_starting = False
         self._same_looks = 0
         self._absent_looks = 0
         self._absent_since_s = 0.0
@@ -99,9 +102,11 @@ class Sighting:
         """Note what SLURM, or its accounting, says of the job."""
         is_same = self._row is not None and (self._row.state, self._row.reason) == (row.state, row.reason)
         self._same_looks = self._same_looks + 1 if is_same else 1
-        self._row = row
+        self._row, self._row_s = row, self._clock.monotonic_s()
         self.restart = max(self.restart, row.restarts)
-        if row.state not in THERE:
+        if row.state in THERE:
+            self._was_starting = row.state in STARTING
+        else:
             self._ended_since_s = self._ended_since_s or self._clock.monotonic_s()
 
     def take_event(self, event: Event, data: dict[str, Any]) -> bool:
@@ -131,6 +136,7 @@ class Sighting:
             limit_s=float(row.limit_s) if row and row.limit_s else self._limit_s,
             result=self.result,
             interrupted=INTERRUPTED in self._events,
+            was_starting=self._was_starting and not self.has_started,
             has_log=out.exists() or err.exists() if has_ended else True,
             stderr=tail_of(err) if has_ended or is_gone else "",
             ours=is_ours,
@@ -152,11 +158,11 @@ class Sighting:
 
     def _ran_s(self) -> float:
         row = self._row
-        if row is None or not row.started:
+        if row is None or row.state in PENDING:
             return 0.0
-        now_s = self._clock.now_ms() / 1000
-        is_there = row.state in THERE or not row.ended
-        return max(0.0, (now_s if is_there else row.ended) - row.started)
+        is_counting = row.state in THERE and row.state not in SUSPENDED
+        until = self._absent_since_s or self._clock.monotonic_s()
+        return row.used_s + (max(0.0, until - self._row_s) if is_counting else 0.0)
 
 
 def tail_of(path: Path) -> str:

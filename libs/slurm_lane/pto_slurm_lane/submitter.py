@@ -68,12 +68,16 @@ class Submitter:
                 self._adopt(answer.job)
                 return None
             if isinstance(answer, Refused):
+                if not answer.is_sure and await self._find_job():
+                    return None
                 return lane.outcomes.failed(record.order, answer.failure, answer.words, answer.hint)
             if isinstance(answer, Throttled):
                 record.has_intent = False
                 lane.gate.shut(answer.words)
                 self._say("waiting", answer.words)
             elif isinstance(answer, Ambiguous):
+                if record.is_unsure:  # this is no hiccup any more
+                    self._say("waiting", answer.words)
                 record.is_unsure = True
                 self._logger.warning("sbatch's answer may hide a job; looking for it", answer=answer.words)
 

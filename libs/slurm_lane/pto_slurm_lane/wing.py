@@ -216,9 +216,10 @@ class Wing:
         ]
 
     def silent(self, now_s: float) -> list[tuple[str, int]]:
-        """(job, minutes) of pilots that stopped to show signs of life; each once."""
-        quiet = {job: now_s - beat for job, beat in self._beats.items() if now_s - beat > SILENT_S}
-        fresh = [(job, int(quiet[job] // 60)) for job in quiet.keys() & self._flights.keys() - self._silent]
+        """(job, minutes) of pilots that SLURM calls running and that stopped to show signs of life; each once."""
+        running = {job for job, flight in self._flights.items() if flight.sighting.is_called_running}
+        quiet = {job: now_s - beat for job, beat in self._beats.items() if now_s - beat > SILENT_S and job in running}
+        fresh = [(job, int(quiet[job] // 60)) for job in quiet.keys() - self._silent]
         self._silent = {job for job in self._silent | quiet.keys() if job in quiet}
         return fresh
 

@@ -5,8 +5,6 @@ attempts but files and notes; the loop ends by a finished task that the bench ac
 was spent.
 """
 
-import time
-
 from pto_engines.api.limits import MAX_CUTS, MAX_NOTES_CHARS, MAX_NUDGES, MAX_OUTPUT_TOKENS, MAX_SAID_CHARS
 from pto_engines.api.tools import FINISH, TOOLS, Done, Toolbox
 from pto_engines.briefing import briefing, check_budget, feedback
@@ -48,7 +46,7 @@ class _Attempt:
         self._model = model
         self._task = task
         self._bench = bench
-        self._until_s = time.monotonic() + task.limits.time_s
+        self._until_s = bench.now_s() + task.limits.time_s
         self._tools = Toolbox(bench, task.limits.command_s, self._until_s)
         self._messages: list[Message] = []
         self._refusals = self._nudges = self._cuts = 0
@@ -71,7 +69,7 @@ class _Attempt:
         if self._bench.cancel.requested:
             raise EngineError(self._bench.cancel.reason or "cancelled", failure="cancelled")
         check_budget(self._task, self.spent, self._model.settings.model)
-        left = self._until_s - time.monotonic()
+        left = self._until_s - self._bench.now_s()
         if left <= 0:
             raise EngineError(f"the agent was not done after {limits.time_s:g} s", failure="timeout")
         question = Question(

@@ -4,7 +4,6 @@ Imports ports and siblings. Invariant: whatever a model puts into a call, it get
 raised, except for a cancel and for faults that are not the agent's.
 """
 
-import time
 from typing import Any
 
 import msgspec
@@ -121,7 +120,7 @@ class Toolbox:
 
     def _run(self, wanted: _Run) -> Done:
         limit = min(wanted.timeout_s, self._command_s) if wanted.timeout_s > 0 else self._command_s
-        limit = max(1.0, min(limit, self._until_s - time.monotonic()))
+        limit = max(1.0, min(limit, self._until_s - self._bench.now_s()))
         output = Excerpt(MAX_OUTPUT_CHARS)
         try:
             ended = self._bench.run(wanted.command, feed=output.feed, time_limit_s=limit)

@@ -5,7 +5,6 @@ program says.
 """
 
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -52,7 +51,7 @@ class _Attempt:
         self._model = model
         self._task = task
         self._bench = bench
-        self._until_s = time.monotonic() + task.limits.time_s
+        self._until_s = bench.now_s() + task.limits.time_s
 
     def run(self, session: Session) -> AttemptDone:
         first = briefing(self._task, _files(self._bench.workspace))
@@ -79,7 +78,7 @@ class _Attempt:
         if bench.cancel.requested:
             raise EngineError(bench.cancel.reason or "cancelled", failure="cancelled")
         check_budget(self._task, self.spent, self._model.settings.model)
-        left = self._until_s - time.monotonic()
+        left = self._until_s - self._bench.now_s()
         if left <= 0:
             raise EngineError(f"the agent was not done after {limits.time_s:g} s", failure="timeout")
         cost_left = None if limits.cost_usd is None else limits.cost_usd - (self.spent.cost_usd or 0.0)

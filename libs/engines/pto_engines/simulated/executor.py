@@ -5,7 +5,6 @@ task writes only the paths that its spec lists and its bench allows, inside the 
 writes the same bytes over the same ancestors.
 """
 
-import time
 from pathlib import Path
 
 from pto_ports.engine import AgentTask, AttemptDone, EngineError, Workbench
@@ -26,7 +25,7 @@ class SimulatedExecutor:
         After a complaint of the bench everything is written once more: the same bytes, should something have changed
         them.
         """
-        until_s = time.monotonic() + task.limits.time_s
+        until_s = bench.now_s() + task.limits.time_s
         tries = min(1, task.limits.feedback_turns) + 1
         for _ in range(tries):
             self._write(task, bench, until_s)
@@ -58,7 +57,7 @@ class SimulatedExecutor:
     def _put(self, bench: Workbench, until_s: float, path: str, text: str) -> None:
         if bench.cancel.requested:
             raise EngineError(bench.cancel.reason or "cancelled", failure="cancelled")
-        if time.monotonic() >= until_s:
+        if bench.now_s() >= until_s:
             raise EngineError("the time limit was reached", failure="timeout")
         reason = bench.refusal(path)
         if reason:
