@@ -12,7 +12,7 @@ from typing import Any
 
 from pto_proto import events as ev
 from pto_runtime.logs import get_logger
-from pto_slurm.answers import Ambiguous, Refused, Submitted, Throttled
+from pto_slurm.answers import Ambiguous, Answer, Refused, Submitted, Throttled
 from pto_slurm.identity import Attempt
 from pto_slurm.verdicts import THERE
 from pto_slurm_lane.assignment import Assignment
@@ -54,16 +54,7 @@ class Submitter:
                 await self._or_stopped(lane.places.take(record.order, record.name))
             if record.stop_reason is not None:
                 return lane.outcomes.cancelled(record.order, record.stop_reason)
-            if not await self._or_stopped(lane.gate.enter()):
-                continue
-            try:
-                if record.stop_reason is not None:
-                    continue  # it came together with the turn
-                record.has_intent, record.is_early = True, False
-                lane.ledger.keep(record)
-                answer = await lane.clients.submit(self._argv())
-            finally:
-                lane.gate.leave()
+            answer = await self._call()
             if isinstance(answer, Submitted):
                 self._adopt(answer.job)
                 return None
@@ -80,6 +71,20 @@ class Submitter:
                     self._say("waiting", answer.words)
                 record.is_unsure = True
                 self._logger.warning("sbatch's answer may hide a job; looking for it", answer=answer.words)
+
+    async def _call(self) -> Answer | None:
+        """What sbatch answers, once it is this attempt's turn; None: it was stopped before. The intent is kept first."""
+        record, lane = self._record, self._lane
+        if not await self._or_stopped(lane.gate.enter()):
+            return None
+        try:
+            if record.stop_reason is not None:
+                return None  # it came together with the turn
+            record.has_intent, record.is_early = True, False
+            lane.ledger.keep(record)
+            return await lane.clients.submit(self._argv())
+        finally:
+            lane.gate.leave()
 
     def _argv(self) -> tuple[str, ...]:
         if self._record.shape is None:
