@@ -16,8 +16,9 @@ import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 from tests.chaos.asking import Requester
 from tests.chaos.sites import SERVICES as CHAOS_SERVICES
-from tests.chaos.sites import Service, Site
+from tests.chaos.sites import PASSWORD, Service, Site
 
+from pto_bus.connect import connect
 from pto_proto.plans import Plan
 
 SERVICES = tuple(service.name for service in CHAOS_SERVICES)
@@ -55,6 +56,19 @@ class ObservedSite(Site):
 
     def restart_broker(self) -> None:
         self.broker.restart()
+
+    def resize_log(self, max_bytes: int) -> None:
+        """Give the log this much room; the broker lets a limit be below what is stored."""
+
+        async def resize() -> None:
+            connection = await connect(self.url, user="bootstrap", password=PASSWORD)
+            try:
+                config = (await connection.api("STREAM.INFO.PTO"))["config"]
+                await connection.api("STREAM.UPDATE.PTO", {**config, "max_bytes": max_bytes})
+            finally:
+                await connection.close()
+
+        asyncio.run(resize())
 
     def address(self, service: str) -> str:
         return f"http://127.0.0.1:{self.ports[service]}"

@@ -16,6 +16,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from prometheus_client.parser import text_string_to_metric_families
 from tests.observe.observed_site import SERVICES, ObservedSite
 
+from pto_bus.limits import LOG_BYTES
 from pto_proto.ids import RunId, TaskId, span_id, trace_id
 
 pytestmark = pytest.mark.slow
@@ -109,6 +110,29 @@ def test_readiness_follows_the_broker_and_liveness_does_not(site: ObservedSite) 
 
     site.restart_broker()
     site.wait_for(lambda: site.get("planner", "/readyz")[0] == 200, "readiness after the broker came back")
+
+
+def test_a_log_that_answers_and_takes_nothing_makes_who_writes_unready(site: ObservedSite) -> None:
+    site.start_all()
+    site.run_plan({"name": "stuck", "tasks": [{"id": "a", "command": "sleep 1"}]}, is_followed=False)
+    site.wait_for(lambda: site.metrics("scheduler")["pto_slots_used"][("dispatcher-local", "local")] == 1, "a start")
+
+    site.resize_log(1)
+    for writer in ("scheduler", "dispatcher-local"):  # one has a request to answer, the other an end to report
+        if writer == "scheduler":
+            site.run_plan({"name": "refused", "tasks": [{"id": "a", "command": "true"}]}, is_followed=False)
+        site.wait_for(lambda name=writer: site.get(name, "/readyz")[0] == 503, f"{writer} to be unready")
+        status, said = site.get(writer, "/readyz")
+        assert (status, said["status"]) == (503, "not ready")
+        assert "the log has taken nothing of what it writes for" in said["reason"]
+        assert "maximum bytes" in said["reason"]
+        assert site.get(writer, "/healthz")[0] == 200
+    assert site.get("planner", "/readyz")[0] == 200, "it has nothing to write"
+
+    site.resize_log(LOG_BYTES)
+    for writer in ("scheduler", "dispatcher-local"):
+        site.wait_for(lambda name=writer: site.get(name, "/readyz")[0] == 200, f"{writer} to be ready again")
+    site.wait_for(lambda: sum(site.metrics("scheduler").get("pto_runs_finished_total", {}).values()) == 2, "both ends")
 
 
 def test_silent_dispatcher_shows_as_unknown_attempts(site: ObservedSite) -> None:
