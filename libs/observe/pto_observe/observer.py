@@ -20,6 +20,7 @@ from pto_proto.envelope import Event
 
 ANSWER_S = 2.0
 """How long the log may take to answer before a service counts as out of touch."""
+SEE_BROKER = "look at the broker's log, the room on its disk and in its streams, and whether most of its servers are up"
 NOT_UP = "it has not read its log to the head yet"
 
 
@@ -56,7 +57,7 @@ class ServiceObserver:
         self._metrics.up.set(1)
 
     async def not_ready(self) -> str:
-        """Why the service cannot do its work now; empty if it can: it is up, its log answers and takes what it writes."""
+        """Why the service cannot do its work now; empty if it can: it is up, and its log answers and takes what it says."""
         if self._log is None:
             return NOT_UP
         try:
@@ -64,7 +65,10 @@ class ServiceObserver:
                 await self._log.measure_lag()
         except (LogUnavailable, TimeoutError):
             return f"the log does not answer within {ANSWER_S:g} s"
-        return self._writes.trouble() or ("" if self._is_up else NOT_UP)
+        trouble = self._writes.trouble() or ("" if self._look is None else self._look().trouble)
+        if trouble:
+            return f"{trouble}; {SEE_BROKER}"
+        return "" if self._is_up else NOT_UP
 
     def role(self) -> str:
         """``leading`` or ``standby`` of a scheduler; empty for others."""
