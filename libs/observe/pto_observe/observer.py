@@ -57,7 +57,7 @@ class ServiceObserver:
         self._metrics.up.set(1)
 
     async def not_ready(self) -> str:
-        """Why the service cannot do its work now; empty if it can: it is up, and its log answers and takes what it says."""
+        """Why the service cannot do its work now; empty if it can: it is up, its log answers, and takes its events."""
         if self._log is None:
             return NOT_UP
         try:
