@@ -1,7 +1,7 @@
 """The flags that say where tasks run and what they may use there: read and checked together.
 
-Imports siblings, core and proto. Invariants: a backend's flag counts only with that backend; what stays empty is left to
-the dispatcher; no engine, cluster or bucket is looked at here.
+Imports siblings, core and proto. Invariants: a backend's flag counts only with that backend; what stays empty is left
+to the dispatcher; no engine, cluster or bucket is looked at here.
 """
 
 import re
