@@ -129,7 +129,8 @@ down: ## stop what `make up` started; its data stays in .compose
 	@$(COMPOSE) --profile observe down
 
 smoke: setup ## ask the system that `make up` started for two small runs, and look at what they made
-	@ORCHESTRATOR=$(BIN)/orchestrator deploy/compose/smoke.sh $(COMPOSE_STATE)
+	@listens=$$($(COMPOSE) port nats 4222 2>/dev/null) || { echo "smoke: the system is not up: make up" >&2; exit 1; }; \
+	NATS_URL=$${NATS_URL:-tls://$${listens/0.0.0.0/127.0.0.1}} ORCHESTRATOR=$(BIN)/orchestrator deploy/compose/smoke.sh $(COMPOSE_STATE)
 
 clean: ## remove the environment, caches and build results (outputs stay)
 	@rm -rf $(VENV) $(CLAUDE_CODE)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist

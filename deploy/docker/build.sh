@@ -60,6 +60,8 @@ docker buildx version >/dev/null 2>&1 || fail "docker buildx is missing; install
 [ -z "$BASE" ] || OPTIONS+=(--build-arg "BASE=$BASE")
 [ -z "${PIP_INDEX_URL:-}" ] || OPTIONS+=(--build-arg PIP_INDEX_URL)
 [ -z "${NPM_CONFIG_REGISTRY:-}" ] || OPTIONS+=(--build-arg NPM_CONFIG_REGISTRY)
+HINT="$(docker image inspect "${BASE:=debian:bookworm-slim}" >/dev/null 2>&1 || echo "the engine has no image $BASE; where no registry can be \
+reached, name one that it has (--base), or as root on Debian: deploy/testbed/docker.sh up")"
 VERSION=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$ROOT/pyproject.toml")
 REVISION=$(git -C "$ROOT" describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown)
 
@@ -71,6 +73,7 @@ for target in "${TARGETS[@]}"; do
     esac
     name=${TAG:-$name}
     docker buildx build --load --file "$ROOT/deploy/docker/Dockerfile" --target "$target" --tag "$name" \
-        --build-arg "VERSION=$VERSION" --build-arg "REVISION=$REVISION" "${OPTIONS[@]}" "$ROOT"
+        --build-arg "VERSION=$VERSION" --build-arg "REVISION=$REVISION" "${OPTIONS[@]}" "$ROOT" ||
+        fail "$target was not built, for what is said above${HINT:+; $HINT}"
     printf 'build: %s: %s, %d MB\n' "$target" "$name" "$(($(docker image inspect --format '{{.Size}}' "$name") / 1000000))"
 done

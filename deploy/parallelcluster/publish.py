@@ -27,13 +27,18 @@ class NoWheel(Exception):
 
 
 def pip(*arguments: str) -> None:
-    """Run this environment's pip, so that what it builds depends on no clock. Raises CalledProcessError."""
+    """Run this environment's pip, so that what it builds depends on no clock. Raises NoWheel."""
     command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
-    subprocess.run(command, check=True, env={**os.environ, "SOURCE_DATE_EPOCH": "1577836800"})
+    done = subprocess.run(command, check=False, env={**os.environ, "SOURCE_DATE_EPOCH": "1577836800"})
+    if done.returncode:
+        raise NoWheel(
+            f"pip {arguments[0]} failed, for what it says above: can its index be reached, and does everything have a "
+            "wheel there for this --python (3.11 or newer) and --platform?"
+        )
 
 
 def collect(folder: Path, python: str, platform: str) -> None:
-    """Everything that goes into the bundle. Raises CalledProcessError, NoWheel."""
+    """Everything that goes into the bundle. Raises NoWheel."""
     wheels = folder / "wheels"
     pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(wheels), str(ROOT))
     platforms = [f"--platform=manylinux{tag}_{platform}" for tag in ("2014", "_2_17", "_2_28", "_2_34")]
@@ -101,7 +106,7 @@ def main() -> int:
             collect(folder, typed.python, typed.platform)
             digest = pack(folder, Path(name) / "bundle.tar")
             publish(typed.bucket, typed.region, Path(name) / "bundle.tar", digest)
-        except (S3Error, NoWheel, subprocess.CalledProcessError) as error:
+        except (S3Error, NoWheel) as error:
             sys.stderr.write(f"publish: {error}\n")
             return 1
     sys.stdout.write(

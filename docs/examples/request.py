@@ -15,8 +15,13 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 import nats
+import nats.errors
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
+
+
+async def quiet(_: Exception) -> None:
+    """What goes wrong is said once, at the end."""
 
 
 async def main(requirement: str, run: str, executors: int) -> int:
@@ -28,6 +33,8 @@ async def main(requirement: str, run: str, executors: int) -> int:
         inbox_prefix=f"_INBOX_{user}",
         connect_timeout=5,
         allow_reconnect=False,
+        max_reconnect_attempts=1,
+        error_cb=quiet,
     )
     stream = connection.jetstream()
 
@@ -78,4 +85,7 @@ if __name__ == "__main__":
         sys.exit(__doc__)
     name = sys.argv[2] if len(sys.argv) > 2 else f"request-{secrets.token_hex(4)}"
     budget = int(sys.argv[3]) if len(sys.argv) > 3 else 3
-    sys.exit(asyncio.run(main(sys.argv[1], name, budget)))
+    try:
+        sys.exit(asyncio.run(main(sys.argv[1], name, budget)))
+    except (OSError, nats.errors.Error) as error:  # no broker there, a wrong account, or a full stream
+        sys.exit(f"request.py: {error}")

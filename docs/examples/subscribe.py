@@ -15,9 +15,14 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 import nats
+import nats.errors
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DeliverPolicy
+
+
+async def quiet(_: Exception) -> None:
+    """What goes wrong is said once, at the end."""
 
 
 async def main(run: str, first: int) -> None:
@@ -29,6 +34,8 @@ async def main(run: str, first: int) -> None:
         inbox_prefix=f"_INBOX_{user}",
         connect_timeout=5,
         allow_reconnect=False,
+        max_reconnect_attempts=1,
+        error_cb=quiet,
     )
     start = ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=first)
     events = await connection.jetstream().pull_subscribe(f"pto.*.*.{run}", stream="PTO_VIEW", config=start)
@@ -56,4 +63,7 @@ async def next_message(events: JetStreamContext.PullSubscription) -> Msg:
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit(__doc__)
-    asyncio.run(main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 1))
+    try:
+        asyncio.run(main(sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 1))
+    except (OSError, nats.errors.Error) as error:  # no broker there, or a wrong account
+        sys.exit(f"subscribe.py: {error}")

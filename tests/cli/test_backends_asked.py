@@ -126,6 +126,19 @@ def test_without_a_plan_the_runs_own_shape_is(cli: Cli) -> None:
 
 
 @pytest.mark.usefixtures("sinfo")
+def test_a_spool_that_cannot_be_is_told_before_anything_starts(
+    cli: Cli, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    (tmp_path / "file").touch()
+    environment["PTO_SLURM_SPOOL"] = str(tmp_path / "file/spool")
+    (found,) = said(cli("a", "--slurm", code=3).stderr)
+    assert found.startswith(f"PTO_SLURM_SPOOL: {tmp_path}/file is no folder: name a folder that you may write")
+    environment["PTO_SLURM_SPOOL"] = str(tmp_path / "new/spool")
+    cli("--plan", write(tmp_path, PLAN), "--slurm", "--dry-run", code=2)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.usefixtures("sinfo")
 def test_a_controller_that_is_away_is_not_the_users_fault(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "bin/sinfo").write_text(AWAY)
     (found,) = said(cli("a", "--slurm", code=3).stderr)

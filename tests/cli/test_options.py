@@ -63,6 +63,7 @@ def mistakes(*words: str) -> list[str]:
         (["a", "--max-cost", "\u0663"], "--max-cost: must be"),
         (["a", "--real", "--docker-bedrock-region", "eu-west-1"], "--docker-bedrock-region: needs --docker-use-bedrock"),
         (["a", "--docker-use-bedrock", "--docker-bedrock-region", " "], "--docker-bedrock-region: is empty"),
+        (["a", "--docker-use-bedrock", "--docker-bedrock-region", "moon"], "--docker-bedrock-region: 'moon' is not the"),
         (["a", "--docker-use-bedrock", "--docker-bedrock-model", "a b"], "--docker-bedrock-model: 'a b' is not the id"),
         (["a", "--docker-use-bedrock", "--docker-aws-session-token", SECRET],
          "--docker-aws-session-token: needs the two keys that it belongs to"),

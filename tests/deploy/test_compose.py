@@ -24,12 +24,11 @@ class Compose:
 
     def __init__(self, folder: Path, engine: Any) -> None:
         self.folder = folder
-        port = free_port()
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("PTO_", "NATS_"))},
             "COMPOSE_PROJECT_NAME": f"ptotest{os.getpid()}", "COMPOSE_STATE": str(folder / "state"),
             "COMPOSE_ENV": str(folder / "env"), "PTO_IMAGE": engine.slim, "NATS_IMAGE": engine.nats,
-            "PTO_LISTEN": f"127.0.0.1:{port}", "NATS_URL": f"tls://127.0.0.1:{port}",
+            "PTO_LISTEN": f"127.0.0.1:{free_port()}",
         }  # fmt: skip
 
     def run(self, *words: str, timeout_s: float = 240) -> str:
@@ -71,6 +70,7 @@ def test_the_whole_system_comes_up_works_and_goes_down(system: Compose) -> None:
         assert "no-new-privileges:true" in host["SecurityOpt"]
         assert state["Config"]["User"].split(":")[0] not in ("", "0")
         assert not [line for line in state["Config"]["Env"] if line.startswith(("PTO_PASSWORD=", "ANTHROPIC_"))]
+    assert system.run("deploy/compose/replace.sh", "scheduler-1") == "replace: scheduler-1 is ready\n"
     said = system.run("make", "smoke")
     assert "smoke: local: run" in said
     assert "smoke: docker: run" in said

@@ -1,11 +1,6 @@
-"""The steps of docs/howto/operate.md that back up and restore a broker's store, run as they are written there.
+"""The steps of docs/howto/operate.md that back up and restore a broker's store, run as they are written there."""
 
-What Docker Compose and ``make`` do in them is done by the processes of the test; every other line runs in a shell.
-"""
-
-import re
-import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -19,86 +14,10 @@ from pto_proto.ids import InstanceId, digest_of
 from pto_proto.subjects import LOG_STREAM
 from pto_runtime.clock import SystemClock
 
-from .processes import SERVICES, Processes
-from .servers import ROOT, Keyed, Server, accounts_in, make_certificates
+from .places import Place, steps
 
 PLAN = "tasks: [{id: a, command: sleep 2; echo 1 > one}, {id: b, command: cat one > two, depends_on: [a]}]"
 SCHEDULERS = ("scheduler", "scheduler-2")
-
-
-def steps(name: str) -> list[str]:
-    """The lines of the shell block below the paragraph of the page that begins with this word, without comments."""
-    page = (ROOT / "docs" / "howto" / "operate.md").read_text()
-    found = re.search(rf"^{name}.*?```sh\n(.*?)```", page, re.DOTALL | re.MULTILINE)
-    assert found is not None, f"the page has no steps for {name!r}"
-    return [line.split("  #")[0].strip() for line in found[1].splitlines() if line.strip()]
-
-
-class Place:
-    """A folder with ``.compose`` as ``make up`` lays it out, and what runs on it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.state = folder / ".compose"
-        self.broker: Keyed | None = None
-        self.processes: Processes | None = None
-        self._starts = 0
-
-    async def up(self) -> None:
-        """As ``make up``: what is missing is made, what is there is kept."""
-        made = self.state / "accounts" / "accounts.json"
-        accounts = self.state / "accounts" if made.exists() else accounts_in(self.state / "accounts")
-        if not (self.state / "nats" / "tls").exists():
-            make_certificates(self.state / "nats" / "tls")
-        store = self.state / "streams"
-        store.mkdir(exist_ok=True)
-        self._starts += 1
-        server = Server(
-            self.folder / f"broker-{self._starts}", "server.conf", tls=self.state / "nats" / "tls", users=accounts,
-            NATS_STORE=str(store),
-        )  # fmt: skip
-        self.broker = Keyed(server.start(), accounts)
-        await self.broker.set_up()
-        self.processes = Processes(self.folder, self.broker)
-        for service in SERVICES:
-            self.processes.start(service, PTO_SNAPSHOT_DIR=str(self.state / "snapshots"))
-        self.processes.start("scheduler", user="scheduler-2", PTO_SNAPSHOT_DIR=str(self.state / "snapshots"))
-
-    def down(self) -> None:
-        if self.processes is not None:
-            self.processes.close()
-        if self.broker is not None:
-            self.broker.server.end()
-        self.processes = None
-
-    async def follow(self, lines: list[str]) -> None:
-        """Run these lines of the page."""
-        for line in lines:
-            if line == "make up":
-                await self.up()
-            elif line == "make down":
-                self.down()
-            elif line.startswith("docker compose "):
-                assert self.broker is not None
-                what: dict[str, Callable[[], object]] = {
-                    "stop": self.broker.server.end,
-                    "start": self.broker.server.start,
-                }
-                verb, service = line.removeprefix("docker compose ").split()
-                assert service == "nats"
-                what[verb]()
-            elif line.startswith("orchestrator "):
-                assert self.processes is not None
-                assert "all is well" in self.processes.orchestrator(*line.split()[1:])
-            else:
-                self.sh(line)
-
-    def sh(self, line: str) -> None:
-        subprocess.run(["bash", "-euc", line], cwd=self.folder, check=True, timeout=60)
-
-    def ask(self, *words: str) -> str:
-        assert self.processes is not None
-        return self.processes.orchestrator(*words)
 
 
 @pytest.fixture

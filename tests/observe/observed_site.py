@@ -15,9 +15,10 @@ from typing import Any, TypeVar
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 from tests.chaos.asking import Requester
+from tests.chaos.sites import PASSWORD, Service, Site
 from tests.chaos.sites import SERVICES as CHAOS_SERVICES
-from tests.chaos.sites import Service, Site
 
+from pto_bus.connect import connect
 from pto_proto.plans import Plan
 
 SERVICES = tuple(service.name for service in CHAOS_SERVICES)
@@ -55,6 +56,19 @@ class ObservedSite(Site):
 
     def restart_broker(self) -> None:
         self.broker.restart()
+
+    def change(self, stream: str, **settings: int) -> None:
+        """Give a stream other settings; the broker lets a limit be below what is stored."""
+
+        async def update() -> None:
+            connection = await connect(self.url, user="bootstrap", password=PASSWORD)
+            try:
+                config = (await connection.api(f"STREAM.INFO.{stream}"))["config"]
+                await connection.api(f"STREAM.UPDATE.{stream}", {**config, **settings})
+            finally:
+                await connection.close()
+
+        asyncio.run(update())
 
     def address(self, service: str) -> str:
         return f"http://127.0.0.1:{self.ports[service]}"

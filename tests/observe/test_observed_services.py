@@ -16,10 +16,13 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from prometheus_client.parser import text_string_to_metric_families
 from tests.observe.observed_site import SERVICES, ObservedSite
 
+from pto_bus.limits import LOG_BYTES
 from pto_proto.ids import RunId, TaskId, span_id, trace_id
+from pto_proto.subjects import LEASE_STREAM, LOG_STREAM
 
 pytestmark = pytest.mark.slow
 ASKER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+LEADS = (200, {"status": "ready", "role": "leading"})
 
 
 class Collector(BaseHTTPRequestHandler):
@@ -99,7 +102,7 @@ def test_metrics_health_and_traces_of_a_run(site: ObservedSite, tmp_path: Path) 
 def test_readiness_follows_the_broker_and_liveness_does_not(site: ObservedSite) -> None:
     site.start_all()
     assert site.get("planner", "/readyz") == (200, {"status": "ready"})
-    assert site.get("scheduler", "/readyz") == (200, {"status": "ready", "role": "leading"})
+    assert site.get("scheduler", "/readyz") == LEADS
 
     site.broker.stop()
     status, said = site.get("planner", "/readyz")
@@ -109,6 +112,34 @@ def test_readiness_follows_the_broker_and_liveness_does_not(site: ObservedSite) 
 
     site.restart_broker()
     site.wait_for(lambda: site.get("planner", "/readyz")[0] == 200, "readiness after the broker came back")
+
+
+def test_a_log_that_answers_and_takes_nothing_makes_who_writes_unready(site: ObservedSite) -> None:
+    site.start_all()
+    site.run_plan({"name": "stuck", "tasks": [{"id": "a", "command": "sleep 1"}]}, is_followed=False)
+    site.wait_for(lambda: site.metrics("scheduler")["pto_slots_used"][("dispatcher-local", "local")] == 1, "a start")
+
+    site.change(LOG_STREAM, max_bytes=1)
+    for writer in ("scheduler", "dispatcher-local"):  # one has a request to answer, the other an end to report
+        if writer == "scheduler":
+            site.run_plan({"name": "refused", "tasks": [{"id": "a", "command": "true"}]}, is_followed=False)
+        site.wait_for(lambda name=writer: site.get(name, "/readyz")[0] == 503, f"{writer} to be unready")
+        status, said = site.get(writer, "/readyz")
+        assert (status, said["status"]) == (503, "not ready")
+        assert "the log has taken nothing of what it writes for" in said["reason"]
+        assert "maximum bytes" in said["reason"]
+        assert site.get(writer, "/healthz")[0] == 200
+    assert site.get("planner", "/readyz")[0] == 200, "it has nothing to write"
+
+    site.change(LOG_STREAM, max_bytes=LOG_BYTES)
+    for writer in ("scheduler", "dispatcher-local"):
+        site.wait_for(lambda name=writer: site.get(name, "/readyz")[0] == 200, f"{writer} to be ready again")
+    site.wait_for(lambda: sum(site.metrics("scheduler").get("pto_runs_finished_total", {}).values()) == 2, "both ends")
+
+    site.change(LEASE_STREAM, max_msg_size=1)  # a scheduler notices without work, by the lease that it renews
+    site.wait_for(lambda: "lease cannot be had" in site.get("scheduler", "/readyz")[1].get("reason", ""), "no lease")
+    site.change(LEASE_STREAM, max_msg_size=-1)
+    site.wait_for(lambda: site.get("scheduler", "/readyz") == LEADS, "the lease again")
 
 
 def test_silent_dispatcher_shows_as_unknown_attempts(site: ObservedSite) -> None:

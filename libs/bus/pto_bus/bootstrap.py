@@ -62,7 +62,10 @@ async def _settle_stream(connection: Connection, wanted: dict[str, Any], actual:
     refused = sorted(set(differing) - set(grown))
     if refused:
         words = "; ".join(f"{key} is {actual.get(key)!r}, wanted {wanted[key]!r}" for key in refused)
-        raise TopologyDrift(f"the stream {name} has other settings than this version makes: {words}")
+        raise TopologyDrift(
+            f"the stream {name} has other settings than this version makes: {words}; ask for those that it "
+            "has, or change it with the broker's own tool (nats stream edit)"
+        )
     if grown:
         await connection.api(f"STREAM.UPDATE.{name}", {**actual, **grown}, limits.BOOTSTRAP_S)
 

@@ -159,7 +159,9 @@ class Connection:
         """nats-py's asynchronous errors: only a refused action or user matters here, the rest is retried anyway."""
         text = str(error).lower()
         if "permissions violation" in text:
-            self.fail(NotAllowed(f"account {self.user!r} at {self.url} may not do this: {error}"))
+            is_other = inbox_prefix(self.user).lower() in text  # every account may listen to its own answers
+            hint = "; is that which proves who it is (PTO_CREDS) another account's?" if is_other else ""
+            self.fail(NotAllowed(f"account {self.user!r} at {self.url} may not do this: {error}{hint}"))
         elif ("authorization violation" in text or "authentication" in text) and "timeout" not in text:
             refused = AccessRefused(f"the broker at {self.url} refused user {self.user!r}: check its {self.proof}")
             if self.refused.done():  # it was let in before: its password or key was taken away
@@ -222,6 +224,8 @@ async def connect(
         connection.proof = f"credentials file {credentials}; it may have been revoked"
     else:
         options.update(user=user, password=password)
+        if not password:
+            connection.proof += ", which is empty: set PTO_CREDS or PTO_PASSWORD"
     first = asyncio.ensure_future(
         connection.client.connect(
             servers=[server.strip() for server in url.split(",")],

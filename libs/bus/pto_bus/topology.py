@@ -83,8 +83,12 @@ class Account:
             raise ValueError(f"{self.user!r} cannot name an account: use 1-64 characters of a-z, 0-9 and -")
         if self.role not in get_args(Role):
             raise ValueError(f"account {self.user!r}: there is no role {self.role!r}; use {', '.join(get_args(Role))}")
-        if (self.lane is not None) != (self.role in _LANE_ROLES) or (self.lane and not is_lane(self.lane)):
-            raise ValueError(f"account {self.user!r}: role {self.role} and lane {self.lane!r} do not go together")
+        if self.role in _LANE_ROLES and self.lane is None:
+            raise ValueError(f"account {self.user!r}: role {self.role} needs a lane, such as local")
+        if self.role not in _LANE_ROLES and self.lane is not None:
+            raise ValueError(f"account {self.user!r}: role {self.role} has no lane: leave out {self.lane!r}")
+        if self.lane is not None and not is_lane(self.lane):
+            raise ValueError(f"account {self.user!r}: {self.lane!r} is no lane; one is local, docker or slurm-default")
         if is_operator(self.user) != (self.role == "operator"):
             raise ValueError(f"account {self.user!r}: operators, and nobody else, are named operator or operator-...")
 

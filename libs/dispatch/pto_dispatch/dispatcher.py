@@ -170,9 +170,17 @@ class Dispatcher:
         self._wake.set()
 
     async def _catch_up(self, reader: LogReader) -> None:
+        is_told = False
         while not reader.caught_up:
-            for recorded in await reader.next(READ_WAIT_S):
+            news = await reader.next(READ_WAIT_S)
+            for recorded in news:
                 self._fold(recorded)
+            if not (news or reader.caught_up or is_told):
+                is_told = True
+                self._logger.warning(
+                    "there is more in the log, and nothing comes: is the broker away, or does another process run as "
+                    "this account? each needs its own PTO_USER and PTO_INSTANCE"
+                )
 
     async def _announce(self, reader: LogReader) -> None:
         up = ev.DispatcherUp(

@@ -90,7 +90,7 @@ class StateMetrics(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """See the names."""
-        state, role = self._look()
+        state, role, _ = self._look()
         yield _one("pto_leading", "Whether this scheduler is the leader", float(role == "leading"))
         yield _one("pto_epoch", "The leader's epoch", state.epoch)
         yield _one("pto_log_sequence", "The last sequence that was folded", state.seq)

@@ -11,6 +11,7 @@ from prometheus_client import generate_latest
 from pto_observe.metrics import Metrics, StateMetrics, Unknown
 from pto_observe.traces import RunSpan, Traces, are_wanted, otlp_processor
 from pto_observe.watched_log import WatchedLog
+from pto_observe.writes import Writes
 from pto_ports.clock import Clock
 from pto_ports.event_log import EventLog, LogUnavailable
 from pto_ports.observer import Look
@@ -19,6 +20,8 @@ from pto_proto.envelope import Event
 
 ANSWER_S = 2.0
 """How long the log may take to answer before a service counts as out of touch."""
+SEE_BROKER = "look at the broker's log, the room on its disk and in its streams, and whether most of its servers are up"
+NOT_UP = "it has not read its log to the head yet"
 
 
 class ServiceObserver:
@@ -31,11 +34,12 @@ class ServiceObserver:
         self._unknown_since: dict[Unknown, int] = {}
         self._look: Callable[[], Look] | None = None
         self._log: WatchedLog | None = None
+        self._writes = Writes(clock)
         self._is_up = False
 
     def watch_log(self, log: EventLog) -> EventLog:
         """See ``Observer``."""
-        self._log = WatchedLog(log, self._metrics, self._clock, self._unknown_since, self._trace)
+        self._log = WatchedLog(log, self._metrics, self._clock, self._writes, self._unknown_since, self._trace)
         return self._log
 
     def watch_state(self, look: Callable[[], Look]) -> None:
@@ -53,15 +57,18 @@ class ServiceObserver:
         self._metrics.up.set(1)
 
     async def not_ready(self) -> str:
-        """Why the service cannot do its work now; empty if it can: it is up, and its log answers."""
-        if not self._is_up or self._log is None:
-            return "it has not read its log to the head yet"
+        """Why the service cannot do its work now; empty if it can: it is up, its log answers, and takes its events."""
+        if self._log is None:
+            return NOT_UP
         try:
             async with asyncio.timeout(ANSWER_S):
                 await self._log.measure_lag()
         except (LogUnavailable, TimeoutError):
             return f"the log does not answer within {ANSWER_S:g} s"
-        return ""
+        trouble = self._writes.trouble() or ("" if self._look is None else self._look().trouble)
+        if trouble:
+            return f"{trouble}; {SEE_BROKER}"
+        return "" if self._is_up else NOT_UP
 
     def role(self) -> str:
         """``leading`` or ``standby`` of a scheduler; empty for others."""

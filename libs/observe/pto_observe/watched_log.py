@@ -1,11 +1,12 @@
 """A log that is watched: what goes through it is counted and timed, and handed to whoever makes traces of it.
 
-Imports ports and proto. Invariant: it is the log that it stands for, in every answer and every error.
+Imports ports, proto and siblings. Invariant: it is the log that it stands for, in every answer and every error.
 """
 
 from collections.abc import Callable, Sequence
 
 from pto_observe.metrics import COUNTED, Metrics, Unknown
+from pto_observe.writes import Writes
 from pto_ports.clock import Clock
 from pto_ports.event_log import EventLog, Fence, LogReader, LogUnavailable, NotSettled, Outgoing, Recorded
 from pto_proto import events as ev
@@ -24,12 +25,14 @@ class WatchedLog:
         log: EventLog,
         metrics: Metrics,
         clock: Clock,
+        writes: Writes,
         unknown_since: dict[Unknown, int],
         on_written: Callable[[Event], None],
     ) -> None:
         self._log = log
         self._metrics = metrics
         self._clock = clock
+        self._writes = writes
         self._unknown_since = unknown_since
         self._on_written = on_written
         self._subject: str | None = None
@@ -50,7 +53,7 @@ class WatchedLog:
         try:
             last = await self._log.append(messages, fence)
         except (NotSettled, LogUnavailable) as error:
-            self._metrics.unsettled.labels(type(error).__name__).inc()
+            self._note_failed(error, began)
             raise
         self._note_written(messages, began)
         return last
@@ -61,7 +64,7 @@ class WatchedLog:
         try:
             await self._log.append_each(messages)
         except (NotSettled, LogUnavailable) as error:
-            self._metrics.unsettled.labels(type(error).__name__).inc()
+            self._note_failed(error, began)
             raise
         self._note_written(messages, began)
 
@@ -89,7 +92,12 @@ class WatchedLog:
                 name = (event.run, entry.task, entry.round, entry.attempt)
                 self._unknown_since.setdefault(name, entry.at)
 
+    def _note_failed(self, error: NotSettled | LogUnavailable, began: float) -> None:
+        self._metrics.unsettled.labels(type(error).__name__).inc()
+        self._writes.failed(began, str(error))
+
     def _note_written(self, messages: Sequence[Outgoing], began: float) -> None:
+        self._writes.taken()
         self._metrics.append.observe(self._clock.monotonic_s() - began)
         for message in messages:
             kind = _kind(message.subject)

@@ -15,6 +15,8 @@ class Look(NamedTuple):
 
     state: State
     role: Literal["leading", "standby"]
+    trouble: str = ""
+    """Why no scheduler can lead, as far as this one sees."""
 
 
 class Observer(Protocol):

@@ -69,7 +69,7 @@ class AuditAnswers:
             await self._clock.sleep(max(PAUSE_S, SHARE * took))
 
     def _show(self) -> StateShown:
-        state, role = self._look()
+        state, role, _ = self._look()
         found = digests(state)
         latest: dict[RunId, Digest] = dict(list(found.runs.items())[-MAX_RUNS:])
         return StateShown(

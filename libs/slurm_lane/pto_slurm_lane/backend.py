@@ -37,7 +37,7 @@ from pto_slurm_lane.lookahead import Lookahead
 from pto_slurm_lane.outlook import Outlooks
 from pto_slurm_lane.places import Places
 from pto_slurm_lane.pooled import PooledAttempt
-from pto_slurm_lane.projection import Projections
+from pto_slurm_lane.projection import PAUSE_S, Projections
 from pto_slurm_lane.remote_blobs import RemoteBlobs
 from pto_slurm_lane.tail import Tails
 from pto_slurm_lane.watch import Watch
@@ -300,11 +300,14 @@ class SlurmBackend:
         self._has_ended.set()
 
     async def _tidy(self) -> None:
-        """Remove what ended attempts leave behind, many in one go."""
+        """Remove what ended attempts leave behind, many in one go, when people have copies of their logs."""
+        lane = self._known_lane()
         while True:
             await self._has_ended.wait()
+            await self._clock.sleep(PAUSE_S)
             self._has_ended.clear()
             records, self._ended_records = self._ended_records, []
+            await lane.projections.flush()
             await asyncio.to_thread(self._house.clean_up_all, records)
 
     async def _noop(self, order: Order) -> None:

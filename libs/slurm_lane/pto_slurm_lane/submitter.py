@@ -73,7 +73,7 @@ class Submitter:
                 self._logger.warning("sbatch's answer may hide a job; looking for it", answer=answer.words)
 
     async def _call(self) -> Answer | None:
-        """What sbatch answers, once it is this attempt's turn; None: it was stopped before. The intent is kept first."""
+        """What sbatch answers, once it is this attempt's turn; None: stopped before. The intent is kept first."""
         record, lane = self._record, self._lane
         if not await self._or_stopped(lane.gate.enter()):
             return None

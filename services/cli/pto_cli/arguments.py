@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from pto_cli.access import Access
     from pto_client.follower import Follower
 
-NO_ANSWER = "nobody answered: no scheduler runs at this broker"
+NO_ANSWER = (
+    "nobody answered: no scheduler runs at this broker, or its log takes nothing (the schedulers' /readyz says so)"
+)
 
 
 def command_parser(name: str, what: str) -> Parser:

@@ -1,7 +1,7 @@
 """The flags that say where tasks run and what they may use there: read and checked together.
 
-Imports flags, core and proto. Invariants: a backend's flag counts only with that backend; what stays empty is left to
-the dispatcher; no engine, cluster or bucket is looked at here.
+Imports siblings, core and proto. Invariants: a backend's flag counts only with that backend; what stays empty is left
+to the dispatcher; no engine, cluster or bucket is looked at here.
 """
 
 import re
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pto_cli.flags import FLAGS, Flag
+from pto_cli.model_flags import bad_region
 from pto_core.lanes import cluster_lane, site_lane
 from pto_core.units import parse_memory_bytes, parse_time_s
 from pto_proto.ids import LANE_DOCKER, LANE_LOCAL, Lane
@@ -24,7 +25,6 @@ _DEFAULT = "default"
 """As a partition: the cluster's own."""
 _REQUIRED = ("aws_cluster_name", "aws_s3_bucket")
 _WORDS = ("slurm_partition", "slurm_gpu_partition", "slurm_account", "slurm_qos", "slurm_constraint")
-_REGION = re.compile(r"[a-z]{2}(-[a-z]+){1,3}-\d{1,2}", re.ASCII)
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
 _TOLD = {
     "slurm_mode": "PTO_SLURM_MODE",
@@ -178,8 +178,8 @@ def _bad_value(name: str, text: str) -> str:
         from pto_core.plan_check import bad_image, bad_network
 
         return bad_image(text) if name == "docker_image" else bad_network(text)
-    elif name == "aws_region" and not _REGION.fullmatch(text):
-        return f"{text[:60]!r} is not the name of a region such as eu-central-1"
+    elif name == "aws_region":
+        return bad_region(text)
     elif name == "aws_s3_bucket" and not _BUCKET.fullmatch(text):
         return f"{text[:80]!r} is not the name of a bucket: 3-63 of a-z, 0-9, '-' and '.', without s3://"
     return ""

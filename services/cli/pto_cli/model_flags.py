@@ -4,6 +4,7 @@ Imports flags only. Invariants: a credential that was typed goes into this proce
 nothing that is said repeats one.
 """
 
+import re
 from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,7 @@ _KEYS = {
 }
 _OTHERS = ("AWS_SESSION_TOKEN", "AWS_BEARER_TOKEN_BEDROCK")
 """What belongs to other credentials than those that were typed."""
+_REGION = re.compile(r"[a-z]{2}(-[a-z]+){1,3}-\d{1,2}", re.ASCII)
 _PROVIDER = [flag for flag in FLAGS if flag.needs == "provider"]
 SERVICES = "pto-planner and pto-dispatcher-local"
 
@@ -94,6 +96,13 @@ def _check_empty(values: Mapping[str, Any]) -> Iterator[str]:
             and not values[flag.field].strip()
         ):
             yield f"{flag.name}: is empty"
+        elif flag.field == "docker_bedrock_region" and (what := bad_region(values[flag.field] or flag.default)):
+            yield f"{flag.name}: {what}"
+
+
+def bad_region(text: str) -> str:
+    """What is wrong with the name of an AWS region; empty if nothing is."""
+    return "" if _REGION.fullmatch(text) else f"{text[:60]!r} is not the name of a region such as eu-central-1"
 
 
 def _check_remote(values: Mapping[str, Any]) -> Iterator[str]:

@@ -50,6 +50,7 @@ async def _check(choice: BackendChoice, plan: Plan | None) -> list[str]:
         if backend == "parallelcluster":
             away += [f"{what}: {said}" for mark, what, said in await _account(settings) if mark in ("FAIL", "AWAY")]
         if backend in ("slurm", "parallelcluster"):
+            away += _spool(settings)
             more, noted = await _cluster(tasks_of(choice, plan, lane), away)
             wrong += more
             notices += noted
@@ -126,6 +127,18 @@ def tasks_of(choice: BackendChoice, plan: Plan | None, lane: Lane) -> list[TaskS
     )
     specs: Sequence[TaskSpec] = (TaskSpec(id=ANY_TASK),) if plan is None else plan.tasks
     return [placed(request, spec) for spec in specs if lane_named(spec.backend or choice.lane) == lane]
+
+
+def _spool(settings: "Settings") -> list[str]:
+    """What is wrong with the folder that was named for all spools; nothing is made to find out."""
+    if settings.slurm_spool is None:
+        return []
+    named = settings.slurm_spool.parent
+    there = next(folder for folder in (named, *named.parents) if folder.exists())
+    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        return []
+    what = "is no folder" if not there.is_dir() else "may not be written by you"
+    return [f"PTO_SLURM_SPOOL: {there} {what}: name a folder that you may write, at the same path on all nodes"]
 
 
 async def _cluster(tasks: list[TaskSpec], away: list[str]) -> tuple[Sequence[str], Sequence[str]]:

@@ -61,7 +61,10 @@ async def serve(settings: Settings, stop: asyncio.Event, on_up: Callable[[], Non
     except HouseTaken as error:
         raise CannotServe(str(error)) from error
     except OSError as error:
-        raise CannotServe(f"the folder {settings.slurm_folder} cannot be used: {error}") from error
+        raise CannotServe(
+            f"{settings.slurm_folder} cannot be used: {error.strerror or error}; set PTO_SLURM_SPOOL to a folder that "
+            "you may write and that the nodes mount at the same path"
+        ) from error
     finally:
         await asyncio.to_thread(offer.close)
         await session.close()

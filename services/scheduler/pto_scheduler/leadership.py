@@ -13,7 +13,7 @@ from pto_core.silence import Heard, Place, Watch
 from pto_core.state import State
 from pto_ports.clock import Clock
 from pto_ports.event_log import LogUnavailable
-from pto_ports.lease import RENEW_S, Lease
+from pto_ports.lease import LEASE_S, RENEW_S, Lease
 from pto_ports.live import LiveChannel
 from pto_proto.envelope import Event
 from pto_proto.ids import InstanceId
@@ -34,7 +34,9 @@ class Leadership:
         self._stop_listening: Callable[[], Awaitable[None]] | None = None
         self.is_lost = False
         """Whether another scheduler holds the lease."""
-        self._is_told = False
+        self._away_since: float | None = None
+        """Since when nobody can say whose the lease is."""
+        self._why_away = ""
         self._logger = get_logger()
 
     async def open(self, wake: asyncio.Event) -> None:
@@ -59,14 +61,21 @@ class Leadership:
         try:
             is_ours = await self._lease.take(may_claim=may_claim)
         except LogUnavailable as away:
-            if not self._is_told:
-                self._is_told = True
+            if self._away_since is None:
+                self._away_since = self._clock.monotonic_s()
                 self._logger.warning("the lease cannot be asked for; trying on", reason=str(away))
+            self._why_away = str(away)
             is_ours = None
         else:
-            self._is_told = False
+            self._away_since = None
         self._watch.look(self._clock.monotonic_s(), can_hear=is_ours is not None)
         return is_ours
+
+    def trouble(self) -> str:
+        """Why nobody can lead just now; empty if the lease can be asked for, or could be until a moment ago."""
+        if self._away_since is None or (away_s := self._clock.monotonic_s() - self._away_since) < LEASE_S:
+            return ""
+        return f"the lease cannot be had for {away_s:.0f} s: {self._why_away}"
 
     async def release(self) -> None:
         """Let a standby lead at once."""

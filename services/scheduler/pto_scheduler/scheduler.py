@@ -133,7 +133,7 @@ class Scheduler:
             await self._feed.close()
 
     def _look(self) -> Look:
-        return Look(self.state, "leading" if self._epoch else "standby")
+        return Look(self.state, "leading" if self._epoch else "standby", self._leadership.trouble())
 
     async def _wake_on(self, stop: asyncio.Event) -> None:
         await stop.wait()
