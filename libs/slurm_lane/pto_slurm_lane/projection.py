@@ -38,6 +38,7 @@ class Projections:
         self._work_folder = work_folder
         self._states: dict[str, _State] = {}
         self._wake = asyncio.Event()
+        self._turn = asyncio.Lock()
 
     def define(self, record: Record, argv: Sequence[str]) -> None:
         """An attempt is about to be submitted by this argument vector; a pilot needs none for it."""
@@ -85,7 +86,11 @@ class Projections:
             await self.flush()
 
     async def flush(self) -> None:
-        """Write what there is now."""
+        """Write what there is now; when this returns, nothing that was told before is still being written."""
+        async with self._turn:
+            await self._flush()
+
+    async def _flush(self) -> None:
         self._wake.clear()
         for state in [state for state in self._states.values() if state.has_news]:
             files, logs = state.take()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pto_cli.backend_flags import BackendChoice
 from pto_cli.dispatchers import needed, spool_of, told_settings
 from pto_cli.problems import Unavailable, WrongUse
-from pto_cli.registry import state_home
+from pto_cli.registry import run_folder, state_home
 from pto_core.lanes import backend_of, lane_named, placed
 from pto_proto.ids import LANE_DOCKER, Lane, RunId, TaskId
 from pto_proto.plans import Plan, TaskSpec
@@ -88,7 +88,7 @@ def dry_run_lines(choice: BackendChoice, plan: Plan, run: RunId) -> list[str]:
     """What would be started for the plan's tasks on other backends than this machine. Raises WrongUse, BadSettings."""
     lines, lanes = [], needed(choice, plan).lanes
     for lane in lanes:
-        settings, backend, tasks = lane_settings(choice, lane), backend_of(lane), tasks_of(choice, plan, lane)
+        settings, backend, tasks = lane_settings(choice, lane, run), backend_of(lane), tasks_of(choice, plan, lane)
         if backend == LANE_DOCKER:
             from pto_dispatcher_docker.dry_run import dry_run_lines as container_lines
 
@@ -96,21 +96,22 @@ def dry_run_lines(choice: BackendChoice, plan: Plan, run: RunId) -> list[str]:
         elif backend in ("slurm", "parallelcluster"):
             from pto_slurm_lane.dry_run import dry_run_lines as job_lines
 
-            named = settings.slurm_spool
-            spool = named.with_name(run) if named is not None else state_home() / "runs" / run / "slurm"
-            own = spool_of(lane, lanes, spool.absolute())
+            own = spool_of(lane, lanes, settings.slurm_folder)
             lines += ["", f"lane {lane}:", *job_lines(tasks, run, own, settings.slurm_python)]
     return lines
 
 
-def lane_settings(choice: BackendChoice, lane: Lane) -> "Settings":
-    """What the dispatcher of this lane would be told, as far as its backend is concerned. Raises BadSettings."""
+def lane_settings(choice: BackendChoice, lane: Lane, run: RunId | None = None) -> "Settings":
+    """What the dispatcher of this lane, the only one of this run, would be told about its backend; without a run, one
+    that only looks. Raises BadSettings.
+    """
     from dataclasses import replace
 
     from pto_cli.engines import service_settings
     from pto_cli.model_flags import SIMULATED
 
-    base = replace(service_settings(SIMULATED, os.environ), snapshots=state_home() / _FOLDER / "snapshots")
+    folder = state_home() / _FOLDER if run is None else run_folder(run).path
+    base = replace(service_settings(SIMULATED, os.environ), snapshots=folder / "snapshots")
     return told_settings(base, lane, needed(choice, None), os.environ)
 
 
