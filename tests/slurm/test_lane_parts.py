@@ -95,6 +95,16 @@ async def test_states_of_many_runs_take_no_more_memory_and_lose_nothing(tmp_path
     assert set(json.loads((tmp_path / runs[0] / FOLDER / "tasks.json").read_bytes())) == {"a", "b"}
 
 
+async def test_two_clusters_of_a_run_keep_each_others_states(tmp_path: Path) -> None:
+    run, lanes = RunId("run-two000"), [Projections(SystemClock(), lambda run: tmp_path / run) for _ in range(2)]
+    for status in ("submitted", "succeeded"):
+        for lane, task in zip(lanes, "ab", strict=True):
+            lane.note(a_record(run, task), status)
+        await asyncio.gather(*(lane.flush() for lane in lanes))
+    found = json.loads((tmp_path / run / FOLDER / "tasks.json").read_bytes())
+    assert {task: found[task]["status"] for task in found} == {"a": "succeeded", "b": "succeeded"}
+
+
 async def test_who_waits_for_copies_of_logs_waits_for_those_under_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
