@@ -18,6 +18,7 @@ from pto_runtime.clock import SystemClock
 from pto_slurm.queue import JobRow
 from pto_slurm.shape import JobShape
 from pto_slurm_lane import projection
+from pto_slurm_lane.attempt import JobAttempt
 from pto_slurm_lane.board import Board
 from pto_slurm_lane.house import KEPT_S, House
 from pto_slurm_lane.ledger import Record
@@ -130,6 +131,13 @@ async def test_secrets_of_the_last_attempts_go_before_the_lane_closes(
     for record in records:
         write_secrets(spool.attempt(record.run, record.name) / "secrets.json", {"TOKEN": "secret"})
         lane.backend._tidy_up(record)
+    assert lane.backend._lane is not None
+    for task, is_told in (("lingers", True), ("given-up", False)):
+        attempt = JobAttempt(a_record(lane.run, task), lane.backend._lane)
+        attempt.is_forgotten, attempt.is_told = True, is_told
+        lane.backend._attempts[attempt.record.name] = attempt
+        write_secrets(spool.attempt(lane.run, attempt.record.name) / "secrets.json", {"TOKEN": "secret"})
+        records.append(attempt.record)
     clean_up = House.clean_up
 
     def fail_once(house: House, record: Record) -> None:
@@ -140,7 +148,7 @@ async def test_secrets_of_the_last_attempts_go_before_the_lane_closes(
     monkeypatch.setattr(House, "clean_up", fail_once)
     await lane.kill()
     left = [record.ready.task for record in records if spool.attempt(record.run, record.name).exists()]
-    assert left == ["a"]
+    assert left == ["a", "given-up"], "the job of what was given up is still to be cancelled"
 
 
 async def test_what_waits_for_weeks_is_not_swept(tmp_path: Path) -> None:

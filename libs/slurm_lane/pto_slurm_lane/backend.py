@@ -251,6 +251,9 @@ class SlurmBackend:
         if self._lookahead is not None:
             await self._lookahead.close()
         if self._lane is not None:
+            for attempt in list(self._attempts.values()):
+                if attempt.is_told and attempt.is_forgotten:  # all that its job still does is to end
+                    self._drop(attempt)
             await self._clear_away(self._lane)
         self._house.close()
 
