@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pto_cli.backend_flags import BackendChoice
-from pto_cli.dispatchers import needed, spool_of, told_settings
+from pto_cli.dispatchers import CLUSTERS, needed, spool_of, told_settings
 from pto_cli.problems import Unavailable, WrongUse
 from pto_cli.registry import state_home
 from pto_core.lanes import backend_of, lane_named, placed
@@ -49,7 +49,7 @@ async def _check(choice: BackendChoice, plan: Plan | None) -> list[str]:
             away += await problems(settings, choice.docker)
         if backend == "parallelcluster":
             away += [f"{what}: {said}" for mark, what, said in await _account(settings) if mark in ("FAIL", "AWAY")]
-        if backend in ("slurm", "parallelcluster"):
+        if backend in CLUSTERS:
             away += _spool(settings)
             more, noted = await _cluster(tasks_of(choice, plan, lane), away)
             wrong += more
@@ -73,7 +73,7 @@ async def look(choice: BackendChoice) -> AsyncIterator[Found]:
     if backend == "parallelcluster":
         for mark, what, said in await _account(settings):
             yield ("FAIL" if mark == "AWAY" else mark), what, said
-    if backend in ("slurm", "parallelcluster"):
+    if backend in CLUSTERS:
         from pto_slurm_lane import checks as cluster
 
         (task,) = tasks_of(choice, None, lane)
@@ -93,7 +93,7 @@ def dry_run_lines(choice: BackendChoice, plan: Plan, run: RunId) -> list[str]:
             from pto_dispatcher_docker.dry_run import dry_run_lines as container_lines
 
             lines += ["", f"lane {lane}:", *container_lines(tasks, choice.docker, settings)]
-        elif backend in ("slurm", "parallelcluster"):
+        elif backend in CLUSTERS:
             from pto_slurm_lane.dry_run import dry_run_lines as job_lines
 
             named = settings.slurm_spool
