@@ -206,6 +206,13 @@ kill_steps() { # NAME or nothing for all nodes: the jobs' scripts lie in the spo
     done
 }
 
+kill_lonely_steps() { # whose scripts have ended, and who would try for hours to tell a controller that is gone
+    local step
+    for step in $(pgrep -x slurmstepd || :); do
+        ! grep -qzxF "SLURM_CONF=$dir/slurm.conf" "/proc/$step/environ" 2>/dev/null || kill -KILL "$step" 2>/dev/null || :
+    done
+}
+
 start_accounting() {
     local socket=$dir/run/mariadb.socket
     if ! is_alive "$dir/run/mariadb.pid"; then
@@ -282,6 +289,7 @@ end_all() {
     local file
     for file in "$dir"/run/slurmd.*.pid "$dir/run/slurmctld.pid"; do end_process "$file"; done
     kill_steps
+    kill_lonely_steps
     for file in "$dir/run/slurmdbd.pid" "$dir/run/mariadb.pid" "$dir/run/munged.pid"; do end_process "$file"; done
 }
 

@@ -167,7 +167,7 @@ def test_a_dry_run_shows_each_script_and_what_sbatch_would_be_given(cli: Cli, tm
     comment = next(word for word in commands[0] if word.startswith("--comment="))
     run = comment.removeprefix("--comment=pto:").partition("/")[0]
     assert f"--job-name={external_name(run, 'data', 1)}-data" in commands[0]  # type: ignore[arg-type]
-    assert f"/runs/{run}/slurm/bin/job-" in shown, "the spool is where the run would have it"
+    assert f"--chdir={tmp_path}/state/parallel-orchestrator/runs/{run}/slurm/runs/{run}" in commands[0]
     assert not (tmp_path / "state").exists()
 
 

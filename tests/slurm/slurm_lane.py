@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import os
 import stat
 import subprocess
@@ -90,6 +91,20 @@ class SlurmLane:
         for key, order in self.orders.items() if adopt else ():
             if self.ends(*key) == []:
                 assert await self.backend.adopt(order)
+
+    async def restart_with_a_strangers_job(self, *, adopt: bool = True) -> tuple[Order, str]:
+        """As on a cluster that was made anew and counts from one again: the record of a running order names a job of
+        somebody else. Returns (the order, that job).
+        """
+        await self.open()
+        order = await self.start("a", command="sleep 300")
+        await self.state(order, "RUNNING")
+        stranger = self.testbed.client("sbatch", "--parsable", "--mem=100M", "-o", "/dev/null", "--wrap", "sleep 300")
+        await self.kill()
+        (path,) = self.folder.glob("spool/ledger/attempts/*.json")
+        path.write_text(json.dumps({**json.loads(path.read_bytes()), "job": stranger}))
+        await self.restart(adopt=adopt)
+        return order, stranger
 
     def order(self, task: str, attempt: int = 1, **fields: Any) -> Order:
         """What the scheduler would hand out; ``slot`` is a new one unless given."""

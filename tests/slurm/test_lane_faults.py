@@ -1,7 +1,6 @@
 """What goes wrong on clusters, provoked on a real one: each attempt runs once, and what is said of it is true."""
 
 import asyncio
-import json
 import os
 import signal
 import sys
@@ -305,16 +304,7 @@ async def test_attempts_that_the_log_gave_up_are_cancelled(lane: SlurmLane) -> N
 
 
 async def test_job_that_has_the_id_of_one_that_was_given_up_is_not_touched(lane: SlurmLane) -> None:
-    """A cluster that was made anew counts from one again."""
-    await lane.open()
-    order = await lane.start("a", command="sleep 300")
-    await lane.state(order, "RUNNING")
-    stranger = lane.testbed.client("sbatch", "--parsable", "--mem=100M", "-o", "/dev/null", "--wrap", "sleep 300")
-    await lane.kill()
-    (path,) = lane.folder.glob("spool/ledger/attempts/*.json")
-    record = json.loads(path.read_bytes())
-    path.write_text(json.dumps({**record, "job": stranger}))
-    await lane.restart(adopt=False)
+    order, stranger = await lane.restart_with_a_strangers_job(adopt=False)
     await lane.backend.sweep()
     await lane.state(order, "CANCELLED", "FAILED")
     assert lane.testbed.client("squeue", "-h", "-j", stranger, "-o", "%T") in ("PENDING", "RUNNING")

@@ -1,7 +1,6 @@
 """Ends, cancels and restarts of a lane that meet, on a real cluster: what is told is what happened."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -43,14 +42,7 @@ async def test_dispatcher_killed_between_outputs_that_are_stored_and_its_record(
 
 
 async def test_job_that_has_the_id_of_one_that_is_to_end_is_not_touched(lane: SlurmLane) -> None:
-    await lane.open()
-    order = await lane.start("a", command="sleep 300")
-    await lane.state(order, "RUNNING")
-    stranger = lane.testbed.client("sbatch", "--parsable", "--mem=100M", "-o", "/dev/null", "--wrap", "sleep 300")
-    await lane.kill()
-    (path,) = lane.folder.glob("spool/ledger/attempts/*.json")
-    path.write_text(json.dumps({**json.loads(path.read_bytes()), "job": stranger}))
-    await lane.restart()
+    order, stranger = await lane.restart_with_a_strangers_job()
     assert await lane.backend.stop(order, "enough")
     await lane.until(lambda: lane.backend._lane is not None and lane.backend._lane.watch.look is not None)
     await asyncio.sleep(0.5)

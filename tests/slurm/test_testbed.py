@@ -5,6 +5,7 @@ import re
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,33 @@ def test_up_again_prints_the_same_lines(slurm_cluster: SlurmTestbed) -> None:
     assert lines == slurm_cluster.do("env")
     assert f"export SLURM_CONF={slurm_cluster.folder}/slurm.conf\n" in lines
     assert re.search(r"slurmd\.n4: runs", slurm_cluster.do("status"))
+
+
+def steps_of(testbed: SlurmTestbed) -> list[str]:
+    wanted = f"SLURM_CONF={testbed.folder}/slurm.conf".encode()
+    found = subprocess.run(["pgrep", "-x", "slurmstepd"], capture_output=True, text=True, check=False).stdout.split()
+    return [pid for pid in found if wanted in environment_of(pid).split(b"\0")]
+
+
+def environment_of(pid: str) -> bytes:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    return b""
+
+
+def test_down_leaves_no_step_that_waits_for_its_controller(tmp_path: Path) -> None:
+    testbed = SlurmTestbed.start(tmp_path / "c", nodes=1)
+    ended = tmp_path / "ended"
+    try:
+        testbed.client("sbatch", "--parsable", "-o", "/dev/null", "--wrap", f"sleep 2; touch {ended}")
+        until(lambda: steps_of(testbed))
+        testbed.do("stop-controller")
+        until(ended.exists)
+        time.sleep(0.5)
+        assert steps_of(testbed), "its step has nobody to tell the end to"
+    finally:
+        testbed.do("down")
+    assert not steps_of(testbed)
 
 
 def test_two_clusters_side_by_side(slurm_cluster: SlurmTestbed, tmp_path: Path) -> None:

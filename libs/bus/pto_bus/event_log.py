@@ -23,7 +23,6 @@ from pto_proto.subjects import LOG_STREAM, REQUEST_STREAM, VIEW_STREAM, subject_
 
 _STREAM_NOT_FOUND = 10059
 _NO_MESSAGE = 10037
-_LEVEL_LOOK_S = 0.05
 
 
 class NatsEventLog:
@@ -75,7 +74,7 @@ class NatsEventLog:
             if time.monotonic() > until:
                 raise LogUnavailable(f"the broker's copy of {self._stream} stays behind sequence {start}")
             if not page.messages:
-                await asyncio.sleep(_LEVEL_LOOK_S)
+                await asyncio.sleep(limits.LEVEL_LOOK_S)
         return found
 
     async def append(self, messages: Sequence[Outgoing], fence: Fence | None = None) -> int:
@@ -183,4 +182,4 @@ class NatsEventLog:
             found: int = (await self._connection.api(f"CONSUMER.INFO.{self._stream}.{name}"))["num_pending"]
             if found >= wanted or time.monotonic() > until:
                 return found
-            await asyncio.sleep(_LEVEL_LOOK_S)
+            await asyncio.sleep(limits.LEVEL_LOOK_S)

@@ -169,7 +169,7 @@ class Workbench(Protocol):
         """The attempt's own."""
 
     def now_s(self) -> float:
-        """For the attempt's time limit: seconds in which it could work, unlike one whose process is stopped."""
+        """The clock of the attempt's time limit, in seconds; time in which its process was stopped is left out."""
 
     def refusal(self, path: str) -> str:
         """Why the agent may not write this path (relative to the workspace); empty if it may."""

@@ -30,6 +30,14 @@ class HouseTaken(Exception):
     """Another process works in this folder; the message says which and what to do."""
 
 
+def unusable(folder: Path, error: OSError) -> str:
+    """What to say of a spool that cannot be used, and what to do."""
+    return (
+        f"{folder} cannot be used: {error.strerror or error}; set PTO_SLURM_SPOOL to a folder that you may write and "
+        "that the nodes mount at the same path"
+    )
+
+
 class House:
     """Of one lane's dispatcher."""
 

@@ -125,7 +125,7 @@ class Submitter:
                 elif look.began_s - first_empty_s >= UNSURE_S:
                     await lane.board.scan()
                     if not self.trace():
-                        self._logger.info("sbatch left no job; submitting again")
+                        self._logger.info("sbatch left no job")
                         return False
             left_s = 0.0 if first_empty_s is None else first_empty_s + UNSURE_S - lane.clock.monotonic_s()
             if left_s <= 0:

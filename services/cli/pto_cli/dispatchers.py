@@ -28,7 +28,7 @@ _MODULES = {
     "parallelcluster": "pto_dispatcher_parallelcluster.main",
 }
 """Backend of a lane -> where its dispatcher's ``serve`` is."""
-_CLUSTERS = ("slurm", "parallelcluster")
+CLUSTERS = ("slurm", "parallelcluster")
 """Backends whose dispatchers have a spool."""
 _PREFIXES = ("PTO_DOCKER_", "PTO_SLURM_", "PTO_AWS_")
 """Of variables that are a backend's own."""
@@ -75,12 +75,13 @@ def told_settings(base: "Settings", lane: Lane, dispatchers: Dispatchers, enviro
     # Each run has dispatchers of its own, and each dispatcher a spool that is nobody else's.
     if told.slurm_spool is not None:
         told = replace(told, slurm_spool=told.slurm_spool / base.snapshots.parent.name)
-    return replace(told, slurm_spool=spool_of(lane, dispatchers.lanes, told.slurm_folder))
+    own = spool_of(lane, dispatchers.lanes, told.slurm_folder)
+    return told if own == told.slurm_folder else replace(told, slurm_spool=own)
 
 
 def spool_of(lane: Lane, lanes: Collection[Lane], folder: Path) -> Path:
     """The spool of this lane's dispatcher in a run with these lanes, whose spools are in ``folder``."""
-    return folder / lane if sum(backend_of(one) in _CLUSTERS for one in lanes) > 1 else folder
+    return folder / lane if sum(backend_of(one) in CLUSTERS for one in lanes) > 1 else folder
 
 
 def _place(lane: Lane, said: Mapping[str, str]) -> dict[str, str]:

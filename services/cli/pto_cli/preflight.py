@@ -11,9 +11,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pto_cli.backend_flags import BackendChoice
-from pto_cli.dispatchers import needed, spool_of, told_settings
+from pto_cli.dispatchers import CLUSTERS, needed, spool_of, told_settings
 from pto_cli.problems import Unavailable, WrongUse
-from pto_cli.registry import run_folder, state_home
+from pto_cli.registry import state_home
 from pto_core.lanes import backend_of, lane_named, placed
 from pto_proto.ids import LANE_DOCKER, Lane, RunId, TaskId
 from pto_proto.plans import Plan, TaskSpec
@@ -49,7 +49,7 @@ async def _check(choice: BackendChoice, plan: Plan | None) -> list[str]:
             away += await problems(settings, choice.docker)
         if backend == "parallelcluster":
             away += [f"{what}: {said}" for mark, what, said in await _account(settings) if mark in ("FAIL", "AWAY")]
-        if backend in ("slurm", "parallelcluster"):
+        if backend in CLUSTERS:
             away += _spool(settings)
             more, noted = await _cluster(tasks_of(choice, plan, lane), away)
             wrong += more
@@ -73,7 +73,7 @@ async def look(choice: BackendChoice) -> AsyncIterator[Found]:
     if backend == "parallelcluster":
         for mark, what, said in await _account(settings):
             yield ("FAIL" if mark == "AWAY" else mark), what, said
-    if backend in ("slurm", "parallelcluster"):
+    if backend in CLUSTERS:
         from pto_slurm_lane import checks as cluster
 
         (task,) = tasks_of(choice, None, lane)
@@ -88,30 +88,29 @@ def dry_run_lines(choice: BackendChoice, plan: Plan, run: RunId) -> list[str]:
     """What would be started for the plan's tasks on other backends than this machine. Raises WrongUse, BadSettings."""
     lines, lanes = [], needed(choice, plan).lanes
     for lane in lanes:
-        settings, backend, tasks = lane_settings(choice, lane, run), backend_of(lane), tasks_of(choice, plan, lane)
+        settings, backend, tasks = lane_settings(choice, lane), backend_of(lane), tasks_of(choice, plan, lane)
         if backend == LANE_DOCKER:
             from pto_dispatcher_docker.dry_run import dry_run_lines as container_lines
 
             lines += ["", f"lane {lane}:", *container_lines(tasks, choice.docker, settings)]
-        elif backend in ("slurm", "parallelcluster"):
+        elif backend in CLUSTERS:
             from pto_slurm_lane.dry_run import dry_run_lines as job_lines
 
-            own = spool_of(lane, lanes, settings.slurm_folder)
+            named = settings.slurm_spool
+            spool = named.with_name(run) if named is not None else state_home() / "runs" / run / "slurm"
+            own = spool_of(lane, lanes, spool.absolute())
             lines += ["", f"lane {lane}:", *job_lines(tasks, run, own, settings.slurm_python)]
     return lines
 
 
-def lane_settings(choice: BackendChoice, lane: Lane, run: RunId | None = None) -> "Settings":
-    """What the dispatcher of this lane, the only one of this run, would be told about its backend; without a run, one
-    that only looks. Raises BadSettings.
-    """
+def lane_settings(choice: BackendChoice, lane: Lane) -> "Settings":
+    """What the dispatcher of this lane would be told, as far as its backend is concerned. Raises BadSettings."""
     from dataclasses import replace
 
     from pto_cli.engines import service_settings
     from pto_cli.model_flags import SIMULATED
 
-    folder = state_home() / _FOLDER if run is None else run_folder(run).path
-    base = replace(service_settings(SIMULATED, os.environ), snapshots=folder / "snapshots")
+    base = replace(service_settings(SIMULATED, os.environ), snapshots=state_home() / _FOLDER / "snapshots")
     return told_settings(base, lane, needed(choice, None), os.environ)
 
 

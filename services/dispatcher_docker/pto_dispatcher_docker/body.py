@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from pto_core.units import parse_memory_bytes
-from pto_dispatcher_docker.limits import CONTAINER_LOG, CONTAINER_LOG_FILES, TMP_BYTES
+from pto_dispatcher_docker.limits import LOG_BYTES, LOG_FILES, TMP_BYTES
 from pto_ports.backend import Order
 from pto_proto.ids import external_name
 from pto_proto.plans import DockerOptions, Resources
@@ -85,7 +85,7 @@ def render_body(part: Part, allowed: Allowance, user: tuple[int, int]) -> dict[s
             {"Type": "bind", "Source": source, "Target": target, "ReadOnly": is_read_only}
             for source, target, is_read_only in part.mounts
         ],
-        "LogConfig": {"Type": "json-file", "Config": {"max-size": CONTAINER_LOG, "max-file": CONTAINER_LOG_FILES}},
+        "LogConfig": {"Type": "json-file", "Config": {"max-size": str(LOG_BYTES), "max-file": str(LOG_FILES)}},
         "RestartPolicy": {"Name": "no"},
     }
     if allowed.gpus:

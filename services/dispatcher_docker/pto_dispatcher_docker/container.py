@@ -16,6 +16,7 @@ from pto_dispatcher_docker.daemon import Daemon, DaemonAway, DaemonRefused, Name
 from pto_dispatcher_docker.judgement import Watch, Why
 from pto_dispatcher_docker.limits import (
     DRAIN_S,
+    ESCAPED_BYTES,
     FIRST_PAUSE_S,
     LINE_BYTES,
     LOG_BYTES,
@@ -23,6 +24,7 @@ from pto_dispatcher_docker.limits import (
     LOOK_S,
     OVERLAP_S,
     PATIENCE_S,
+    PLAIN,
     SHUTDOWN_S,
     STOP_GRACE_S,
 )
@@ -230,7 +232,8 @@ class Container:
             skip[stream] -= known
             if len(data) > known:
                 self._fed[stream] += len(data) - known
-                self._kept_bytes += 2 * len(data) + LINE_BYTES * data.count(b"\n")
+                escaped = len(data.translate(None, PLAIN))
+                self._kept_bytes += len(data) + (ESCAPED_BYTES - 1) * escaped + LINE_BYTES * data.count(b"\n")
                 self._fed_ms = self._clock.now_ms()
                 try:
                     self._feed(stream, data[known:])

@@ -35,13 +35,17 @@ PLAN_S = 3600.0
 """One plan; the engines' own limits are far below."""
 FRAME_BYTES = 64 * 1024
 """Of a container's output, read at once."""
-CONTAINER_LOG = "8m"
-CONTAINER_LOG_FILES = "2"
-"""Kept by the daemon: what a dispatcher that restarts reads again, and many times what is kept of a log for good."""
-LOG_BYTES = 8 * 1024 * 1024
-"""The least that the daemon keeps: of more, the beginning may be gone."""
+LOG_BYTES = 8_000_000
+"""The least that the daemon keeps, as it writes it: of more, the beginning may be gone. It is what a dispatcher that
+restarts reads again, and many times what is kept of a log for good."""
+LOG_FILES = 2
+"""Each of so many bytes; the daemon empties the older one for what is new."""
 LINE_BYTES = 100
 """What the daemon adds to each line that it keeps, and more."""
+PLAIN = bytes(set(range(0x20, 0x7F)) - set(b'"\\<>&'))
+"""What it keeps in one byte each."""
+ESCAPED_BYTES = 6
+"""Of any other, as ``\\u001b``, at the most."""
 OVERLAP_S = 2.0
 """Where reading cannot begin anew: it goes on so much earlier, and rather reads some lines twice."""
 TMP_BYTES = 512 * 1024 * 1024

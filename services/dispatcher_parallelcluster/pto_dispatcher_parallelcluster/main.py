@@ -31,7 +31,7 @@ from pto_runtime.settings import Settings
 from pto_s3 import Pool, S3Error, open_bucket
 from pto_slurm_lane.backend import SlurmBackend
 from pto_slurm_lane.clients import SlurmClients
-from pto_slurm_lane.house import HouseTaken
+from pto_slurm_lane.house import HouseTaken, unusable
 from pto_slurm_lane.lane import lane_settings
 from pto_slurm_lane.projection import FOLDER
 
@@ -121,10 +121,7 @@ async def serve(settings: Settings, stop: asyncio.Event, on_up: Callable[[], Non
     except (BusError, HouseTaken, S3Error) as error:
         raise CannotServe(str(error)) from error
     except OSError as error:
-        raise CannotServe(
-            f"{settings.slurm_folder} cannot be used: {error.strerror or error}; set PTO_SLURM_SPOOL to a folder that "
-            "you may write and that the nodes mount at the same path"
-        ) from error
+        raise CannotServe(unusable(settings.slurm_folder, error)) from error
     finally:
         await asyncio.to_thread(offer.close)
         await asyncio.to_thread(pool.close)

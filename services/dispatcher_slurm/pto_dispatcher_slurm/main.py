@@ -17,7 +17,7 @@ from pto_runtime.patience import PatientBlobStore
 from pto_runtime.service import CannotServe, new_incarnation, run_service
 from pto_runtime.settings import Settings
 from pto_slurm_lane.backend import SlurmBackend
-from pto_slurm_lane.house import HouseTaken
+from pto_slurm_lane.house import HouseTaken, unusable
 from pto_slurm_lane.lane import lane_settings
 
 
@@ -56,15 +56,10 @@ async def serve(settings: Settings, stop: asyncio.Event, on_up: Callable[[], Non
     )
     try:
         await dispatcher.run(stop, on_up=on_up)
-    except BusError as error:
-        raise CannotServe(str(error)) from error
-    except HouseTaken as error:
+    except (BusError, HouseTaken) as error:
         raise CannotServe(str(error)) from error
     except OSError as error:
-        raise CannotServe(
-            f"{settings.slurm_folder} cannot be used: {error.strerror or error}; set PTO_SLURM_SPOOL to a folder that "
-            "you may write and that the nodes mount at the same path"
-        ) from error
+        raise CannotServe(unusable(settings.slurm_folder, error)) from error
     finally:
         await asyncio.to_thread(offer.close)
         await session.close()
