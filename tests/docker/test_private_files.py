@@ -1,5 +1,6 @@
 """Files for one container alone: who may read them, and when they are gone."""
 
+import fcntl
 import os
 import stat
 from pathlib import Path
@@ -74,3 +75,26 @@ def test_one_process_at_a_time_owns_the_containers_of_a_folder(tmp_path: Path) -
     second.hold()
     second.release()
     assert len(list(tmp_path.iterdir())) == 1, "an empty folder is not left"
+
+
+def test_who_lets_go_takes_nobody_elses_hold_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second, third = (PrivateFiles("d-1.x", OWN, tmp_path) for _ in range(3))
+    first.hold()
+    lock = fcntl.flock
+
+    def let_go_just_before(descriptor: int, operation: int) -> None:
+        first.release()
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", let_go_just_before)
+    second.hold()
+    monkeypatch.setattr(fcntl, "flock", lock)
+    with pytest.raises(OwnerTaken, match="PTO_WORK_DIR"):
+        third.hold()
+    second.remove_all()
+    third.hold()
+    second.release()
+    with pytest.raises(OwnerTaken, match="PTO_WORK_DIR"):
+        first.hold()
+    third.release()
+    assert not list(tmp_path.iterdir())

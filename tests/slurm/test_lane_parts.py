@@ -4,24 +4,29 @@ import asyncio
 import hashlib
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from tests.slurm.slurm_lane import a_record
+from tests.slurm.slurm_lane import SlurmLane, a_record
 
 from pto_proto.ids import RunId
 from pto_runtime.clock import SystemClock
 from pto_slurm.queue import JobRow
 from pto_slurm.shape import JobShape
+from pto_slurm_lane import projection
+from pto_slurm_lane.attempt import JobAttempt
 from pto_slurm_lane.board import Board
 from pto_slurm_lane.house import KEPT_S, House
+from pto_slurm_lane.ledger import Record
 from pto_slurm_lane.projection import FOLDER, MAX_RUNS, Projections
 from pto_slurm_lane.watch import Look, Watch
 from pto_slurm_lane.wing import Wing
 from pto_slurm_node.pool import Entry, PilotSettings, Pool
-from pto_slurm_node.spool import RESULT, Event, Fence, Spool, put_event, write_json
+from pto_slurm_node.spool import RESULT, Event, Fence, Spool, put_event, write_json, write_secrets
 
 
 def a_board(spool: Spool, on_event: Callable[[Event, dict[str, object]], None]) -> Board:
@@ -89,6 +94,61 @@ async def test_states_of_many_runs_take_no_more_memory_and_lose_nothing(tmp_path
     projections.note(a_record(runs[0], "b"), "running")
     await projections.flush()
     assert set(json.loads((tmp_path / runs[0] / FOLDER / "tasks.json").read_bytes())) == {"a", "b"}
+
+
+async def test_two_clusters_of_a_run_keep_each_others_states(tmp_path: Path) -> None:
+    run, lanes = RunId("run-two000"), [Projections(SystemClock(), lambda run: tmp_path / run) for _ in range(2)]
+    for status in ("submitted", "succeeded"):
+        for lane, task in zip(lanes, "ab", strict=True):
+            lane.note(a_record(run, task), status)
+        await asyncio.gather(*(lane.flush() for lane in lanes))
+    found = json.loads((tmp_path / run / FOLDER / "tasks.json").read_bytes())
+    assert {task: found[task]["status"] for task in found} == {"a": "succeeded", "b": "succeeded"}
+
+
+async def test_who_waits_for_copies_of_logs_waits_for_those_under_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_end = threading.Event()
+    monkeypatch.setattr(projection, "_write", lambda *_: may_end.wait(60))
+    projections = Projections(SystemClock(), lambda run: tmp_path / run)
+    projections.note(a_record(RunId("run-slow00")), "succeeded")
+    writing, waiting = asyncio.create_task(projections.flush()), asyncio.create_task(projections.flush())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    is_early = waiting.done()
+    may_end.set()
+    await asyncio.gather(writing, waiting)
+    assert not is_early
+
+
+async def test_secrets_of_the_last_attempts_go_before_the_lane_closes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run of one's own is never swept again."""
+    lane = await SlurmLane(SimpleNamespace(environment={"PATH": ""}), tmp_path).open()  # type: ignore[arg-type]
+    spool, records = Spool(tmp_path / "spool"), [a_record(lane.run, task) for task in "abc"]
+    for record in records:
+        write_secrets(spool.attempt(record.run, record.name) / "secrets.json", {"TOKEN": "secret"})
+        lane.backend._tidy_up(record)
+    assert lane.backend._lane is not None
+    for task, is_told in (("lingers", True), ("given-up", False)):
+        attempt = JobAttempt(a_record(lane.run, task), lane.backend._lane)
+        attempt.is_forgotten, attempt.is_told = True, is_told
+        lane.backend._attempts[attempt.record.name] = attempt
+        write_secrets(spool.attempt(lane.run, attempt.record.name) / "secrets.json", {"TOKEN": "secret"})
+        records.append(attempt.record)
+    clean_up = House.clean_up
+
+    def fail_once(house: House, record: Record) -> None:
+        if record is records[0]:
+            raise PermissionError("somebody else's")
+        clean_up(house, record)
+
+    monkeypatch.setattr(House, "clean_up", fail_once)
+    await lane.kill()
+    left = [record.ready.task for record in records if spool.attempt(record.run, record.name).exists()]
+    assert left == ["a", "given-up"], "the job of what was given up is still to be cancelled"
 
 
 async def test_what_waits_for_weeks_is_not_swept(tmp_path: Path) -> None:

@@ -251,7 +251,10 @@ class SlurmBackend:
         if self._lookahead is not None:
             await self._lookahead.close()
         if self._lane is not None:
-            await self._lane.projections.flush()
+            for attempt in list(self._attempts.values()):
+                if attempt.is_told and attempt.is_forgotten:  # all that its job still does is to end
+                    self._drop(attempt)
+            await self._clear_away(self._lane)
         self._house.close()
 
     # --- attempts ---
@@ -306,9 +309,14 @@ class SlurmBackend:
             await self._has_ended.wait()
             await self._clock.sleep(PAUSE_S)
             self._has_ended.clear()
-            records, self._ended_records = self._ended_records, []
-            await lane.projections.flush()
-            await asyncio.to_thread(self._house.clean_up_all, records)
+            await self._clear_away(lane)
+
+    async def _clear_away(self, lane: Lane) -> None:
+        """Records are let go last: what is interrupted is left to ``close``, since no sweep may ever follow."""
+        records = list(self._ended_records)
+        await lane.projections.flush()
+        await asyncio.to_thread(self._house.clean_up_all, records)
+        del self._ended_records[: len(records)]
 
     async def _noop(self, order: Order) -> None:
         lane = self._known_lane()

@@ -75,9 +75,12 @@ class House:
             self._lock = None
 
     def clean_up_all(self, records: Iterable[Record]) -> None:
-        """The log has their ends."""
+        """The log has their ends; what cannot be removed is left to a sweep."""
         for record in records:
-            self.clean_up(record)
+            try:
+                self.clean_up(record)
+            except OSError as error:
+                get_logger().warning("what an attempt left cannot be removed", attempt=record.name, reason=str(error))
 
     def clean_up(self, record: Record) -> None:
         """The log has its end: what is kept of the attempt may go, but not what the next one may go on with.

@@ -1,17 +1,18 @@
 """``.slurm_state/`` in a run's work folder: who looks there sees jobs and tasks as the dispatcher sees them.
 
 Imports siblings. Invariants: it is written whole files at a time and never read for a decision; what is missing of it
-comes again with the next news of each attempt.
+comes again with the next news of each attempt; what other lanes of the run have written stays.
 """
 
 import asyncio
 import json
 import shlex
 import shutil
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -27,7 +28,9 @@ PAUSE_S = 0.5
 """News of so long are written together."""
 MAX_LOG_BYTES = 4 * 1024 * 1024
 MAX_RUNS = 64
-"""Runs whose states are kept in memory though there is no news of them: of others they are read again."""
+"""Runs whose states are kept in memory though there is no news of them: of others they are on the disk."""
+_WRITING = threading.Lock()
+"""Two clusters of one run have one folder, and in embedded mode one process."""
 
 
 class Projections:
@@ -38,6 +41,7 @@ class Projections:
         self._work_folder = work_folder
         self._states: dict[str, _State] = {}
         self._wake = asyncio.Event()
+        self._turn = asyncio.Lock()
 
     def define(self, record: Record, argv: Sequence[str]) -> None:
         """An attempt is about to be submitted by this argument vector; a pilot needs none for it."""
@@ -85,12 +89,16 @@ class Projections:
             await self.flush()
 
     async def flush(self) -> None:
-        """Write what there is now."""
+        """Write what there is now; when this returns, nothing that was told before is still being written."""
+        async with self._turn:
+            await self._flush()
+
+    async def _flush(self) -> None:
         self._wake.clear()
         for state in [state for state in self._states.values() if state.has_news]:
-            files, logs = state.take()
+            news = state.take()
             try:
-                await asyncio.to_thread(_write, state.folder, files, logs)
+                await asyncio.to_thread(_write, state.folder, news)
             except OSError as error:
                 get_logger().warning(
                     "the state of the jobs cannot be written", folder=str(state.folder), reason=str(error)
@@ -105,31 +113,42 @@ class Projections:
         return state
 
 
+class _News(NamedTuple):
+    tables: dict[str, dict[str, Any]]
+    """By file name: entries that are to be in it, beside those that are there."""
+    files: dict[str, bytes]
+    logs: list[tuple[Path, str]]
+    """To be copied."""
+
+
 class _State:
-    """One run's folder."""
+    """What this lane knows of one run, and its folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.jobs: dict[str, str] = _read(folder / "jobs.json")
-        self.tasks: dict[str, Any] = _read(folder / "tasks.json")
+        self.jobs: dict[str, str] = {}
+        self.tasks: dict[str, Any] = {}
         self.files: dict[str, bytes] = {}
         self.logs: list[tuple[Path, str]] = []
         self.has_news = False
 
-    def take(self) -> tuple[dict[str, bytes], list[tuple[Path, str]]]:
-        """What is to be written, and the logs to be copied."""
+    def take(self) -> _News:
+        """What is to be written."""
         self.has_news = False
         files, self.files = self.files, {}
         logs, self.logs = self.logs, []
-        return {"jobs.json": _encoded(self.jobs), "tasks.json": _encoded(self.tasks), **files}, logs
+        return _News({"jobs.json": dict(self.jobs), "tasks.json": dict(self.tasks)}, files, logs)
 
 
-def _write(folder: Path, files: dict[str, bytes], logs: list[tuple[Path, str]]) -> None:
+def _write(folder: Path, news: _News) -> None:
     for name in ("results", "scripts", "logs", "task_definitions"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    for name, data in files.items():
+    with _WRITING:
+        for name, entries in news.tables.items():
+            _replace(folder / name, _encoded({**_read(folder / name), **entries}))
+    for name, data in news.files.items():
         _replace(folder / name, data)
-    for source, name in logs:
+    for source, name in news.logs:
         with suppress(OSError):
             if source.stat().st_size <= MAX_LOG_BYTES:
                 shutil.copyfile(source, folder / name)

@@ -36,26 +36,27 @@ class PrivateFiles:
     def hold(self) -> None:
         """Be the one process that works as this owner. Raises OwnerTaken."""
         try:
-            self._open()
-            self._held = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(self._held)
-            self._held = -1
+            while not self._is_ours():  # whoever lets go removes the folder, which may just have been opened here
+                self._let_go()
+                self._open()
+                with suppress(FileNotFoundError):
+                    self._held = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                    fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._let_go()
+            if not isinstance(error, BlockingIOError):
+                raise OwnerTaken(f"the folder for credentials cannot be used: {error}") from error
             raise OwnerTaken(
                 "another docker dispatcher of this name works in the same folder, and would take these containers for "
                 "its own; give each a folder of its own (PTO_WORK_DIR)"
             ) from error
-        except OSError as error:
-            raise OwnerTaken(f"the folder for credentials cannot be used: {error}") from error
 
     def release(self) -> None:
         """Let somebody else be it; harmless if it was not held."""
-        if self._held >= 0:
+        if self._is_ours():
             with suppress(OSError):  # containers that go on have theirs in it
                 self._folder.rmdir()
-            os.close(self._held)
-            self._held = -1
+        self._let_go()
 
     def put(self, attempt: str, name: str, text: str) -> Path:
         """Write one file; returns the folder to be mounted. Raises OSError."""
@@ -91,6 +92,17 @@ class PrivateFiles:
     def remove_all(self) -> None:
         """Leave nothing, not even the folder of all."""
         remove_folder(self._folder)
+
+    def _is_ours(self) -> bool:
+        """Whether what is held is the folder that others find."""
+        with suppress(FileNotFoundError):
+            return self._held >= 0 and os.path.samestat(os.fstat(self._held), self._folder.lstat())
+        return False
+
+    def _let_go(self) -> None:
+        if self._held >= 0:
+            os.close(self._held)
+        self._held = -1
 
     def _open(self) -> None:
         """The folder of all, ours and closed to everybody else: others may write where it lies."""
