@@ -119,6 +119,7 @@ async def test_what_was_left_when_it_was_killed_is_brought_over_by_the_next_one(
 ) -> None:
     proxy.faults.append(Fault("away", times=1_000_000))
     await lane.run_task("t", command="echo x >out.txt")
+    await lane.until(lambda: {"state/jobs.json", "state/tasks.json"} <= lane.here().keys())  # written behind the end
     await lane.kill()
     proxy.faults.clear()
     await lane.restart(adopt=False)
