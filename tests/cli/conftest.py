@@ -1,12 +1,22 @@
 """The command line in a folder and a state folder of its own."""
 
 import os
+import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from typing_in import ORCHESTRATOR, Cli, Result
+
+
+@pytest.fixture(autouse=True)
+def _own_interrupts() -> Iterator[None]:
+    """Ctrl-C ends the tests although a command that ran in this process has taken it over."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
