@@ -120,27 +120,15 @@ class NatsBlobStore:
         return bool(info["state"].get("subjects"))
 
     async def _chunks(self, digest: Digest) -> AsyncIterator[bytes]:
-        first = await self._chunk(digest, 0)
+        first = await get_last(self._connection, BLOB_STREAM, blob_subject(digest, 0))
         if first is None:
             raise BlobMissing(f"no blob {digest} in the broker")
-        yield first[_SIZE:]
-        for number in range(1, int.from_bytes(first[:_SIZE], "big")):
-            data = await self._chunk(digest, number)
-            if data is None:
+        yield first.data[_SIZE:]
+        for number in range(1, int.from_bytes(first.data[:_SIZE], "big")):
+            message = await get_last(self._connection, BLOB_STREAM, blob_subject(digest, number))
+            if message is None:
                 raise BlobDamaged(f"blob {digest} in the broker lacks its chunk {number}")
-            yield data
-
-    async def _chunk(self, digest: Digest, number: int) -> bytes | None:
-        """None only by the word of the stream's leader: in a cluster, the server that answers may be behind."""
-        subject = blob_subject(digest, number)
-        for _ in range(limits.BLOB_TRIES):
-            message = await get_last(self._connection, BLOB_STREAM, subject)
-            if message is not None:
-                return message.data
-            if not await self._is_there(subject):
-                return None
-            await asyncio.sleep(limits.BLOB_RETRY_S)
-        raise LogUnavailable(f"a server of the cluster still lacks chunk {number} of blob {digest}")
+            yield message.data
 
 
 def _digest_of_file(path: Path) -> Digest:

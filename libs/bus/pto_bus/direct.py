@@ -22,6 +22,7 @@ class _Batch:
     def __init__(self, connection: Connection) -> None:
         self.messages: list[Recorded] = []
         self.more = False
+        self.source = ""
         self.last = 0
         self.end = connection.new_wait()
         self.heard = 0
@@ -46,14 +47,17 @@ class _Batch:
             self.end.set_exception(LogUnavailable("a message of a direct get was lost on the way"))
         else:
             self.last = int(headers["Nats-Sequence"])
+            self.source = headers["Nats-Stream"]
             self.messages.append(Recorded(self.last, headers["Nats-Subject"], message.data))
 
 
 class Page(msgspec.Struct, frozen=True):
-    """The answer to one batched request, of a mirror or of any server of a cluster: its end may be behind."""
+    """The answer to one batched request."""
 
     messages: list[Recorded]
     more: bool
+    source: str
+    """The stream that answered: the one asked, or a mirror of it, which may lag; empty for no message."""
 
 
 async def get_batch(connection: Connection, stream: str, request: dict[str, Any]) -> Page:
@@ -76,7 +80,7 @@ async def get_batch(connection: Connection, stream: str, request: dict[str, Any]
     finally:
         batch.end.cancel()
         await end_subscription(subscription)
-    return Page(batch.messages, batch.more)
+    return Page(batch.messages, batch.more, batch.source)
 
 
 async def get_last(connection: Connection, stream: str, subject: str) -> Msg | None:

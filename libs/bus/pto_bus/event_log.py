@@ -4,8 +4,6 @@ Invariant: a service reads through the consumers that bootstrap made for it, one
 mirror ``PTO_VIEW`` makes a consumer of its own with a random name, which the broker removes when nobody pulls from it.
 """
 
-import asyncio
-import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -55,26 +53,20 @@ class NatsEventLog:
     async def read_run(self, subject: str, *, after: int = 0, up_to: int | None = None) -> list[Recorded]:
         """As the port says, by batched direct gets. Raises LogUnavailable.
 
-        A mirror or any server of a cluster may answer: what it gives is right, but its end may be behind, so the
-        stream's leader confirms the end.
+        A mirror may have answered: what it gives is right, but its end may be behind, so the log confirms the end.
         """
         found: list[Recorded] = []
-        start, until = after + 1, time.monotonic() + limits.MIRROR_S
+        start = after + 1
         while up_to is None or start <= up_to:
             request = {"seq": start, "batch": limits.DIRECT_BATCH, "next_by_subj": subject}
             page = await get_batch(self._connection, self._stream, request)
             found += page.messages if up_to is None else [message for message in page.messages if message.seq <= up_to]
             if page.messages:
-                start, until = page.messages[-1].seq + 1, time.monotonic() + limits.MIRROR_S
+                start = page.messages[-1].seq + 1
             if page.messages and page.more:
                 continue
-            missed = await self._find({"seq": start, "next_by_subj": subject})
-            if not missed or (up_to is not None and missed > up_to):
+            if page.source == self._stream or not await self._find({"seq": start, "next_by_subj": subject}):
                 break
-            if time.monotonic() > until:
-                raise LogUnavailable(f"the broker's copy of {self._stream} stays behind sequence {start}")
-            if not page.messages:
-                await asyncio.sleep(limits.LEVEL_LOOK_S)
         return found
 
     async def append(self, messages: Sequence[Outgoing], fence: Fence | None = None) -> int:
@@ -96,7 +88,10 @@ class NatsEventLog:
         await self._connection.api(f"STREAM.PURGE.{self._stream}", {"seq": up_to + 1}, limits.BOOTSTRAP_S)
 
     async def _find(self, request: dict[str, Any]) -> int:
-        """The sequence of one message, by the word of the stream's leader; 0: there is none."""
+        """The sequence of one message, by the stream's own word and never a mirror's; 0: there is none."""
+        if self._stream != LOG_STREAM:
+            page = await get_batch(self._connection, self._stream, {**request, "batch": 1})
+            return page.messages[0].seq if page.messages else 0
         try:
             found = await self._connection.api(f"STREAM.MSG.GET.{self._stream}", request)
         except ApiError as error:
@@ -165,21 +160,4 @@ class NatsEventLog:
             config["filter_subject"] = subject
             api += f".{subject}"
         made = await self._connection.api(api, {"stream_name": self._stream, "config": config})
-        is_first = after == 0 and "cluster" in made
-        return Start(name, await self._level(name, subject) if is_first else made["num_pending"])
-
-    async def _level(self, name: str, subject: str | None) -> int:
-        """What a new consumer has to give, once its server has as much of the stream as the leader.
-
-        A server of a cluster that was away takes consumers before it has what it missed. Waited for is
-        ``limits.MIRROR_S`` at most.
-        """
-        asked = {"subjects_filter": subject} if subject else {}
-        state = (await self._connection.api(f"STREAM.INFO.{self._stream}", asked))["state"]
-        wanted = sum(state.get("subjects", {}).values()) if subject else state["messages"]
-        until = time.monotonic() + limits.MIRROR_S
-        while True:
-            found: int = (await self._connection.api(f"CONSUMER.INFO.{self._stream}.{name}"))["num_pending"]
-            if found >= wanted or time.monotonic() > until:
-                return found
-            await asyncio.sleep(limits.LEVEL_LOOK_S)
+        return Start(name, made["num_pending"])

@@ -268,7 +268,6 @@ def _archiver_rules(account: Account) -> tuple[list[str], list[str]]:
 def _viewer_rules(account: Account) -> tuple[list[str], list[str]]:
     publish = [
         *_looks_at(VIEW_STREAM),
-        f"{API}.STREAM.MSG.GET.{VIEW_STREAM}",
         f"{API}.CONSUMER.CREATE.{VIEW_STREAM}",
         f"{API}.CONSUMER.CREATE.{VIEW_STREAM}.>",
         f"{API}.CONSUMER.INFO.{VIEW_STREAM}.*",
