@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.slurm.slurm_lane import SlurmLane
-from tests.slurm.testbed import SlurmTestbed, require_accounting
+from tests.slurm.testbed import SlurmTestbed, require_slurm
 
 from pto_proto import events as ev
 from pto_proto.plans import SlurmOptions
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def accounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmTestbed]:
     """Two nodes, a controller that forgets jobs after two seconds, and accounting that does not."""
-    require_accounting()
+    require_slurm("slurmdbd", "mariadbd", variables="DBD=1 ")
     testbed = SlurmTestbed.start(tmp_path_factory.mktemp("accounted") / "c", nodes=2, MINJOBAGE="2", DBD="1")
     yield testbed
     testbed.do("down")

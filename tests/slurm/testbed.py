@@ -11,25 +11,22 @@ import pytest
 
 SCRIPT = Path(__file__).resolve().parents[2] / "deploy" / "testbed" / "slurm.sh"
 PORTS_EACH = 100
+CLUSTER = ("slurmctld", "slurmd", "sbatch", "munged")
 
 
-def is_installed() -> bool:
+def is_installed(*programs: str) -> bool:
+    """Whether these are there; without any, what every cluster needs."""
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    return all(shutil.which(program, path=path) for program in ("slurmctld", "slurmd", "sbatch", "munged"))
+    return all(shutil.which(program, path=path) for program in programs or CLUSTER)
 
 
-def require_slurm() -> None:
-    """Without SLURM a test is skipped, with the command that installs it; under CI=true the test bed installs it."""
-    if not is_installed() and os.environ.get("CI") != "true":
-        pytest.skip(f"SLURM is not installed; as root: {SCRIPT} up && {SCRIPT} down")
-
-
-def require_accounting() -> None:
-    """The same for slurmdbd and its database."""
-    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    is_there = all(shutil.which(program, path=path) for program in ("slurmdbd", "mariadbd"))
-    if not is_there and os.environ.get("CI") != "true":
-        pytest.skip(f"slurmdbd is not installed; as root: DBD=1 {SCRIPT} up && {SCRIPT} down")
+def require_slurm(*programs: str, variables: str = "") -> None:
+    """Without SLURM, or these programs, a test is skipped, with the command that installs it; under CI=true the test
+    bed installs it.
+    """
+    if not is_installed(*programs) and os.environ.get("CI") != "true":
+        missing = programs[0] if programs else "SLURM"
+        pytest.skip(f"{missing} is not installed; as root: {variables}{SCRIPT} up && {SCRIPT} down")
 
 
 class SlurmTestbed:

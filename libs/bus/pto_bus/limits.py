@@ -77,7 +77,7 @@ BLOB_CHUNK_BYTES = 512 * KIB
 BLOB_WINDOW = 8
 """Pieces of one blob under way at once: 4 MiB of memory."""
 BLOB_TRIES = 3
-"""Storing a piece again is harmless, so it is tried this often; so is asking for one that a server still lacks."""
+"""Storing a piece again is harmless, so it is tried this often."""
 BLOB_RETRY_S = 0.1
 """Pause before that; a server of a cluster takes a few milliseconds to show what was agreed on."""
 
@@ -104,6 +104,4 @@ DIRECT_BATCH = 500
 DIRECT_SILENCE_S = 2.0
 """A direct get without any message for this long has failed."""
 MIRROR_S = 5.0
-"""How long a copy of a stream may take to come level after a start; the mirror takes a tenth of a second (measured)."""
-LEVEL_LOOK_S = 0.02
-"""Between two looks whether it has."""
+"""How long the mirror may take to come level with the log after a start; it takes a tenth of a second (measured)."""

@@ -11,6 +11,8 @@ from pto_bus import limits
 from pto_bus.connect import Connection
 from pto_proto.subjects import LOG_STREAM, VIEW_STREAM
 
+_LOOK_S = 0.02
+
 
 async def wait_for_mirror(connection: Connection) -> bool:
     """Return when the mirror is level with the log as it is now; False: it was not in time. For role ``bootstrap``."""
@@ -19,7 +21,7 @@ async def wait_for_mirror(connection: Connection) -> bool:
     while await _last(connection, VIEW_STREAM) < wanted:
         if time.monotonic() > deadline:
             return False
-        await asyncio.sleep(limits.LEVEL_LOOK_S)
+        await asyncio.sleep(_LOOK_S)
     return True
 
 
