@@ -99,8 +99,8 @@ class Engine:
     async def follow(self, container: str, feed: Callable[[str, bytes], None], since_s: float = 0.0) -> None:
         await self.wait(container)
 
-    async def was_killed(self, container: str, since_ms: int, until_ms: int) -> bool:
-        return False
+    async def told_of(self, container: str, since_ms: int, until_ms: int) -> frozenset[str]:
+        return frozenset()
 
     def _answer(self) -> None:
         if self.is_away:

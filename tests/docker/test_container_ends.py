@@ -21,7 +21,7 @@ def seen(code: int = 0, **fields: object) -> Seen:
     [
         (seen(0), Watch(), Ended(0, "exited")),
         (seen(3), Watch(), Ended(3, "exited")),
-        (seen(137), Watch(), Ended(137, "exited")),
+        (seen(137), Watch(), "task"),
         (seen(143), Watch("timeout"), Ended(143, "timeout")),
         (seen(143), Watch("cancelled"), Ended(143, "cancelled")),
         (seen(0), Watch("full"), "task"),

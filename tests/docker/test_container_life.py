@@ -48,6 +48,7 @@ class ScriptedDaemon:
         self.state = ""
         self.labels: Mapping[str, str] = {}
         self.exit_code = 0
+        self.told: frozenset[str] = frozenset()
         self.output = [("stdout", b"one\n"), ("stderr", b"two\n"), ("stdout", b"three\n")]
         self.ended = asyncio.Event()
 
@@ -107,8 +108,8 @@ class ScriptedDaemon:
     async def stop(self, container: str, grace_s: int) -> None:
         await self._do("stop", lambda: self.finish(143))
 
-    async def was_killed(self, container: str, since_ms: int, until_ms: int) -> bool:
-        return False
+    async def told_of(self, container: str, since_ms: int, until_ms: int) -> frozenset[str]:
+        return self.told
 
 
 async def live(
@@ -249,6 +250,13 @@ async def test_it_is_told_to_end_until_the_daemon_hears_it(limit_s: float, why: 
     seen, watch, _, _ = await live(daemon, cancel, limit_s)
     assert (watch.why, seen.exit_code) == (why, 143)
     assert daemon.calls.count("stop") == 3
+
+
+async def test_that_its_memory_was_used_up_may_be_told_after_its_end() -> None:
+    daemon = ScriptedDaemon()
+    daemon.exit_code, daemon.told = 137, frozenset({"oom"})
+    seen, watch, _, _ = await live(daemon)
+    assert (seen.oom_killed, watch.was_killed) == (True, False)
 
 
 async def test_one_that_disappears_is_nobodys_fault() -> None:

@@ -1,7 +1,9 @@
 """What goes wrong on clusters, provoked on a real one: each attempt runs once, and what is said of it is true."""
 
 import asyncio
+import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -268,6 +270,19 @@ async def test_end_is_told_again_until_the_log_has_it(lane: SlurmLane) -> None:
     await lane.restart(adopt=False)
     await lane.backend.sweep()
     assert not list((lane.folder / "spool" / "ledger" / "attempts").iterdir())
+
+
+async def test_state_of_an_attempt_whose_end_the_log_has_is_shown_though_it_was_killed_before(lane: SlurmLane) -> None:
+    await lane.open()
+    end = await lane.run_task("a", command="echo said")
+    await lane.kill()
+    state = lane.folder / "out" / lane.run / ".slurm_state"
+    shutil.rmtree(state)  # as if it had been killed before it could write this
+    await lane.restart(adopt=False)
+    await lane.backend.sweep()
+    assert json.loads((state / "tasks.json").read_bytes())["a"]["status"] == end.outcome == "succeeded"
+    assert "said" in (state / "logs" / "a.1.out").read_text()
+    await lane.until(lambda: not list((lane.folder / "spool" / "ledger" / "attempts").iterdir()), 10)
 
 
 async def test_order_that_was_never_begun_is_begun(lane: SlurmLane) -> None:

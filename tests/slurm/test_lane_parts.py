@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 from tests.slurm.slurm_lane import SlurmLane, a_record
 
@@ -82,6 +83,17 @@ async def test_states_of_runs_without_news_are_left_alone(tmp_path: Path) -> Non
     projections.note(a_record(old, "b"), "running")
     await projections.flush()
     assert set(json.loads((tmp_path / old / FOLDER / "tasks.json").read_bytes())) == {"a", "b"}
+
+
+async def test_of_a_task_the_latest_attempt_is_shown(tmp_path: Path) -> None:
+    projections, run = Projections(SystemClock(), lambda run: tmp_path / run), RunId("run-twice0")
+    first, second = a_record(run, "a"), a_record(run, "a")
+    second.ready = msgspec.structs.replace(second.ready, attempt=2)
+    projections.note(second, "running")
+    projections.note(first, "ended")
+    await projections.flush()
+    found = json.loads((tmp_path / run / FOLDER / "tasks.json").read_bytes())
+    assert (found["a"]["attempt"], found["a"]["status"]) == (2, "running")
 
 
 async def test_states_of_many_runs_take_no_more_memory_and_lose_nothing(tmp_path: Path) -> None:

@@ -337,7 +337,7 @@ class JobAttempt:
         entries: list[ev.Entry] = [end]
         if end.outcome == "succeeded" and not record.is_started:
             entries.insert(0, lane.outcomes.started(record.order, record.job))
-        lane.projections.finish(record, self._assignment)
+        lane.projections.finish(record, lane.spool)
         lane.report(record.order, *entries)
         self.is_told = True
 

@@ -199,11 +199,14 @@ class SlurmBackend:
 
     async def sweep(self) -> None:
         """What the ledger still holds has ended by the log's word: its jobs must go."""
-        left = [record for record in self._known_lane().ledger.records() if record.name not in self._attempts]
+        lane = self._known_lane()
+        left = [record for record in lane.ledger.records() if record.name not in self._attempts]
         given_up = [record for record in left if record.end is None and record.has_intent]
         for record in left:
             if record not in given_up:
+                lane.projections.finish(record, lane.spool)  # again, if it was killed before people could see it
                 self._clean_up(record)
+        await lane.projections.flush()  # copies logs that go below
         if given_up:
             self._go(self._cancel_jobs_of(given_up))
         names = frozenset(self._attempts)
@@ -229,6 +232,7 @@ class SlurmBackend:
             if row.comment in comments and row.state in THERE:
                 lane.canceller.cancel(row.job)
         for record in records:
+            lane.projections.note(record, "ended")
             self._clean_up(record)
 
     def forget(self, order: Order) -> None:
@@ -293,9 +297,7 @@ class SlurmBackend:
             self._clean_up(attempt.record)
 
     def _clean_up(self, record: Record) -> None:
-        lane = self._known_lane()
-        lane.ledger.drop(record.name)
-        lane.board.drop(record.name)
+        self._known_lane().board.drop(record.name)
         self._tidy_up(record)
 
     def _tidy_up(self, record: Record) -> None:
@@ -316,6 +318,9 @@ class SlurmBackend:
         records = list(self._ended_records)
         await lane.projections.flush()
         await asyncio.to_thread(self._house.clean_up_all, records)
+        for record in records:
+            if record.name not in self._attempts:
+                lane.ledger.drop(record.name)
         del self._ended_records[: len(records)]
 
     async def _noop(self, order: Order) -> None:

@@ -86,7 +86,7 @@ class PooledAttempt:
                 self._logger.exception("a fault of the dispatcher; trying again")
                 await lane.clock.sleep(FAULT_S)
         self._started()
-        lane.projections.finish(record, self._assignment)
+        lane.projections.finish(record, lane.spool)
         lane.report(record.order, record.end)
         lane.tails.drop(self._assignment.task_log)
         if self.job:

@@ -12,16 +12,14 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from pto_ports.clock import Clock
 from pto_runtime.logs import get_logger
 from pto_slurm_lane.ledger import Record
-
-if TYPE_CHECKING:
-    from pto_slurm_lane.assignment import Assignment
+from pto_slurm_node.spool import Spool
 
 FOLDER = ".slurm_state"
 PAUSE_S = 0.5
@@ -52,8 +50,10 @@ class Projections:
         self.note(record, "submitting")
 
     def note(self, record: Record, status: str) -> None:
-        """An attempt is in this state now."""
+        """An attempt is in this state now; of a task, only the latest attempt is shown."""
         state = self._state(record.run)
+        if state.knows_later(record):
+            return
         state.has_news = True
         if record.job:
             state.jobs[record.job] = record.ready.task
@@ -66,10 +66,10 @@ class Projections:
         }
         self._wake.set()
 
-    def finish(self, record: Record, assignment: "Assignment") -> None:
-        """An attempt has ended."""
+    def finish(self, record: Record, spool: Spool) -> None:
+        """An attempt has ended; may be told again, as long as the spool has its logs."""
         end, state = record.end, self._state(record.run)
-        if end is None:
+        if end is None or state.knows_later(record):
             return
         self.note(record, end.outcome)
         state.files[f"results/{record.ready.task}.json"] = _encoded(
@@ -79,7 +79,8 @@ class Projections:
                 "duration_s": end.duration_s, "files": end.files,
             }
         )  # fmt: skip
-        state.logs += [(assignment.log(stream), f"logs/{_stem(record)}.{stream}") for stream in ("out", "err")]
+        for stream in ("out", "err"):
+            state.logs.append((spool.job_log(record.run, record.name, stream), f"logs/{_stem(record)}.{stream}"))
 
     async def run(self) -> None:
         """Write what there is until cancelled."""
@@ -131,6 +132,11 @@ class _State:
         self.files: dict[str, bytes] = {}
         self.logs: list[tuple[Path, str]] = []
         self.has_news = False
+
+    def knows_later(self, record: Record) -> bool:
+        """Whether a later attempt of its task was heard of."""
+        ready, known = record.ready, self.tasks.get(record.ready.task)
+        return known is not None and (known["round"], known["attempt"]) > (ready.round, ready.attempt)
 
     def take(self) -> _News:
         """What is to be written."""

@@ -70,6 +70,8 @@ async def host(
             with suppress(asyncio.CancelledError):
                 await follower.close()
             await access.close()
+    if end == "ended":
+        NoteKeeper(folder)(view)
     if end == "refused" and view.run is None:
         shutil.rmtree(folder.path, ignore_errors=True)
     return view, end
@@ -100,7 +102,8 @@ def _tell_once(folder: RunFolder, on_known: Callable[[RunView], None]) -> Callab
 
     def on_change(view: RunView) -> None:
         nonlocal told
-        keep_note(view)
+        if view.finished is None:  # its end is noted when everything was delivered: until then it can be resumed
+            keep_note(view)
         if not told and (view.run is not None or view.refused):
             told = True
             on_known(view)

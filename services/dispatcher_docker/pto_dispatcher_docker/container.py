@@ -12,12 +12,16 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from pto_dispatcher_docker.daemon import Daemon, DaemonAway, DaemonRefused, NameTaken, NoContainer, Seen
 from pto_dispatcher_docker.judgement import Watch, Why
 from pto_dispatcher_docker.limits import (
     DRAIN_S,
     ESCAPED_BYTES,
     FIRST_PAUSE_S,
+    LATE_KILL_S,
+    LATE_S,
     LINE_BYTES,
     LOG_BYTES,
     LONGEST_PAUSE_S,
@@ -29,7 +33,7 @@ from pto_dispatcher_docker.limits import (
     STOP_GRACE_S,
 )
 from pto_harness import Cancel
-from pto_harness.failure import Failed
+from pto_harness.failure import KILLED, Failed
 from pto_ports.clock import Clock
 
 Say = Callable[[str, str], None]
@@ -96,7 +100,8 @@ class Container:
             try:
                 seen = await self._see_ended()
                 self._has_ended.set()
-                was_killed = await self._was_killed(seen)
+                told = await self._told_of(seen)
+                seen = msgspec.structs.replace(seen, oom_killed=seen.oom_killed or "oom" in told)
                 done, _ = await asyncio.wait({following}, timeout=DRAIN_S)
                 for task in done:
                     task.result()
@@ -106,7 +111,7 @@ class Container:
                 await asyncio.gather(following, ending, return_exceptions=True)
         finally:
             cancel.unlisten(throw)
-        return seen, Watch(self._why, self._is_unwatched, was_killed, self._lost_ms, whole_limit_s)
+        return seen, Watch(self._why, self._is_unwatched, "kill" in told, self._lost_ms, whole_limit_s)
 
     # --- bringing it up ---
 
@@ -176,15 +181,18 @@ class Container:
                 self._is_away = False
                 self._say("running", "the container engine answers again")
 
-    async def _was_killed(self, seen: Seen) -> bool:
-        """Whether somebody else told it to end: a person, or the daemon when it is stopped itself."""
+    async def _told_of(self, seen: Seen) -> frozenset[str]:
+        """What the daemon tells of a failed container beside its state: whether somebody else told it to end, a person
+        or the daemon itself when it is stopped; and whether it used up its memory, which its state may not say yet.
+        """
         if not seen.exit_code or seen.oom_killed or self._why != "exited" or self._is_unwatched:
-            return False
+            return frozenset()
+        late_s = LATE_KILL_S if seen.exit_code == KILLED else LATE_S
         try:
-            return await self._daemon.was_killed(self._id, seen.started_ms, seen.finished_ms)
+            return await self._daemon.told_of(self._id, seen.started_ms, seen.finished_ms + int(late_s * 1000))
         except (DaemonAway, DaemonRefused) as away:
             self._note_away(away)
-            return False
+            return frozenset()
 
     async def _look(self) -> Seen:
         """The container as it is, as soon as anybody can say that. Raises Failed if there is none."""

@@ -190,19 +190,20 @@ class Daemon:
 
         await self._answered(read, None)
 
-    async def was_killed(self, container: str, since_ms: int, until_ms: int) -> bool:
-        """Whether the daemon sent it a signal in this time, which has just ended. Raises DaemonRefused, DaemonAway.
+    async def told_of(self, container: str, since_ms: int, until_ms: int) -> frozenset[str]:
+        """What befell it in this time: ``kill``, the daemon sent it a signal; ``oom``, it used up its memory.
 
-        It remembers its last few hundred events only.
+        Returns when the time is over. The daemon remembers its last few hundred events only. Raises DaemonRefused,
+        DaemonAway.
         """
-        filters = json.dumps({"type": ["container"], "event": ["kill"], "container": [container]})
-        parameters = {"since": f"{since_ms / 1000:.3f}", "until": f"{until_ms / 1000 + 0.5:.3f}", "filters": filters}
+        filters = json.dumps({"type": ["container"], "event": ["kill", "oom"], "container": [container]})
+        parameters = {"since": f"{since_ms / 1000:.3f}", "until": f"{until_ms / 1000:.3f}", "filters": filters}
 
         async def read() -> bytes:
             async with self._waits._query("events", params=parameters) as response:
                 return await response.read()
 
-        return bool((await self._answered(read)).strip())
+        return frozenset(json.loads(line)["Action"] for line in (await self._answered(read)).splitlines() if line)
 
     async def image_labels(self, image: str) -> Mapping[str, str]:
         """What the image says about itself. Raises NoImage, DaemonAway."""

@@ -9,12 +9,12 @@ from typing import Literal, NamedTuple
 from pto_dispatcher_docker.body import Allowance
 from pto_dispatcher_docker.daemon import DaemonRefused, NoImage, Seen
 from pto_dispatcher_docker.limits import SHUTDOWN_S
-from pto_harness.failure import Failed
+from pto_harness.failure import KILLED, Failed
 from pto_harness.process import Ended
 
 Why = Literal["exited", "timeout", "cancelled", "full"]
 BUILD = "Build it with deploy/docker/build.sh, or name another one (--docker-image, PTO_DOCKER_IMAGE); none is pulled."
-KILLED = (137, 143, 255)
+SIGNALLED = (KILLED, 143, 255)
 """Exit codes of what was ended from outside: by SIGKILL, by SIGTERM, and by an engine that lost sight of it."""
 NOT_STARTED = (126, 127, 128)
 
@@ -50,13 +50,17 @@ def judged(seen: Seen, watch: Watch, what: str, allowed: Allowance, room_bytes: 
         reason = f"{what} was told to end (exit code {seen.exit_code}), by a person or by the engine that was stopped"
         return Failed("infra", reason, exit_code=seen.exit_code)
     if (watch.is_unwatched or watch.lost_ms is not None) and (seen.exit_code or seen.status == "dead"):
-        if seen.exit_code in KILLED and _reached(seen, watch.limit_s):
+        if seen.exit_code in SIGNALLED and _reached(seen, watch.limit_s):
             return Ended(seen.exit_code, "timeout")
         if _was_taken_along(seen, watch):
             reason = f"{what} was ended (exit code {seen.exit_code}) while the engine was not there, or nobody watched"
             return Failed("infra", reason, exit_code=seen.exit_code)
     if seen.error and seen.exit_code in NOT_STARTED:
         return refusal(DaemonRefused(400, seen.error), what, allowed)
+    if seen.exit_code == KILLED:
+        hint = "Containers that use up their memory end like that. Raise it (resources: memory), or let it use less."
+        reason = f"{what} was killed (exit code {KILLED}), and the engine does not say who asked for that"
+        return Failed("task", f"{reason}; it had a memory of {_mib(allowed.memory_bytes)}", hint, seen.exit_code)
     return Ended(seen.exit_code, "exited")
 
 
@@ -88,7 +92,7 @@ def refusal(refused: DaemonRefused, what: str, allowed: Allowance) -> Failed:
 
 def _was_taken_along(seen: Seen, watch: Watch) -> bool:
     """Whether it ended because the engine did, as far as anybody can tell."""
-    if seen.status == "dead" or seen.exit_code in KILLED:
+    if seen.status == "dead" or seen.exit_code in SIGNALLED:
         return True
     return watch.lost_ms is not None and seen.finished_ms >= watch.lost_ms - SHUTDOWN_S * 1000
 

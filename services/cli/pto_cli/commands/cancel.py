@@ -88,12 +88,13 @@ async def _cancel_idle(typed: Namespace, stop: asyncio.Event) -> int:
         try:
             await catch_up(follower)
             granted(await ask_and_wait(access, follower, RunCancelRequested(run=RunId(typed.run), reason=typed.reason)))
-            end = await follow(access, follower, Quiet(), stop, on_change=NoteKeeper(folder))
+            end = await follow(access, follower, Quiet(), stop)
             if end == "ended":
                 write_finished(folder, follower.view)
                 await fetch_output(access, RunId(typed.run), out_dir)
         finally:
             await follower.close()
             await access.close()
+    NoteKeeper(folder)(follower.view)
     write_lines([f"run {typed.run} is cancelled" if end == "ended" else f"run {typed.run} is being cancelled"])
     return EXIT_OK
