@@ -121,7 +121,10 @@ def test_killed_again_and_again_it_ends_the_same(command_line: CommandLine, fake
     won = [result["task"] for result in results if result["outcome"] == "succeeded"]
     assert sorted(won) == sorted({*won}), "a task succeeded twice"
     assert len(won) == 21
-    assert {task["status"] for task in json.loads(found["state/tasks.json"]).values()} == {"succeeded"}
+    shown = json.loads(found["state/tasks.json"])
+    here = json.loads((command_line.folder / "out" / ".slurm_state" / "tasks.json").read_bytes())
+    said = next(command_line.folder.rglob("services.log")).read_text()[-4000:]
+    assert {task["status"] for task in shown.values()} == {"succeeded"}, (shown, here, said)
 
 
 def test_doctor_says_what_is_wrong_and_how_to_mend_it(command_line: CommandLine) -> None:

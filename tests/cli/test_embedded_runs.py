@@ -67,6 +67,20 @@ def test_a_failed_task_is_told_with_its_last_words(cli: Cli, tmp_path: Path) -> 
     assert summary(tmp_path / "out")["counts"] == {"failed": 1, "skipped": 1}
 
 
+def test_a_run_whose_output_was_not_delivered_can_be_resumed(cli: Cli, tmp_path: Path) -> None:
+    """As when the command is killed, or the disk is full, between the end of the run and that of the command."""
+    in_the_way = tmp_path / "out" / "execution_summary.json"
+    plan = write(tmp_path, f"tasks:\n- {{id: a, command: 'mkdir -p {in_the_way}/x; echo a > a.txt', outputs: a.txt}}")
+    assert "Is a directory" in cli("run", "--plan", plan, "-o", "out", code=3).stderr
+    (run,) = runs(cli)
+    assert run["state"] == "interrupted"
+    shutil.rmtree(in_the_way)
+    cli("resume", run["run"])
+    assert [task["attempts"][-1]["attempt"] for task in summary(tmp_path / "out")["tasks"]] == [1]
+    assert runs(cli)[0]["state"] == "succeeded"
+    assert "nothing left to do" in cli("resume", run["run"]).stdout
+
+
 def test_json_lines_are_the_log_and_the_summary(cli: Cli, tmp_path: Path) -> None:
     lines = cli("run", "--plan", write(tmp_path, NOOP), "--json", "-o", "out").stdout.splitlines()
     events = [json.loads(line) for line in lines]

@@ -1,10 +1,14 @@
 """Containers that do what they must not: each is held, and each is told for what it is."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes.containers import DockerEngine
 
+from pto_dispatcher_docker.daemon import Daemon
+from pto_dispatcher_docker.limits import LATE_KILL_S
 from systems import DockerSite, wait_for
 
 PLAN: dict[str, dict[str, Any]] = {
@@ -56,6 +60,27 @@ def test_each_is_contained_and_told_by_its_class(make_site: Any) -> None:
     owners = {path.stat().st_uid for path in site.folder.glob("work/*/executor_*/outside.1/mine")}
     assert owners == {10001}
     wait_for("all containers to be deleted", lambda: not site.containers())
+
+
+async def test_engine_tells_what_befell_a_container(docker_engine: DockerEngine) -> None:
+    daemon = Daemon("/var/run/docker.sock", calls=2)
+    await daemon.open()
+    told = {}
+    for name, command in (("oom", "tail /dev/zero"), ("kill", "sleep 60"), ("", "exit 1")):
+        limits = {"Memory": 64 * 2**20, "MemorySwap": 64 * 2**20, "NetworkMode": "none", "Init": True}
+        body = {"Image": docker_engine.slim, "Cmd": ["sh", "-c", command], "HostConfig": limits}
+        container = await daemon.create(f"pto-test-{os.getpid()}-{name or 'exit'}", body)
+        try:
+            await daemon.start(container)
+            if name == "kill":
+                await daemon.stop(container, 1)
+            await daemon.wait(container)
+            seen = await daemon.inspect(container)
+            told[name] = await daemon.told_of(container, seen.started_ms, seen.finished_ms + int(LATE_KILL_S * 1000))
+        finally:
+            await daemon.remove(container)
+    await daemon.close()
+    assert told == {"oom": {"oom"}, "kill": {"kill"}, "": set()}
 
 
 @pytest.mark.slow
