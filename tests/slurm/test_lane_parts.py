@@ -14,7 +14,8 @@ import msgspec
 import pytest
 from tests.slurm.slurm_lane import SlurmLane, a_record
 
-from pto_proto.ids import RunId
+from pto_proto.events import TaskFinished
+from pto_proto.ids import InstanceId, RunId
 from pto_runtime.clock import SystemClock
 from pto_slurm.queue import JobRow
 from pto_slurm.shape import JobShape
@@ -85,15 +86,28 @@ async def test_states_of_runs_without_news_are_left_alone(tmp_path: Path) -> Non
     assert set(json.loads((tmp_path / old / FOLDER / "tasks.json").read_bytes())) == {"a", "b"}
 
 
-async def test_of_a_task_the_latest_attempt_is_shown(tmp_path: Path) -> None:
-    projections, run = Projections(SystemClock(), lambda run: tmp_path / run), RunId("run-twice0")
+@pytest.mark.parametrize("is_new", [False, True], ids=["same", "restarted"])
+async def test_of_a_task_the_latest_attempt_is_shown_and_the_logs_of_all(tmp_path: Path, is_new: bool) -> None:
+    projections, run, spool = (
+        Projections(SystemClock(), lambda run: tmp_path / run),
+        RunId("run-twice0"),
+        Spool(tmp_path),
+    )
     first, second = a_record(run, "a"), a_record(run, "a")
     second.ready = msgspec.structs.replace(second.ready, attempt=2)
-    projections.note(second, "running")
-    projections.note(first, "ended")
+    projections.note(second, "submitted")
+    if is_new:
+        await projections.flush()
+        projections = Projections(SystemClock(), lambda run: tmp_path / run)
+    first.end = TaskFinished(at=2, task=first.ready.task, attempt=1, instance=InstanceId("slurm-1"), outcome="failed")
+    log = spool.job_log(run, first.name, "out")
+    log.parent.mkdir(parents=True)
+    log.write_text("said\n")
+    projections.finish(first, spool)
     await projections.flush()
     found = json.loads((tmp_path / run / FOLDER / "tasks.json").read_bytes())
-    assert (found["a"]["attempt"], found["a"]["status"]) == (2, "running")
+    assert (found["a"]["attempt"], found["a"]["status"]) == (2, "submitted")
+    assert (tmp_path / run / FOLDER / "logs" / "a.1.out").read_text() == "said\n"
 
 
 async def test_states_of_many_runs_take_no_more_memory_and_lose_nothing(tmp_path: Path) -> None:
@@ -116,6 +130,22 @@ async def test_two_clusters_of_a_run_keep_each_others_states(tmp_path: Path) -> 
         await asyncio.gather(*(lane.flush() for lane in lanes))
     found = json.loads((tmp_path / run / FOLDER / "tasks.json").read_bytes())
     assert {task: found[task]["status"] for task in found} == {"a": "succeeded", "b": "succeeded"}
+
+
+async def test_what_is_being_written_at_an_end_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_write, write = threading.Event(), projection._write
+    monkeypatch.setattr(projection, "_write", lambda *words: (may_write.wait(60), write(*words)))
+    projections, run = Projections(SystemClock(), lambda run: tmp_path / run), RunId("run-ended0")
+    projections.note(a_record(run, "a"), "succeeded")
+    writing = asyncio.create_task(projections.flush())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    writing.cancel()
+    asyncio.get_running_loop().call_later(0.1, may_write.set)
+    await projections.flush()
+    assert json.loads((tmp_path / run / FOLDER / "tasks.json").read_bytes())["a"]["status"] == "succeeded"
+    with pytest.raises(asyncio.CancelledError):
+        await writing
 
 
 async def test_who_waits_for_copies_of_logs_waits_for_those_under_way(

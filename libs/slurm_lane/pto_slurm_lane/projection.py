@@ -69,7 +69,13 @@ class Projections:
     def finish(self, record: Record, spool: Spool) -> None:
         """An attempt has ended; may be told again, as long as the spool has its logs."""
         end, state = record.end, self._state(record.run)
-        if end is None or state.knows_later(record):
+        if end is None:
+            return
+        for stream in ("out", "err"):
+            state.logs.append((spool.job_log(record.run, record.name, stream), f"logs/{_stem(record)}.{stream}"))
+        state.has_news = True
+        self._wake.set()
+        if state.knows_later(record):
             return
         self.note(record, end.outcome)
         state.files[f"results/{record.ready.task}.json"] = _encoded(
@@ -79,8 +85,6 @@ class Projections:
                 "duration_s": end.duration_s, "files": end.files,
             }
         )  # fmt: skip
-        for stream in ("out", "err"):
-            state.logs.append((spool.job_log(record.run, record.name, stream), f"logs/{_stem(record)}.{stream}"))
 
     async def run(self) -> None:
         """Write what there is until cancelled."""
@@ -90,9 +94,14 @@ class Projections:
             await self.flush()
 
     async def flush(self) -> None:
-        """Write what there is now; when this returns, nothing that was told before is still being written."""
+        """Write what there is now; when this ends, even by a cancel, nothing told before is still being written."""
         async with self._turn:
-            await self._flush()
+            writing = asyncio.create_task(self._flush())
+            try:
+                await asyncio.shield(writing)
+            except asyncio.CancelledError:
+                await writing
+                raise
 
     async def _flush(self) -> None:
         self._wake.clear()
@@ -135,8 +144,8 @@ class _State:
 
     def knows_later(self, record: Record) -> bool:
         """Whether a later attempt of its task was heard of."""
-        ready, known = record.ready, self.tasks.get(record.ready.task)
-        return known is not None and (known["round"], known["attempt"]) > (ready.round, ready.attempt)
+        ready = record.ready
+        return _is_later(self.tasks.get(ready.task), {"round": ready.round, "attempt": ready.attempt})
 
     def take(self) -> _News:
         """What is to be written."""
@@ -151,13 +160,21 @@ def _write(folder: Path, news: _News) -> None:
         (folder / name).mkdir(parents=True, exist_ok=True)
     with _WRITING:
         for name, entries in news.tables.items():
-            _replace(folder / name, _encoded({**_read(folder / name), **entries}))
+            there = _read(folder / name)
+            news_of_it = {key: entry for key, entry in entries.items() if not _is_later(there.get(key), entry)}
+            _replace(folder / name, _encoded({**there, **news_of_it}))
     for name, data in news.files.items():
         _replace(folder / name, data)
     for source, name in news.logs:
         with suppress(OSError):
             if source.stat().st_size <= MAX_LOG_BYTES:
                 shutil.copyfile(source, folder / name)
+
+
+def _is_later(known: Any, entry: Any) -> bool:
+    """Whether both are tasks' entries and the known one is of a later attempt."""
+    at = [[one.get(key) for key in ("round", "attempt")] for one in (known, entry) if isinstance(one, dict)]
+    return len(at) == 2 and all(isinstance(number, int) for number in at[0] + at[1]) and at[0] > at[1]
 
 
 def _stem(record: Record) -> str:

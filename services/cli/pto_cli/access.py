@@ -48,6 +48,11 @@ class Access:
     host: Host | None = None
     folder: RunFolder | None = None
 
+    async def end_services(self) -> None:
+        """End those that this process hosts, in order; its broker goes on."""
+        if self.host is not None:
+            await self.host.end_services()
+
     async def close(self) -> None:
         """End the session and, if there is one, the host."""
         if self.folder is not None and self.host is not None:

@@ -15,7 +15,7 @@ from pto_cli.absent import Lookout
 from pto_cli.access import Access
 from pto_cli.job import Job
 from pto_cli.progress import Progress
-from pto_cli.registry import RunFolder
+from pto_cli.registry import DELIVERING, RunFolder
 from pto_cli.review import awaits_review
 from pto_client.follower import Follower
 from pto_client.requester import ask
@@ -142,13 +142,15 @@ class NoteKeeper:
         self._folder = folder
         self._state = ""
 
-    def __call__(self, view: RunView) -> None:
-        """Note the run's state if it has changed."""
+    def __call__(self, view: RunView, *, is_delivered: bool = False) -> None:
+        """Note the run's state if it has changed; its end only when all that it made was delivered, so that a command
+        that is killed before leaves a run that can be resumed.
+        """
         from dataclasses import replace
 
         from pto_cli.render import state_of
 
-        state = state_of(view)
+        state = state_of(view) if view.finished is None or is_delivered else DELIVERING
         note = self._folder.read_note() if state != self._state else None
         if note is not None:
             self._state = state

@@ -180,6 +180,13 @@ class Host:
             (session,) = await asyncio.gather(self._opening, return_exceptions=True)
             if not isinstance(session, BaseException):
                 await session.close()
+        await self.end_services()
+        self.stop_broker()
+
+    async def end_services(self) -> None:
+        """End the services in order. Harmless when they have ended."""
+        import asyncio
+
         if self._stop is not None:
             self._stop.set()
         if self._services:
@@ -187,7 +194,6 @@ class Host:
             for service in late:
                 service.cancel()
             await asyncio.gather(*self._services, return_exceptions=True)
-        self.stop_broker()
 
     def stop_broker(self) -> None:
         """End the broker; what it stored stays. At once, because all that it acknowledged is on disk."""

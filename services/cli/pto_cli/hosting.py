@@ -63,18 +63,25 @@ async def host(
             await _make_it_go_on(access, follower, job, max_cost_usd)
             end = await _follow(access, follower, job, progress, stop, _tell_once(folder, on_known), review)
             if end == "ended":
-                write_finished(folder, view)
-                await fetch_output(access, RunId(note.run), out_dir)
+                await deliver(access, folder, view, out_dir)
         finally:
             progress.close()
             with suppress(asyncio.CancelledError):
                 await follower.close()
             await access.close()
-    if end == "ended":
-        NoteKeeper(folder)(view)
     if end == "refused" and view.run is None:
         shutil.rmtree(folder.path, ignore_errors=True)
     return view, end
+
+
+async def deliver(access: Access, folder: RunFolder, view: RunView, out_dir: Path) -> None:
+    """Bring what an ended run made to where it belongs, end its services, and note it. Raises as ``fetch_output``."""
+    keep_note = NoteKeeper(folder)
+    keep_note(view)
+    write_finished(folder, view)
+    await fetch_output(access, RunId(folder.path.name), out_dir)
+    await access.end_services()
+    keep_note(view, is_delivered=True)
 
 
 async def _make_it_go_on(access: Access, follower: Follower, job: Job | None, max_cost_usd: float | None) -> None:
@@ -102,8 +109,7 @@ def _tell_once(folder: RunFolder, on_known: Callable[[RunView], None]) -> Callab
 
     def on_change(view: RunView) -> None:
         nonlocal told
-        if view.finished is None:  # its end is noted when everything was delivered: until then it can be resumed
-            keep_note(view)
+        keep_note(view)
         if not told and (view.run is not None or view.refused):
             told = True
             on_known(view)

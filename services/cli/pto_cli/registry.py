@@ -20,6 +20,8 @@ from pto_proto.ids import LANE_LOCAL, Lane, is_run_id
 
 INTERRUPTED = "interrupted"
 AWAITING = "awaiting-approval"
+DELIVERING = "delivering"
+"""Its log has ended, and what it made is on its way to the output folder and the bucket."""
 ENDED = ("succeeded", "partial", "failed", "cancelled")
 UNBORN_S = 3600.0
 """A folder without a note that is older than this belongs to no start that is under way."""

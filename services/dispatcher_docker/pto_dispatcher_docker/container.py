@@ -100,6 +100,7 @@ class Container:
             try:
                 seen = await self._see_ended()
                 self._has_ended.set()
+                why = self._why
                 told = await self._told_of(seen)
                 seen = msgspec.structs.replace(seen, oom_killed=seen.oom_killed or "oom" in told)
                 done, _ = await asyncio.wait({following}, timeout=DRAIN_S)
@@ -111,7 +112,7 @@ class Container:
                 await asyncio.gather(following, ending, return_exceptions=True)
         finally:
             cancel.unlisten(throw)
-        return seen, Watch(self._why, self._is_unwatched, "kill" in told, self._lost_ms, whole_limit_s)
+        return seen, Watch(why, self._is_unwatched, "kill" in told, self._lost_ms, whole_limit_s)
 
     # --- bringing it up ---
 

@@ -9,6 +9,7 @@ import asyncio
 import json
 import struct
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -203,7 +204,11 @@ class Daemon:
             async with self._waits._query("events", params=parameters) as response:
                 return await response.read()
 
-        return frozenset(json.loads(line)["Action"] for line in (await self._answered(read)).splitlines() if line)
+        actions = set[str]()
+        for line in (await self._answered(read)).splitlines():
+            with suppress(ValueError, KeyError, TypeError):  # cut off, or no event
+                actions.add(json.loads(line)["Action"])
+        return frozenset(actions)
 
     async def image_labels(self, image: str) -> Mapping[str, str]:
         """What the image says about itself. Raises NoImage, DaemonAway."""

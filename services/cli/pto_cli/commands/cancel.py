@@ -62,8 +62,8 @@ async def _try_cancel(typed: Namespace, stop: asyncio.Event) -> int:
 async def _cancel_idle(typed: Namespace, stop: asyncio.Event) -> int:
     """The run was interrupted: its services are started to end it in order."""
     from pto_cli.access import host_run
-    from pto_cli.conduct import NoteKeeper, ask_and_wait, catch_up, fetch_output, follow
-    from pto_cli.leftovers import write_finished
+    from pto_cli.conduct import NoteKeeper, ask_and_wait, catch_up, follow
+    from pto_cli.hosting import deliver
     from pto_cli.progress import Quiet, write_lines
     from pto_cli.registry import run_folder
     from pto_client.follower import Follower
@@ -88,13 +88,11 @@ async def _cancel_idle(typed: Namespace, stop: asyncio.Event) -> int:
         try:
             await catch_up(follower)
             granted(await ask_and_wait(access, follower, RunCancelRequested(run=RunId(typed.run), reason=typed.reason)))
-            end = await follow(access, follower, Quiet(), stop)
+            end = await follow(access, follower, Quiet(), stop, on_change=NoteKeeper(folder))
             if end == "ended":
-                write_finished(folder, follower.view)
-                await fetch_output(access, RunId(typed.run), out_dir)
+                await deliver(access, folder, follower.view, out_dir)
         finally:
             await follower.close()
             await access.close()
-    NoteKeeper(folder)(follower.view)
     write_lines([f"run {typed.run} is cancelled" if end == "ended" else f"run {typed.run} is being cancelled"])
     return EXIT_OK

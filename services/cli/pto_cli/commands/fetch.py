@@ -42,7 +42,7 @@ def _is_its_own(typed: Namespace) -> bool:
 
 
 async def _fetch(typed: Namespace) -> int:
-    from pto_cli.conduct import fetch_output
+    from pto_cli.conduct import NoteKeeper, fetch_output
     from pto_cli.output_dir import OutputDir, open_output_dir
     from pto_cli.progress import write_lines
     from pto_cli.render import state_of
@@ -62,5 +62,7 @@ async def _fetch(typed: Namespace) -> int:
         except BaseException:
             output.give_back()
             raise
+        if access.folder is not None and access.host is not None:
+            NoteKeeper(access.folder)(view, is_delivered=True)
         write_lines([str(output.path)])
     return EXIT_OK
