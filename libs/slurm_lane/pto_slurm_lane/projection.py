@@ -99,9 +99,8 @@ class Projections:
             writing = asyncio.create_task(self._flush())
             try:
                 await asyncio.shield(writing)
-            except asyncio.CancelledError:
-                await writing
-                raise
+            finally:
+                await asyncio.wait({writing})
 
     async def _flush(self) -> None:
         self._wake.clear()

@@ -154,4 +154,5 @@ class NoteKeeper:
         note = self._folder.read_note() if state != self._state else None
         if note is not None:
             self._state = state
-            self._folder.write_note(replace(note, state=state))
+            if note.state != state:  # the file's age is the age of the run's end
+                self._folder.write_note(replace(note, state=state))

@@ -21,7 +21,7 @@ from pto_proto.ids import LANE_LOCAL, Lane, is_run_id
 INTERRUPTED = "interrupted"
 AWAITING = "awaiting-approval"
 DELIVERING = "delivering"
-"""Its log has ended, and what it made is on its way to the output folder and the bucket."""
+"""Its log has ended, and what it made is on its way to the output folder."""
 ENDED = ("succeeded", "partial", "failed", "cancelled")
 UNBORN_S = 3600.0
 """A folder without a note that is older than this belongs to no start that is under way."""
@@ -113,6 +113,11 @@ class RunFolder:
         except OSError:
             return False
         return False
+
+    def is_delivered(self) -> bool:
+        """Whether the end of the run was noted, which is done when its output is there."""
+        note = self.read_note()
+        return note is None or note.state in ENDED
 
     def ended_at(self) -> float | None:
         """When its end was noted (Unix seconds); None for a run that has not ended, or whose note cannot be read."""

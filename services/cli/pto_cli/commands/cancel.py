@@ -85,10 +85,12 @@ async def _cancel_idle(typed: Namespace, stop: asyncio.Event) -> int:
             dispatchers=note.dispatchers(),
         )  # fmt: skip
         follower = Follower(access.session.view, RunId(typed.run))
+        keep_note = NoteKeeper(folder)
         try:
             await catch_up(follower)
             granted(await ask_and_wait(access, follower, RunCancelRequested(run=RunId(typed.run), reason=typed.reason)))
-            end = await follow(access, follower, Quiet(), stop, on_change=NoteKeeper(folder))
+            keep_note(follower.view)
+            end = await follow(access, follower, Quiet(), stop, on_change=keep_note)
             if end == "ended":
                 await deliver(access, folder, follower.view, out_dir)
         finally:
