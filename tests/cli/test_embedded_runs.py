@@ -79,6 +79,10 @@ def test_a_run_whose_output_was_not_delivered_can_be_resumed(cli: Cli, tmp_path:
     assert [task["attempts"][-1]["attempt"] for task in summary(tmp_path / "out")["tasks"]] == [1]
     assert runs(cli)[0]["state"] == "succeeded"
     assert "nothing left to do" in cli("resume", run["run"]).stdout
+    note = next(tmp_path.rglob("run.json"))
+    os.utime(note, (1, 1))
+    cli("fetch", run["run"], "-o", "elsewhere")
+    assert note.stat().st_mtime == 1, "a run is not younger for having been fetched"
 
 
 def test_json_lines_are_the_log_and_the_summary(cli: Cli, tmp_path: Path) -> None:
