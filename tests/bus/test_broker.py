@@ -29,7 +29,7 @@ from pto_bus.errors import (
     WrongThread,
 )
 from pto_bus.event_log import NatsEventLog
-from pto_bus.topology import Account, Sizes, single_host_accounts
+from pto_bus.topology import Account, Sizes, single_host_accounts, streams
 from pto_ports.event_log import Outgoing
 
 ACCOUNTS = single_host_accounts("pw", ())
@@ -150,6 +150,22 @@ async def test_stream_with_other_settings_is_refused_and_room_may_grow(tmp_path:
         await set_up(broker, Sizes(log_bytes=20 << 20))
         with pytest.raises(TopologyDrift, match="max_bytes is 20971520, wanted 10485760"):
             await set_up(broker, Sizes(log_bytes=10 << 20))
+
+
+async def test_compression_is_changed_in_place(tmp_path: Path) -> None:
+    with Broker.start(tmp_path, ACCOUNTS) as broker:
+        await set_up(broker)
+        connection = await connect(broker.url, user="bootstrap", password="pw")
+        made = (await connection.api("STREAM.INFO.PTO"))["config"]
+        await connection.api("STREAM.UPDATE.PTO", {**made, "compression": "none"})
+        await set_up(broker)
+        assert (await connection.api("STREAM.INFO.PTO"))["config"] == made
+        await connection.close()
+
+
+def test_what_several_servers_hold_is_not_compressed() -> None:
+    assert {config.get("compression", "none") for config in streams(Sizes(replicas=3))} == {"none"}
+    assert {config["name"] for config in streams(Sizes()) if config.get("compression") == "s2"} >= {"PTO", "PTO_VIEW"}
 
 
 def test_broker_dies_with_the_process_that_started_it(tmp_path: Path) -> None:

@@ -103,6 +103,30 @@ async def test_nothing_is_lost_when_the_broker_is_killed(broker: Any, connect_as
     assert len(acknowledged) > 100
 
 
+async def test_what_is_lost_on_its_way_to_a_viewer_comes_again(broker: Any, connect_as: ConnectAs) -> None:
+    """As when the server between them ends: for the stream's leader the messages were delivered."""
+    log = NatsEventLog(await connect_as("scheduler"))
+    reader = await NatsEventLog(await connect_as("viewer"), "PTO_VIEW").read(subject="pto.*.*.run-0001")
+    take, lost = reader._on_message, list[bytes]()
+
+    async def lose(message: Any) -> None:
+        if message.data:
+            lost.append(message.data)
+        else:
+            await take(message)
+
+    reader._on_message = lose  # type: ignore[method-assign]
+    await log.append_each([Outgoing(RUN, b"%d" % number, f"id{number}") for number in range(3)])
+    async with asyncio.timeout(20):
+        while len(lost) < 3:
+            assert await reader.next(0.2) == []
+        reader._on_message = take  # type: ignore[method-assign]
+        found: list[bytes] = []
+        while len(found) < 3:
+            found += [recorded.data for recorded in await reader.next(1)]
+    assert found == [b"0", b"1", b"2"]
+
+
 async def test_fenced_batches_are_whole_when_the_broker_is_killed(broker: Any, connect_as: ConnectAs) -> None:
     log = NatsEventLog(await connect_as("scheduler"))
     fence = Fence(EPOCH, await log.append([Outgoing(EPOCH, b"one", "epoch")], Fence(EPOCH, 0)))

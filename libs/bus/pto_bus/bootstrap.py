@@ -17,6 +17,8 @@ STREAM_NOT_FOUND = 10059
 CONSUMER_NOT_FOUND = 10014
 _MAY_GROW = ("max_bytes", "subjects")
 """Raised in place: room, and the subjects of new event types."""
+_MAY_CHANGE = ("compression",)
+"""Changed in place: how the broker keeps what comes from now on."""
 
 
 async def bootstrap(
@@ -58,16 +60,17 @@ async def _settle_stream(connection: Connection, wanted: dict[str, Any], actual:
         await connection.api(f"STREAM.CREATE.{name}", wanted, limits.BOOTSTRAP_S)
         return
     differing = _differences(wanted, actual)
-    grown = {key: wanted[key] for key in differing if key in _MAY_GROW and _is_larger(wanted[key], actual.get(key))}
-    refused = sorted(set(differing) - set(grown))
+    changed = {key: wanted[key] for key in differing if key in _MAY_GROW and _is_larger(wanted[key], actual.get(key))}
+    changed |= {key: wanted[key] for key in differing if key in _MAY_CHANGE}
+    refused = sorted(set(differing) - set(changed))
     if refused:
         words = "; ".join(f"{key} is {actual.get(key)!r}, wanted {wanted[key]!r}" for key in refused)
         raise TopologyDrift(
             f"the stream {name} has other settings than this version makes: {words}; ask for those that it "
             "has, or change it with the broker's own tool (nats stream edit)"
         )
-    if grown:
-        await connection.api(f"STREAM.UPDATE.{name}", {**actual, **grown}, limits.BOOTSTRAP_S)
+    if changed:
+        await connection.api(f"STREAM.UPDATE.{name}", {**actual, **changed}, limits.BOOTSTRAP_S)
 
 
 async def _settle_consumer(connection: Connection, stream: str, wanted: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ Invariant: a service reads through the consumers that bootstrap made for it, one
 mirror ``PTO_VIEW`` makes a consumer of its own with a random name, which the broker removes when nobody pulls from it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -42,8 +42,7 @@ class NatsEventLog:
         LogCorrupt; RuntimeError when the account's consumer already has an open reader.
         """
         if self._stream == VIEW_STREAM:
-            name = self._names.next().decode()
-            place = partial(self._place_own, name, subject)
+            place = self._placing_own(subject)
             reader = Puller(self._connection, self._stream, place, after=after, is_contiguous=subject is None)
         else:
             reader = await self._bound_reader(after, subject)
@@ -149,8 +148,21 @@ class NatsEventLog:
             raise
         return Start(name, reset["num_pending"])
 
+    def _placing_own(self, subject: str | None) -> Callable[[int], Awaitable[Start]]:
+        """Each time a new consumer: that of before counts as delivered what was lost on its way here, and never gives
+        it again. Only where nobody heard whether it was made, the same one is asked for once more.
+        """
+        name, made = self._names.next().decode(), 0
+
+        async def place(after: int) -> Start:
+            nonlocal made
+            start = await self._place_own(f"{name}-{made}-{after}", subject, after)
+            made += 1
+            return start
+
+        return place
+
     async def _place_own(self, name: str, subject: str | None, after: int) -> Start:
-        name = f"{name}-{after}"
         config = {
             "name": name, "ack_policy": "none", "deliver_policy": "by_start_sequence", "opt_start_seq": after + 1,
             "inactive_threshold": limits.VIEW_IDLE_S * 1_000_000_000, "mem_storage": True,

@@ -113,10 +113,11 @@ def streams(sizes: Sizes) -> list[dict[str, Any]]:
     The log may be purged by permission only (the archiver's), because ``deny_purge`` could never be taken back. The
     server makes the mirror answer direct gets of the log, late as a mirror is (it forces ``mirror_direct``): whoever
     must see its own writes confirms the end of what it got with the log itself, see ``event_log``. The lease is in a
-    file too, although it is soon worth nothing: a stream in memory would be gone after a restart of the broker.
+    file too, although it is soon worth nothing: a stream in memory would be gone after a restart of the broker. What
+    several servers hold is not compressed: one that was killed may not be able to add to its copy (decision 0029).
     """
     common = {"retention": "limits", "storage": "file", "discard": "new", "num_replicas": sizes.replicas}
-    durable = {**common, "allow_direct": True, "compression": "s2"}
+    durable = {**common, "allow_direct": True, "compression": "s2" if sizes.replicas == 1 else "none"}
     return [
         {
             **durable, "name": LOG_STREAM, "subjects": LOG_SUBJECTS, "max_bytes": sizes.log_bytes, "deny_delete": True,
