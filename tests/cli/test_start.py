@@ -79,8 +79,6 @@ def test_an_interrupt_that_an_import_makes_another_error_of_is_still_an_interrup
     )
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in a shell's background
-    )
-    code += (
         "import sys, pto_cli.main as m; m._call = lambda *_: __import__('breaks'); sys.argv[1:] = ['list']; m.main()"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)

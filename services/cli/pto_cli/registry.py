@@ -114,13 +114,10 @@ class RunFolder:
             return False
         return False
 
-    def is_delivered(self) -> bool:
-        """Whether the end of the run was noted, which is done when its output is there."""
-        note = self.read_note()
-        return note is None or note.state in ENDED
-
     def ended_at(self) -> float | None:
-        """When its end was noted (Unix seconds); None for a run that has not ended, or whose note cannot be read."""
+        """When its end was noted (Unix seconds), which is done when its output is there; None for a run that has not
+        ended, or whose note cannot be read.
+        """
         note = self.read_note()
         try:
             return (self.path / "run.json").stat().st_mtime if note is not None and note.state in ENDED else None

@@ -107,8 +107,8 @@ async def _continue(typed: Namespace, stop: asyncio.Event, again: list[Prepared]
     async with reach_view(typed) as (access, follower):
         run = follower.view.run
         if run is not None and run.finished is not None:
-            if access.host is not None and access.folder is not None and not access.folder.is_delivered():
-                return None
+            if access.host is not None and access.folder is not None and access.folder.ended_at() is None:
+                return None  # its output is still to be delivered
             if run.finished.status == "succeeded":
                 write_lines([f"run {typed.run} has succeeded; there is nothing left to do"])
                 return EXIT_OK
