@@ -17,8 +17,8 @@ from pto_bus.event_log import NatsEventLog
 from pto_bus.topology import Sizes, single_host_accounts
 from pto_ports.blob_store import BlobDamaged, StoreFull
 from pto_ports.event_log import Fence, LogCorrupt, LogUnavailable, NotSettled, Outgoing, Recorded
-from pto_proto.ids import digest_of
-from pto_proto.subjects import blob_subject
+from pto_proto.ids import RunId, digest_of
+from pto_proto.subjects import VIEW_STREAM, blob_subject, run_filter
 
 ConnectAs = Callable[[str], Awaitable[Connection]]
 RUN = "pto.run-accepted._.run-0001"
@@ -193,6 +193,24 @@ async def test_reader_goes_on_after_a_silence(broker: Any, connect_as: ConnectAs
     os.kill(broker.broker.pid, signal.SIGCONT)
     await store_surely(log, 2)
     assert [m.seq for m in await reader.next(3)] == [2]
+
+
+@pytest.mark.slow
+async def test_reader_whose_waits_are_short_notices_a_silence_too(broker: Any, connect_as: ConnectAs) -> None:
+    log, view = NatsEventLog(await connect_as("scheduler")), NatsEventLog(await connect_as("viewer"), VIEW_STREAM)
+    reader = await view.read(subject=run_filter(RunId("run-0001")))
+    os.kill(broker.broker.pid, signal.SIGSTOP)
+    until = time.monotonic() + 3
+    while time.monotonic() < until:
+        assert await reader.next(0.2) == []
+    os.kill(broker.broker.pid, signal.SIGCONT)
+    await store_surely(log, 1)
+    found: list[Recorded] = []
+    async with asyncio.timeout(10):
+        while not found:
+            found = await reader.next(0.2)
+    assert [m.seq for m in found] == [1]
+    assert reader.interruptions  # what was asked before the silence may never be answered
 
 
 async def test_reader_idles_over_heartbeats_without_starting_anew(connect_as: ConnectAs) -> None:

@@ -92,7 +92,7 @@ PULL_EXPIRES_S = 30.0
 HEARTBEAT_S = 0.5
 """The broker's sign of life on a waiting pull."""
 SILENCE_S = 1.5
-"""A waiting reader starts its consumer anew after this long without message or heartbeat (three missed ones)."""
+"""A reader that has waited this long without message or heartbeat (three missed ones) starts its consumer anew."""
 OLD_PULL_S = 2.5
 """A broker with leaf nodes serves a pull for 2 s although nobody listens to its answers any more."""
 RESTART_PAUSE_S = 0.1

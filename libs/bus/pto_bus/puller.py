@@ -2,8 +2,8 @@
 
 Invariant: what ``next`` yields has strictly rising sequences, without a gap for an unfiltered reader of a gap-free
 stream. The position is the reader's own: after a reconnect, silence or a message out of turn it starts its consumer
-anew behind the last message it took in. Nothing runs while nobody waits in ``next``, so silence counts only while the
-reader was awake.
+anew behind the last message it took in. Silence is what was waited through in ``next``, in however many calls: the time
+between them, or that of a process that was stopped, says nothing about the broker.
 """
 
 import asyncio
@@ -68,6 +68,8 @@ class Puller:
         self._delivered = 0
         self._credit = 0
         self._heard = 0.0
+        self._silent_s = 0.0
+        """For how long ``next`` has waited since something came."""
         self._is_stale = True
         self._not_before = 0.0
         """When a stale reader may start its consumer anew."""
@@ -96,7 +98,7 @@ class Puller:
     async def next(self, max_wait_s: float) -> list[Recorded]:
         """What is new, in order; an empty list after ``max_wait_s`` (or earlier: when a filtered reader caught up)."""
         now = time.monotonic()
-        deadline, awake_since = now + max_wait_s, now
+        deadline = now + max_wait_s
         while True:
             self._connection.check()
             if self._failure is not None and not self._buffer:
@@ -109,7 +111,6 @@ class Puller:
                     return batch
             elif self._is_stale and now >= self._not_before:
                 await self._try_start(deadline)
-                awake_since = time.monotonic()
             elif self._is_stale:
                 await self._sleep(min(deadline, self._not_before) - now)
             now = time.monotonic()
@@ -117,11 +118,10 @@ class Puller:
                 continue
             if now >= deadline:
                 return []
-            silent_at = max(self._heard, awake_since) + limits.SILENCE_S
-            if now >= silent_at:
+            if self._silent_s >= limits.SILENCE_S:
                 self._is_stale = True
                 continue
-            await self._sleep(min(deadline, silent_at) - now)
+            await self._listen(min(deadline - now, limits.SILENCE_S - self._silent_s))
 
     async def close(self) -> None:
         """End the reader; its position is not kept."""
@@ -140,6 +140,12 @@ class Puller:
         self._owed -= len(batch)
         wants = self._wants
         return batch if wants is None else [message for message in batch if wants(message.subject)]
+
+    async def _listen(self, seconds: float) -> None:
+        """Sleep, and count as silence what was slept since something came."""
+        started = time.monotonic()
+        await self._sleep(seconds)
+        self._silent_s += min(seconds, time.monotonic() - max(started, self._heard))
 
     async def _sleep(self, seconds: float) -> None:
         loop = asyncio.get_running_loop()
@@ -189,7 +195,7 @@ class Puller:
         self._subscription = await self._connection.client.subscribe(
             self._inbox, cb=on_message, pending_msgs_limit=0, pending_bytes_limit=0
         )
-        self._heard = time.monotonic()
+        self._silent_s = 0.0
         await self._pull()
         return start.pending
 
@@ -216,7 +222,7 @@ class Puller:
                 self._mark_stale()
 
     async def _on_message(self, message: Msg) -> None:
-        self._heard = time.monotonic()
+        self._heard, self._silent_s = time.monotonic(), 0.0
         if message.headers and status_of(message):
             await self._on_status(message)
             return
