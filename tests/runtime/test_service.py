@@ -18,6 +18,7 @@ WAITS = (
     HEAD
     + """
 async def serve(settings, stop, on_up):
+    on_up()
     print("up", flush=True)
     await stop.wait()
     print("ending", flush=True)
@@ -52,11 +53,37 @@ WAITS_FOR_EVER = (
 import pto_runtime.service
 pto_runtime.service.END_S = 0.5
 async def serve(settings, stop, on_up):
+    on_up()
     print("up", flush=True)
     try:
         await asyncio.Event().wait()
     finally:
         print("left", flush=True)
+run_service("sample", serve)
+"""
+)
+STARTS_FOR_EVER = (
+    HEAD
+    + """
+async def serve(settings, stop, on_up):
+    print("starting", flush=True)
+    await asyncio.Event().wait()
+run_service("sample", serve)
+"""
+)
+CANNOT_BE_CANCELLED = (
+    HEAD
+    + """
+import pto_runtime.service
+pto_runtime.service.LEAVE_S = 0.05
+async def serve(settings, stop, on_up):
+    print("starting", flush=True)
+    for _ in range({times}):
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            pass
+    print("left", flush=True)
 run_service("sample", serve)
 """
 )
@@ -96,6 +123,35 @@ def test_who_waits_for_a_broker_that_is_away_can_be_ended() -> None:
         out, err = process.communicate(timeout=20)
         assert (process.returncode, out) == (0, "left\n")
         assert "did not end in order" in err
+
+
+def test_who_is_still_starting_ends_at_once() -> None:
+    with service(STARTS_FOR_EVER) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "starting\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0  # END_S is longer
+
+
+def test_a_cancellation_that_got_lost_is_sent_again() -> None:
+    with service(CANNOT_BE_CANCELLED.format(times=3)) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "starting\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.readline() == "left\n"
+        assert process.wait(10) == 0
+
+
+def test_who_cannot_be_cancelled_at_all_is_ended_and_tells_where_it_waited() -> None:
+    with service(CANNOT_BE_CANCELLED.format(times=1000)) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "starting\n"
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=10)
+        assert (process.returncode, out) == (3, "")
+        last = json.loads(err.splitlines()[-1])
+        assert last["event"].startswith("cannot be ended in order")
+        assert "locks.py:" in last["waits_at"]
 
 
 def test_a_second_signal_ends_it_at_once() -> None:

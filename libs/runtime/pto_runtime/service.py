@@ -10,11 +10,11 @@ import os
 import secrets
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
@@ -28,11 +28,15 @@ from pto_runtime.settings import BadSettings, Settings, read_settings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-Serve = Callable[[Settings, asyncio.Event, Callable[[], None]], Awaitable[None]]
+Serve = Callable[[Settings, asyncio.Event, Callable[[], None]], Coroutine[Any, Any, None]]
 """Serves until the event is set; calls the function when it is up."""
 DISTRIBUTION = "parallel-task-orchestrator"
 END_S = 15.0
-"""How long a service may take to end in order, beside its draining."""
+"""How long a service that is up may take to end in order, beside its draining."""
+LEAVE_S = 1.0
+"""How long what was cancelled may take to end, before it is cancelled once more."""
+LEAVE_TRIES = 5
+"""How often: a cancellation that meets an answer on its way can get lost in a library, but not each time."""
 EXIT_USAGE = 2
 EXIT_ENVIRONMENT = 3
 
@@ -67,7 +71,14 @@ async def _serve(name: str, settings: Settings, serve: Serve) -> int:
     bind_contextvars(service=name)
     try:
         async with _watched(name, settings) as (watched, on_up):
-            await _until_stopped(serve(watched, stop, on_up), stop, settings.drain_s + END_S)
+            is_up = False
+
+            def up() -> None:
+                nonlocal is_up
+                is_up = True
+                on_up()
+
+            await _until_stopped(serve(watched, stop, up), stop, lambda: settings.drain_s + END_S if is_up else 0.0)
     except (CannotServe, LogCorrupt, UnknownVersion) as error:
         get_logger().error("cannot go on", reason=str(error))
         sys.stderr.write(f"pto-{name}: {error}\n")
@@ -75,19 +86,37 @@ async def _serve(name: str, settings: Settings, serve: Serve) -> int:
     return 0
 
 
-async def _until_stopped(serving: Awaitable[None], stop: asyncio.Event, end_s: float) -> None:
-    """Serve to the end, which after ``stop`` takes ``end_s`` at most: who still waits for a broker is left."""
-    work, stopping = asyncio.ensure_future(serving), asyncio.ensure_future(stop.wait())
+async def _until_stopped(serving: Coroutine[Any, Any, None], stop: asyncio.Event, end_s: Callable[[], float]) -> None:
+    """Serve to the end, which after ``stop`` takes ``end_s`` at most: who still waits for a broker is left.
+
+    Nothing is waited for before the service is up: it has nothing to bring to an end yet.
+    """
+    work, stopping = asyncio.create_task(serving), asyncio.create_task(stop.wait())
     await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
-    if not work.done():
-        await asyncio.wait({work}, timeout=end_s)
+    left_s = end_s()
+    if not work.done() and left_s:
+        await asyncio.wait({work}, timeout=left_s)
     if work.done():
         work.result()
         return
-    get_logger().warning("did not end in order within its time; what it leaves is found again", seconds=end_s)
-    work.cancel()
-    await asyncio.gather(work, return_exceptions=True)
+    get_logger().warning("did not end in order within its time; what it leaves is found again", seconds=left_s)
+    for _ in range(LEAVE_TRIES):
+        work.cancel()
+        await asyncio.wait({work}, timeout=LEAVE_S)
+        if work.done():
+            await asyncio.gather(work, return_exceptions=True)
+            return
+    get_logger().error("cannot be ended in order; what it leaves is found again", waits_at=_place(work))
+    os._exit(EXIT_ENVIRONMENT)
+
+
+def _place(work: asyncio.Task[None]) -> str:
+    """The line at which a task waits, for whoever has to find out why."""
+    coroutine: Any = work.get_coro()
+    while asyncio.iscoroutine(getattr(coroutine, "cr_await", None)):
+        coroutine = coroutine.cr_await
+    return f"{coroutine.cr_code.co_filename}:{coroutine.cr_frame.f_lineno}"
 
 
 @asynccontextmanager
