@@ -9,8 +9,10 @@ import urllib.request
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from tests.fakes.ports import free_port
+
 from .processes import SERVICES, Processes
-from .servers import ROOT, Keyed, Server, accounts_in, free_port, make_certificates, until
+from .servers import ROOT, Keyed, Server, accounts_in, make_certificates, until
 
 USERS = {
     "scheduler-1": "scheduler",

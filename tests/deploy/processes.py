@@ -38,10 +38,13 @@ class Processes:
         return self._running.pop(user).wait(timeout_s)
 
     def orchestrator(self, *words: str, user: str = "requester", code: int | None = 0, timeout_s: float = 90) -> str:
-        done = subprocess.run(
-            [BIN / "orchestrator", *words], env=self._environment(self.broker, user), cwd=self.folder,
-            capture_output=True, text=True, timeout=timeout_s, check=False,
-        )  # fmt: skip
+        try:
+            done = subprocess.run(
+                [BIN / "orchestrator", *words], env=self._environment(self.broker, user), cwd=self.folder,
+                capture_output=True, text=True, timeout=timeout_s, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as late:
+            raise AssertionError(f"{late}\n{late.stdout!r}\n{late.stderr!r}\n{self.logs()}") from late
         assert code in (None, done.returncode), (
             f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}\n{self.logs()}"
         )

@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from tests.fakes.ports import free_port
+
 from pto_bus.accounts import credentials_file, make_accounts, read_accounts
 from pto_bus.bootstrap import bootstrap
 from pto_bus.broker import find_server
@@ -30,13 +32,6 @@ async def until(holds: Callable[[], bool], timeout_s: float = 20) -> None:
     async with asyncio.timeout(timeout_s):
         while not holds():  # noqa: ASYNC110 - what is waited for is in other processes
             await asyncio.sleep(0.02)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def make_certificates(folder: Path, *names: str, **environment: str) -> None:

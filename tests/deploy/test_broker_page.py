@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .servers import ROOT, free_port
+from tests.fakes.ports import free_port
+
+from .servers import ROOT
 
 BIN = Path(sys.executable).parent
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from tests.fakes.ports import free_port
 
 from pto_bus.connect import ApiError, Connection
 from pto_bus.errors import BusError
@@ -18,7 +19,7 @@ from pto_bus.topology import Sizes
 from pto_ports.event_log import LogUnavailable
 
 from .processes import SERVICES, Processes
-from .servers import Keyed, Server, accounts_in, free_port, make_certificates
+from .servers import Keyed, Server, accounts_in, make_certificates
 
 TASKS = int(os.environ.get("PTO_CLUSTER_TASKS", "400"))
 LOOKS = 20

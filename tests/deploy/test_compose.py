@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.fakes.ports import free_port
 
-from .servers import ROOT, free_port
+from .servers import ROOT
 
 BIN = Path(sys.executable).parent
 SERVICES = {"scheduler-1", "scheduler-2", "planner", "consolidator", "dispatcher-local", "dispatcher-docker"}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nats
 import pytest
+from tests.fakes.ports import free_port
 
 from pto_bus.accounts import LEAVES, credentials_file
 from pto_bus.connect import connect
@@ -19,7 +20,7 @@ from pto_proto.ids import LANE_LOCAL, Lane
 from pto_proto.subjects import lane_filter
 
 from .processes import Processes
-from .servers import Keyed, Server, accounts_in, free_port, make_certificates
+from .servers import Keyed, Server, accounts_in, make_certificates
 
 ELSEWHERE = Lane("docker")
 FINISHED = "pto.task-finished.local.run-0001"

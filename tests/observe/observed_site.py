@@ -3,7 +3,6 @@
 import asyncio
 import json
 import re
-import socket
 import subprocess
 import time
 import urllib.error
@@ -17,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.chaos.asking import Requester
 from tests.chaos.sites import PASSWORD, Service, Site
 from tests.chaos.sites import SERVICES as CHAOS_SERVICES
+from tests.fakes.ports import free_port
 
 from pto_bus.connect import connect
 from pto_proto.plans import Plan
@@ -34,7 +34,7 @@ class ObservedSite(Site):
     def __init__(self, folder: Path, **variables: str) -> None:
         super().__init__(folder)
         self.variables |= variables
-        self.ports = {service.name: _free_port() for service in CHAOS_SERVICES}
+        self.ports = {service.name: free_port() for service in CHAOS_SERVICES}
         self._runs = 0
         asyncio.run(self.set_up())
 
@@ -138,9 +138,3 @@ class ObservedSite(Site):
             if path.suffix in (".json", ".yml")
             for name in NAME.findall(path.read_text())
         }
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -2,12 +2,12 @@
 
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from tests.fakes.ports import is_free
 
 SCRIPT = Path(__file__).resolve().parents[2] / "deploy" / "testbed" / "slurm.sh"
 PORTS_EACH = 100
@@ -70,13 +70,3 @@ def free_ports() -> int:
         if all(is_free(base + offset) for offset in range(20)):
             return base
     raise AssertionError("no free ports for a cluster")
-
-
-def is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

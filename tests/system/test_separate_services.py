@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.fakes.ports import free_port
 
 from pto_bus.broker import Broker
 from pto_bus.topology import single_host_accounts
@@ -134,10 +134,7 @@ def test_the_how_to_works_as_written(tmp_path: Path) -> None:
     """The page's commands in one shell, on another port, with its last outputs checked."""
     text = (ROOT / "docs/howto/separate-services.md").read_text()
     blocks = [block.split("```")[0] for block in text.split("```sh")[1:]]
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    script = "set -e\ntrap 'kill $(jobs -p); wait' EXIT\n" + "\n".join(blocks).replace("4222", str(port))
+    script = "set -e\ntrap 'kill $(jobs -p); wait' EXIT\n" + "\n".join(blocks).replace("4222", str(free_port()))
     script = script.replace("nats.conf &", "nats.conf 2> nats.log & sleep 0.5").replace(
         "docs/examples", f"{ROOT}/docs/examples"
     )
