@@ -76,11 +76,15 @@ CANNOT_BE_CANCELLED = (
     + """
 import pto_runtime.service
 pto_runtime.service.LEAVE_S = 0.05
+async def items():
+    await asyncio.Event().wait()
+    yield
 async def serve(settings, stop, on_up):
     print("starting", flush=True)
     for _ in range({times}):
         try:
-            await asyncio.Event().wait()
+            async for _ in items():
+                pass
         except asyncio.CancelledError:
             pass
     print("left", flush=True)
@@ -134,7 +138,7 @@ def test_who_is_still_starting_ends_at_once() -> None:
 
 
 def test_a_cancellation_that_got_lost_is_sent_again() -> None:
-    with service(CANNOT_BE_CANCELLED.format(times=3)) as process:
+    with service(CANNOT_BE_CANCELLED.format(times=2)) as process:
         assert process.stdout
         assert process.stdout.readline() == "starting\n"
         process.send_signal(signal.SIGTERM)
@@ -151,7 +155,7 @@ def test_who_cannot_be_cancelled_at_all_is_ended_and_tells_where_it_waited() -> 
         assert (process.returncode, out) == (3, "")
         last = json.loads(err.splitlines()[-1])
         assert last["event"].startswith("cannot be ended in order")
-        assert "locks.py:" in last["waits_at"]
+        assert last["waits_at"].startswith("<string>:")
 
 
 def test_a_second_signal_ends_it_at_once() -> None:

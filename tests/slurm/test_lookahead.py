@@ -10,15 +10,20 @@ import msgspec
 import pytest
 from tests.chaos.asking import Requester, Watcher
 from tests.chaos.plans import APPEND, TRACE
+from tests.slurm.slurm_lane import SITE
 from tests.slurm.slurm_site import DISPATCHER, LANE, SERVICES, SlurmSite
 from tests.slurm.testbed import SlurmTestbed
 
+from pto_memory import MemoryBlobStore
 from pto_proto import events as ev
 from pto_proto.envelope import decode_event
-from pto_proto.ids import RunId, TaskId, external_name
+from pto_proto.ids import InstanceId, RunId, TaskId, external_name
 from pto_proto.plans import Plan, TaskSpec
 from pto_proto.requests import RunCancelRequested, RunPauseRequested, RunResumeRequested
 from pto_proto.subjects import run_filter
+from pto_runtime.clock import SystemClock
+from pto_slurm_lane.backend import SlurmBackend
+from pto_slurm_lane.lane import LaneSettings
 
 pytestmark = pytest.mark.slow
 THERE = ("PENDING", "RUNNING", "COMPLETING")
@@ -190,6 +195,32 @@ async def test_dispatcher_killed_with_an_early_job(ahead: Ahead, moment: str) ->
     assert await ahead.done(run) == "succeeded"
     assert ahead.traced() == Counter("abc")
     assert (await ahead.started(run))["b"] == [before.id], "it was found again"
+    assert [job.id for job in ahead.jobs(run, "b")] == [before.id]
+
+
+async def test_dispatcher_that_is_stopped_while_it_starts_leaves_early_jobs_alone(ahead: Ahead) -> None:
+    run = "stopped-while-starting"
+    await ahead.begin(run, chain(f"{APPEND}; sleep 8", APPEND))
+    before = await ahead.waiting(run, "b")
+    await ahead.until(lambda: any(before.id in path.read_text() for path in ahead.records()), "its record")
+    ahead.site.kill(DISPATCHER.name)
+    stopped = SlurmBackend(
+        blobs=MemoryBlobStore(),
+        clock=SystemClock(),
+        instance=InstanceId(DISPATCHER.name),
+        capacity=4,
+        settings=LaneSettings(spool=ahead.site.spool, site=SITE, lookahead=2),
+        work_folder=lambda _run: ahead.site.folder,
+        engines=(),
+        host_environment=ahead.site.environment(DISPATCHER.name, ahead.site.folder),
+        lane=LANE,
+        log=ahead.requester.session.view,
+    )
+    await stopped.open(lambda *_: None, lambda *_: None)
+    await stopped.close()  # before it was told of the attempts from before
+    ahead.site.start(DISPATCHER)
+    assert await ahead.done(run) == "succeeded"
+    assert (await ahead.started(run))["b"] == [before.id]
     assert [job.id for job in ahead.jobs(run, "b")] == [before.id]
 
 

@@ -121,7 +121,7 @@ class Puller:
             if self._silent_s >= limits.SILENCE_S:
                 self._is_stale = True
                 continue
-            await self._listen(min(deadline - now, limits.SILENCE_S - self._silent_s))
+            await self._listen(min(deadline - now, limits.HEARTBEAT_S))
 
     async def close(self) -> None:
         """End the reader; its position is not kept."""
@@ -142,7 +142,10 @@ class Puller:
         return batch if wants is None else [message for message in batch if wants(message.subject)]
 
     async def _listen(self, seconds: float) -> None:
-        """Sleep, and count as silence what was slept since something came."""
+        """Sleep, and count as silence what was slept since something came.
+
+        Of a nap of the whole process no more counts than was asked for: what came meanwhile is still to be taken in.
+        """
         started = time.monotonic()
         await self._sleep(seconds)
         self._silent_s += min(seconds, time.monotonic() - max(started, self._heard))

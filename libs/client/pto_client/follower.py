@@ -61,8 +61,7 @@ class Follower:
 
     async def next(self, max_wait_s: float) -> list[Seen]:
         """What is new; an empty list after ``max_wait_s`` without news."""
-        if self._reader is None:
-            await self.open()
+        await self.open()
         assert self._reader is not None  # noqa: S101 - ``open`` has just set it
         return [self._take(recorded) for recorded in await self._reader.next(max_wait_s)]
 

@@ -153,7 +153,8 @@ class Dispatcher:
                 beating.cancel()
             await self._heartbeat.close()
             await self._backend.close()
-            await self._flush(writer, is_leaving=stop.is_set() and not self._drain_s)
+            has_left = writer is not None and self._drain_s  # said before it drained
+            await self._flush(writer, is_leaving=stop.is_set() and not has_left)
             await reader.close()
 
     def report(self, order: Order, *entries: ev.Entry) -> None:

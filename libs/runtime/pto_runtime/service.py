@@ -6,6 +6,7 @@ foreseen.
 """
 
 import asyncio
+import inspect
 import os
 import secrets
 import signal
@@ -33,10 +34,12 @@ Serve = Callable[[Settings, asyncio.Event, Callable[[], None]], Coroutine[Any, A
 DISTRIBUTION = "parallel-task-orchestrator"
 END_S = 15.0
 """How long a service that is up may take to end in order, beside its draining."""
-LEAVE_S = 1.0
-"""How long what was cancelled may take to end, before it is cancelled once more."""
-LEAVE_TRIES = 5
-"""How often: a cancellation that meets an answer on its way can get lost in a library, but not each time."""
+LEAVE_S = 5.0
+"""How long what was cancelled may take for its last words, before it is cancelled once more."""
+LEAVE_TRIES = 2
+"""How often: a cancellation that meets an answer on its way can get lost in a library. All of it stays below the 30 s
+after which those who run services kill them.
+"""
 EXIT_USAGE = 2
 EXIT_ENVIRONMENT = 3
 
@@ -100,21 +103,26 @@ async def _until_stopped(serving: Coroutine[Any, Any, None], stop: asyncio.Event
     if work.done():
         work.result()
         return
-    get_logger().warning("did not end in order within its time; what it leaves is found again", seconds=left_s)
+    if left_s:
+        get_logger().warning("did not end in order within its time; what it leaves is found again", seconds=left_s)
+    else:
+        get_logger().info("stopped while starting")
     for _ in range(LEAVE_TRIES):
         work.cancel()
         await asyncio.wait({work}, timeout=LEAVE_S)
         if work.done():
             await asyncio.gather(work, return_exceptions=True)
             return
-    get_logger().error("cannot be ended in order; what it leaves is found again", waits_at=_place(work))
-    os._exit(EXIT_ENVIRONMENT)
+    try:
+        get_logger().error("cannot be ended in order; what it leaves is found again", waits_at=_place(work))
+    finally:
+        os._exit(EXIT_ENVIRONMENT)
 
 
 def _place(work: asyncio.Task[None]) -> str:
     """The line at which a task waits, for whoever has to find out why."""
     coroutine: Any = work.get_coro()
-    while asyncio.iscoroutine(getattr(coroutine, "cr_await", None)):
+    while inspect.iscoroutine(coroutine.cr_await):
         coroutine = coroutine.cr_await
     return f"{coroutine.cr_code.co_filename}:{coroutine.cr_frame.f_lineno}"
 

@@ -59,6 +59,7 @@ class Lookahead:
         self._go = go
         self._news = News(lane.clock)
         self._living: set[str] = set()
+        self._has_begun = False
         self._early = {record.name: EarlyJob(record, self._lane) for record in self._lane.ledger.records()}
 
     @property
@@ -79,6 +80,7 @@ class Lookahead:
 
     async def run(self) -> None:
         """Think again at all news, until cancelled. Begin when everything from before was adopted."""
+        self._has_begun = True
         for early in self._early.values():
             self._begin(early)
         while True:
@@ -107,8 +109,11 @@ class Lookahead:
                 return
 
     async def close(self) -> None:
-        """Have the last word about early jobs, where the log can be asked quickly."""
-        if not self.is_busy:
+        """Have the last word about early jobs, where the log can be asked quickly.
+
+        Who has not begun knows nothing of the attempts that they wait for, and has no say.
+        """
+        if not (self._has_begun and self.is_busy):
             return
         with suppress(TimeoutError, ClientFailed):
             async with asyncio.timeout(FAREWELL_S):

@@ -31,6 +31,8 @@ async def run_there(prepared: Prepared, stop: asyncio.Event) -> int:
         job = await make_job(prepared.request(), new_request_id(), access.blobs, *prepared.sources())
         follower = Follower(access.session.view, job.request.run)
         await catch_up(follower, progress)
+        if stop.is_set():
+            return EXIT_INTERRUPTED
         await submit(access, job)
         await _wait_for_answer(follower, job, progress, stop)
         if options.detach:
