@@ -81,6 +81,33 @@ async def test_draining_is_said_once(drain_s: float) -> None:
     assert kinds == [ev.DispatcherUp, ev.DispatcherDraining]
 
 
+class DeafLog(MemoryEventLog):
+    """Stores the announcement and does not answer for it."""
+
+    stored_it: asyncio.Event
+
+    async def append(self, messages: Sequence[Outgoing], fence: Fence | None = None) -> int:
+        seq = await super().append(messages, fence)
+        if not self.stored_it.is_set():
+            self.stored_it.set()
+            await asyncio.Event().wait()
+        return seq
+
+
+@pytest.mark.parametrize("drain_s", [0.0, 5.0])
+async def test_who_is_stopped_while_it_announces_itself_takes_that_back(drain_s: float) -> None:
+    log, stop = DeafLog(), asyncio.Event()
+    log.stored_it = asyncio.Event()
+    running = asyncio.create_task(dispatcher(log, FakeBackend(NAME, "command"), drain_s).run(stop))
+    async with asyncio.timeout(20):
+        await log.stored_it.wait()
+        stop.set()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    kinds = [decode_event(recorded.data).kind for recorded in log.stored()]
+    assert kinds == [ev.DispatcherUp, ev.DispatcherDraining]
+
+
 class LaggingReader:
     """Brings what it read some time later."""
 
