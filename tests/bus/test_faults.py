@@ -22,6 +22,7 @@ from pto_proto.subjects import VIEW_STREAM, blob_subject, run_filter
 
 ConnectAs = Callable[[str], Awaitable[Connection]]
 RUN = "pto.run-accepted._.run-0001"
+ONE_RUN = run_filter(RunId("run-0001"))
 EPOCH = "pto.scheduler-epoch-started._._"
 
 
@@ -106,7 +107,7 @@ async def test_nothing_is_lost_when_the_broker_is_killed(broker: Any, connect_as
 async def test_what_is_lost_on_its_way_to_a_viewer_comes_again(broker: Any, connect_as: ConnectAs) -> None:
     """As when the server between them ends: for the stream's leader the messages were delivered."""
     log = NatsEventLog(await connect_as("scheduler"))
-    reader = await NatsEventLog(await connect_as("viewer"), "PTO_VIEW").read(subject="pto.*.*.run-0001")
+    reader = await NatsEventLog(await connect_as("viewer"), VIEW_STREAM).read(subject=ONE_RUN)
     take, lost = reader._on_message, list[bytes]()
 
     async def lose(message: Any) -> None:
@@ -141,7 +142,7 @@ async def test_fenced_batches_are_whole_when_the_broker_is_killed(broker: Any, c
             except (NotSettled, LogUnavailable):
                 await asyncio.sleep(0.02)
                 try:
-                    if not any(m.data == b"%d.0" % decided for m in await log.read_run("pto.*.*.run-0001")):
+                    if not any(m.data == b"%d.0" % decided for m in await log.read_run(ONE_RUN)):
                         continue
                 except LogUnavailable:
                     continue
@@ -154,7 +155,7 @@ async def test_fenced_batches_are_whole_when_the_broker_is_killed(broker: Any, c
     await asyncio.sleep(0.5)
     stop.set()
     await asyncio.wait_for(writing, 10)
-    stored = [m.data for m in await log.read_run("pto.*.*.run-0001")]
+    stored = [m.data for m in await log.read_run(ONE_RUN)]
     assert stored == [b"%d.%d" % (tick, part) for tick in range(decided) for part in range(20)]
     assert decided > 5
 
@@ -198,7 +199,7 @@ async def test_reader_goes_on_after_a_silence(broker: Any, connect_as: ConnectAs
 @pytest.mark.slow
 async def test_reader_whose_waits_are_short_notices_a_silence_too(broker: Any, connect_as: ConnectAs) -> None:
     log, view = NatsEventLog(await connect_as("scheduler")), NatsEventLog(await connect_as("viewer"), VIEW_STREAM)
-    reader = await view.read(subject=run_filter(RunId("run-0001")))
+    reader = await view.read(subject=ONE_RUN)
     os.kill(broker.broker.pid, signal.SIGSTOP)
     until = time.monotonic() + 3
     while time.monotonic() < until:

@@ -84,7 +84,9 @@ async def test_draining_is_said_once(drain_s: float) -> None:
 class DeafLog(MemoryEventLog):
     """Stores the announcement and does not answer for it."""
 
-    stored_it: asyncio.Event
+    def __init__(self) -> None:
+        super().__init__()
+        self.stored_it = asyncio.Event()
 
     async def append(self, messages: Sequence[Outgoing], fence: Fence | None = None) -> int:
         seq = await super().append(messages, fence)
@@ -97,7 +99,6 @@ class DeafLog(MemoryEventLog):
 @pytest.mark.parametrize("drain_s", [0.0, 5.0])
 async def test_who_is_stopped_while_it_announces_itself_takes_that_back(drain_s: float) -> None:
     log, stop = DeafLog(), asyncio.Event()
-    log.stored_it = asyncio.Event()
     running = asyncio.create_task(dispatcher(log, FakeBackend(NAME, "command"), drain_s).run(stop))
     async with asyncio.timeout(20):
         await log.stored_it.wait()

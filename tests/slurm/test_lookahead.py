@@ -73,6 +73,14 @@ class Ahead:
         await self.until(is_there, f"an early job of {task}")
         return self.jobs(run, task)[-1]
 
+    async def kill_with_an_early_job(self, run: str) -> Job:
+        """Begin a run, and kill the dispatcher once its record has the job of b, which waits for a."""
+        await self.begin(run, chain(f"{APPEND}; sleep 8", APPEND))
+        early = await self.waiting(run, "b")
+        await self.until(lambda: any(early.id in path.read_text() for path in self.records()), "its record")
+        self.site.kill(DISPATCHER.name)
+        return early
+
     async def done(self, run: str) -> str:
         """How the run ended; nothing of it is there any more."""
         await self.watcher.until_finished(run, timeout_s=120)
@@ -200,10 +208,7 @@ async def test_dispatcher_killed_with_an_early_job(ahead: Ahead, moment: str) ->
 
 async def test_dispatcher_that_is_stopped_while_it_starts_leaves_early_jobs_alone(ahead: Ahead) -> None:
     run = "stopped-while-starting"
-    await ahead.begin(run, chain(f"{APPEND}; sleep 8", APPEND))
-    before = await ahead.waiting(run, "b")
-    await ahead.until(lambda: any(before.id in path.read_text() for path in ahead.records()), "its record")
-    ahead.site.kill(DISPATCHER.name)
+    before = await ahead.kill_with_an_early_job(run)
     stopped = SlurmBackend(
         blobs=MemoryBlobStore(),
         clock=SystemClock(),
@@ -226,10 +231,7 @@ async def test_dispatcher_that_is_stopped_while_it_starts_leaves_early_jobs_alon
 
 async def test_early_job_that_asks_for_something_else_is_replaced(ahead: Ahead) -> None:
     run = "other-shape"
-    await ahead.begin(run, chain(f"{APPEND}; sleep 8", APPEND))
-    before = await ahead.waiting(run, "b")
-    await ahead.until(lambda: any(before.id in path.read_text() for path in ahead.records()), "its record")
-    ahead.site.kill(DISPATCHER.name)
+    before = await ahead.kill_with_an_early_job(run)
     (path,) = ahead.records()
     record = msgspec.json.decode(path.read_bytes())
     record["shape"] = {**record["shape"], "exclude": ["n3"]}

@@ -74,14 +74,13 @@ async def _serve(name: str, settings: Settings, serve: Serve) -> int:
     bind_contextvars(service=name)
     try:
         async with _watched(name, settings) as (watched, on_up):
-            is_up = False
+            up = asyncio.Event()
 
-            def up() -> None:
-                nonlocal is_up
-                is_up = True
+            def come_up() -> None:
+                up.set()
                 on_up()
 
-            await _until_stopped(serve(watched, stop, up), stop, lambda: settings.drain_s + END_S if is_up else 0.0)
+            await _until_stopped(serve(watched, stop, come_up), stop, up, settings.drain_s + END_S)
     except (CannotServe, LogCorrupt, UnknownVersion) as error:
         get_logger().error("cannot go on", reason=str(error))
         sys.stderr.write(f"pto-{name}: {error}\n")
@@ -89,22 +88,24 @@ async def _serve(name: str, settings: Settings, serve: Serve) -> int:
     return 0
 
 
-async def _until_stopped(serving: Coroutine[Any, Any, None], stop: asyncio.Event, end_s: Callable[[], float]) -> None:
+async def _until_stopped(
+    serving: Coroutine[Any, Any, None], stop: asyncio.Event, up: asyncio.Event, end_s: float
+) -> None:
     """Serve to the end, which after ``stop`` takes ``end_s`` at most: who still waits for a broker is left.
 
-    Nothing is waited for before the service is up: it has nothing to bring to an end yet.
+    Nothing is waited for before the service is ``up``: it has nothing to bring to an end yet.
     """
     work, stopping = asyncio.create_task(serving), asyncio.create_task(stop.wait())
     await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
-    left_s = end_s()
-    if not work.done() and left_s:
-        await asyncio.wait({work}, timeout=left_s)
+    was_up = up.is_set()
+    if was_up and not work.done():
+        await asyncio.wait({work}, timeout=end_s)
     if work.done():
         work.result()
         return
-    if left_s:
-        get_logger().warning("did not end in order within its time; what it leaves is found again", seconds=left_s)
+    if was_up:
+        get_logger().warning("did not end in order within its time; what it leaves is found again", seconds=end_s)
     else:
         get_logger().info("stopped while starting")
     for _ in range(LEAVE_TRIES):

@@ -12,13 +12,15 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+from tests.fakes.ports import free_port
+
 from ..crash import AWAY_S, EXECUTORS, TASKS, Trace
 from ..meter import Meter, Record
 from ..options import Options
 from ..running import fresh_folder
 from .catalogue import PEERS
 from .running import ROOT, end
-from .server import HOST, free_port, start_server
+from .server import HOST, start_server
 from .trace import TRACE
 
 Process = subprocess.Popen[bytes]

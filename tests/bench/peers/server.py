@@ -10,13 +10,6 @@ START_S = 10.0
 LOOK_S = 0.01
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def start_server(port: int, store: Path, program: Path) -> "subprocess.Popen[bytes]":
     """Returns when it takes connections."""
     command = [str(program), "-a", HOST, "-p", str(port), "-js", "-sd", str(store)]

@@ -9,9 +9,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from tests.fakes.ports import free_port
+
 from ..shapes import Dependencies
 from ..shapes import bag as shape_of_bag
-from .server import HOST, free_port, start_server
+from .server import HOST, start_server
 
 UNDER_WAY = 256
 """Messages being published at once."""
