@@ -64,6 +64,13 @@ class Site:
                 [BIN / f"pto-{service}"], env=environment, stdout=log, stderr=log, cwd=self.folder
             )
 
+    def wait_until_up(self, service: str, times: int) -> None:
+        """What was stopped before it is up leaves everything to its next start."""
+        log, until = self.folder / f"{service}.log", time.monotonic() + 60
+        while log.read_text().count("dispatcher is up") < times:
+            assert time.monotonic() < until, log.read_text()[-2000:]
+            time.sleep(0.1)
+
     def run(self, *words: str) -> str:
         done = subprocess.run(
             ["timeout", "120", BIN / "orchestrator", *words], env=self.laptop, cwd=self.folder, text=True,
@@ -102,8 +109,9 @@ def test_outputs_come_back_to_whoever_asked(site: Site, fake_credentials: None) 
             site.broker.url, "--detach", "-o", "out",
         ).split()[-1]
     )  # fmt: skip
-    for _ in range(KILLS):
+    for kill in range(KILLS):
         time.sleep(4)
+        site.wait_until_up(dispatcher, kill + 1)
         site.processes[dispatcher].kill()
         site.processes[dispatcher].wait()
         site.start(dispatcher)
@@ -113,6 +121,7 @@ def test_outputs_come_back_to_whoever_asked(site: Site, fake_credentials: None) 
     assert (summary["status"], summary["counts"]) == ("succeeded", {"succeeded": 12})
     made = {path.name: path.read_text() for path in (site.folder / "back").rglob("t*.txt")}
     assert made == {f"t{n}.txt": f"{n}\n" for n in range(12)}
+    site.wait_until_up(dispatcher, KILLS + 1)
     site.processes[dispatcher].send_signal(signal.SIGTERM)
     site.processes[dispatcher].wait(30)
     bucket = open_bucket("ml-data", REGION, endpoint_url=site.head["AWS_ENDPOINT_URL"])
