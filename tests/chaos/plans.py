@@ -1,5 +1,7 @@
 """The plans of the runs: layers of noops, and commands that leave a trace."""
 
+from pathlib import Path
+
 from pto_proto.ids import TaskId
 from pto_proto.plans import Plan, TaskSpec
 
@@ -11,6 +13,11 @@ FAN_IN = 3
 """Dependencies of a noop on the layer before."""
 OUTPUT_EVERY = 10
 """One command of this many also makes a file."""
+
+
+def gate(file: Path) -> str:
+    """A command that ends when there is such a file: its run goes on for as long as a test wants it to."""
+    return f"while [ ! -e {file} ]; do sleep 0.05; done"
 
 
 def noop_plan(count: int, layers: int) -> Plan:

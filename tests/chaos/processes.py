@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,14 @@ def start_command(folder: Path, environment: dict[str, str], *words: str) -> "su
         [BIN / "orchestrator", *words], env=environment, cwd=folder, stdin=subprocess.DEVNULL, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, preexec_fn=die_with_parent,
     )  # fmt: skip
+
+
+def wait_for_one(*processes: "subprocess.Popen[str]", timeout_s: float = 120) -> None:
+    """Until any of the commands has ended."""
+    deadline = time.monotonic() + timeout_s
+    while all(process.poll() is None for process in processes):
+        assert time.monotonic() < deadline, f"no command ended in {timeout_s:g} s"
+        time.sleep(0.05)
 
 
 def embedded_environment(folder: Path, **more: str) -> dict[str, str]:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from .plans import APPEND, TRACE
-from .processes import embedded_environment, ended, processes_with, start_command
+from .plans import APPEND, TRACE, gate
+from .processes import embedded_environment, ended, processes_with, start_command, wait_for_one
 
 TASKS = 1000
 PATIENCE_S = 120.0
@@ -32,9 +32,9 @@ def environment(folder: Path) -> dict[str, str]:
     return embedded_environment(folder, **{TRACE: str(folder / "trace")})
 
 
-def write_plan(folder: Path, count: int, sleep_s: float) -> None:
+def write_plan(folder: Path, count: int, sleep_s: float, *more: dict[str, str]) -> None:
     tasks = [{"id": f"t{i}", "command": f"sleep {sleep_s}; {APPEND}", "env": [TRACE]} for i in range(count)]
-    (folder / "plan.json").write_text(json.dumps({"name": "crash", "tasks": tasks}))
+    (folder / "plan.json").write_text(json.dumps({"name": "crash", "tasks": [*tasks, *more]}))
 
 
 def lines(folder: Path) -> list[list[str]]:
@@ -101,9 +101,11 @@ def test_no_finished_task_is_redone_after_everything_was_killed(folder: Path) ->
 @pytest.mark.slow
 def test_two_commands_that_resume_one_run_do_it_once(folder: Path) -> None:
     """At the same moment: one hosts the run to its end; the other leaves with one sentence, or finds it hosted."""
-    write_plan(folder, 60, 0.1)
+    write_plan(folder, 60, 0.1, {"id": "gate", "command": gate(folder / "gate")})
     run = kill_run(folder, 4, 20)
     both = [start_command(folder, environment(folder), "resume", run, "-q") for _ in range(2)]
+    wait_for_one(*both)
+    (folder / "gate").touch()
     results = sorted(ended(process, PATIENCE_S) for process in both)
     assert results[0][0] == 0, results
     assert results[1][0] in (2, 3), results

@@ -170,9 +170,9 @@ def test_problems_beyond_a_hundred_are_counted() -> None:
 
 def test_a_hundred_thousand_tasks_are_checked_in_seconds() -> None:
     plan = Plan(tasks=tuple(task(f"t{n}", depends_on=(f"t{n - 1}",) if n % 10 else ()) for n in range(MAX_TASKS)))
-    started = time.monotonic()
+    started = time.process_time()
     assert check_plan(plan).problems == ()
-    assert time.monotonic() - started < 6
+    assert time.process_time() - started < 6
 
 
 def test_a_hundred_thousand_tasks_in_one_circle_are_checked() -> None:

@@ -141,6 +141,6 @@ def test_chosen_parts_have_all_that_they_need(family: Family) -> None:
 
 def test_long_texts_are_planned_quickly() -> None:
     for requirement in LONG:
-        before = time.monotonic()
+        before = time.process_time()
         SimulatedPlanner().plan(requirement + " indeed", 3)
-        assert time.monotonic() - before < 2
+        assert time.process_time() - before < 2

@@ -162,10 +162,12 @@ def test_a_process_that_comes_after_it_was_given_up_is_killed(
     monkeypatch.setattr(pto_harness.process, "prepare", slow)
     poller = Poller(starters=1, workers=1)
     commands = Commands(poller)
-    commands.start("late", "sleep 60 & sleep 60", time_limit_s=0.1)
+    cancel = Cancel()
+    commands.start("late", "sleep 60 & sleep 60", cancel)
+    _until(loaded.is_set)
+    cancel.request("enough")
     commands.wait("late")
-    assert loaded.is_set()
-    assert commands.ended["late"].why == "timeout"
+    assert commands.ended["late"].why == "cancelled"
     if is_closed:
         poller.close()
     may_go.set()
@@ -177,7 +179,7 @@ def test_a_process_that_comes_after_it_was_given_up_is_killed(
         commands.wait("next")
         poller.close()
     _until(lambda: not commands.left("late"))
-    assert _no_child_is_left()
+    _until(_no_child_is_left)
 
 
 def _until(is_so: Callable[[], bool]) -> None:

@@ -251,11 +251,14 @@ async def main():
     local = await Local(Path({work!r}), find_sandbox=lambda: sandbox({level!r})).open()
     wanted = {{"command": "(setsid sleep 300 &); env -i sleep 301 & sleep 300", "sandbox": "all" if {level!r} else "none"}}
     await local.backend.start(local.order("a", **wanted))
-    await asyncio.sleep(0.5)
     print(local.backend._owner, flush=True)
     await asyncio.sleep(300)
 asyncio.run(main())
 """
+
+
+def _bare_sleepers() -> list[str]:
+    return subprocess.run(["pgrep", "-xf", "sleep 301"], capture_output=True, text=True).stdout.split()
 
 
 @pytest.mark.parametrize("level", ["", *LEVELS])
@@ -264,8 +267,10 @@ def test_no_process_outlives_a_dispatcher_that_was_killed(tmp_path: Path, level:
     host = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert host.stdout is not None
     marker = f"PTO_OWNER={host.stdout.readline().strip()}"
-    assert len(find_strays(marker)) >= 2
-    bare = subprocess.run(["pgrep", "-f", "sleep 301"], capture_output=True, text=True, check=True).stdout.split()
+    until = time.monotonic() + 60
+    while not (bare := _bare_sleepers()) or len(find_strays(marker)) < 2:
+        assert time.monotonic() < until, "its processes did not start"
+        time.sleep(0.05)
     host.send_signal(signal.SIGKILL)
     host.wait()
     until = time.monotonic() + 5
