@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,26 @@ async def test_fenced_batches_are_whole_when_the_broker_is_killed(broker: Any, c
     await asyncio.wait_for(writing, 10)
     stored = [m.data for m in await log.read_run(ONE_RUN)]
     assert stored == [b"%d.%d" % (tick, part) for tick in range(decided) for part in range(20)]
+
+
+async def test_a_closed_connection_looks_for_no_broker_even_if_it_did_not_hear_of_its_end(
+    broker: Any, connect_as: ConnectAs
+) -> None:
+    connection = await connect_as("scheduler")
+    trying = asyncio.Event()
+
+    async def connect_deaf(*_: Any) -> None:
+        trying.set()
+        with suppress(asyncio.CancelledError):  # as when it meets an answer
+            await asyncio.sleep(0.3)
+        raise OSError("nobody is there")
+
+    connection.client._connect_to_server = connect_deaf  # type: ignore[method-assign]
+    others = asyncio.all_tasks()
+    broker.broker.kill()
+    await asyncio.wait_for(trying.wait(), 20)
+    await connection.close()
+    await _until(lambda: asyncio.all_tasks() <= others)
 
 
 async def test_append_without_a_broker_says_that_nothing_was_stored(broker: Any, connect_as: ConnectAs) -> None:

@@ -91,6 +91,26 @@ async def serve(settings, stop, on_up):
 run_service("sample", serve)
 """
 )
+LEAVES_TASKS = (
+    HEAD
+    + """
+import pto_runtime.service
+pto_runtime.service.LEAVE_S = 0.2
+async def work(is_deaf):
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            if not is_deaf:
+                raise
+async def serve(settings, stop, on_up):
+    global left
+    left = [asyncio.create_task(work(is_deaf)) for is_deaf in (True, False)]
+    await asyncio.sleep(0)
+    print("done", flush=True)
+run_service("sample", serve)
+"""
+)
 
 
 @contextmanager
@@ -155,7 +175,14 @@ def test_who_cannot_be_cancelled_at_all_is_ended_and_tells_where_it_waited() -> 
         assert (process.returncode, out) == (3, "")
         last = json.loads(err.splitlines()[-1])
         assert last["event"].startswith("cannot be ended in order")
-        assert last["waits_at"].startswith("<string>:")
+        assert last["waits_at"][0].startswith("<string>:")
+
+
+def test_what_a_service_leaves_behind_does_not_keep_it() -> None:
+    with service(LEAVES_TASKS) as process:
+        out, err = process.communicate(timeout=10)
+        assert (process.returncode, out) == (3, "done\n")
+        assert len(json.loads(err.splitlines()[-1])["waits_at"]) == 1, "the other one has heard"
 
 
 def test_a_second_signal_ends_it_at_once() -> None:

@@ -38,6 +38,9 @@ _PR_SET_PDEATHSIG = 1
 _ACCOUNT_FOLDER = "$G"
 _LAST_WORDS = 12
 """Lines of the server's log in an error message."""
+_LOCK_TRIES = 6
+_LOCK_PAUSE_S = 0.02
+"""Between two of them; together far longer than a look at the lock takes."""
 
 
 def find_server() -> str:
@@ -252,7 +255,7 @@ def _lock_store(store: Path) -> IO[str]:
     except OSError as error:
         raise StoreNotWritable(f"cannot write the store {store}: {error.strerror}") from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock_soon(lock)
     except OSError as error:
         lock.seek(0)
         text = lock.read().strip()
@@ -268,6 +271,19 @@ def _lock_store(store: Path) -> IO[str]:
         lock.close()
         raise StoreNotWritable(f"cannot write the store {store}: {error.strerror}") from error
     return lock
+
+
+def _lock_soon(lock: IO[str]) -> None:
+    """Whoever asks if the store is in use holds its lock for a moment. Raises OSError: it is in use."""
+    for left in reversed(range(_LOCK_TRIES)):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not left:
+                raise
+            time.sleep(_LOCK_PAUSE_S)
+        else:
+            return
 
 
 def _streams_folder(store: Path) -> Path:

@@ -66,6 +66,7 @@ class Connection:
         self._asked = 0
         self._inbox = ""
         self._listeners: list[Callable[[], None]] = []
+        self._is_closed = False
 
     @property
     def is_up(self) -> bool:
@@ -153,10 +154,19 @@ class Connection:
     async def close(self) -> None:
         """End the connection; what was sent is flushed if the broker is there."""
         self._listeners.clear()
-        await self.client.close()
+        try:
+            await self.client.close()
+        finally:
+            self._is_closed = True
 
     async def on_error(self, error: Exception) -> None:
-        """nats-py's asynchronous errors: only a refused action or user matters here, the rest is retried anyway."""
+        """nats-py's asynchronous errors: only a refused action or user matters here, the rest is retried anyway.
+
+        nats-py's attempts to connect end by being cancelled. A cancellation that met an answer on its way got lost, and
+        they would go on for ever, and with them the process that waits for its tasks: so the next one ends here.
+        """
+        if self._is_closed:
+            raise asyncio.CancelledError
         text = str(error).lower()
         if "permissions violation" in text:
             is_other = inbox_prefix(self.user).lower() in text  # every account may listen to its own answers
@@ -186,6 +196,8 @@ class Connection:
 
     async def on_reconnected(self) -> None:
         """nats-py connected again: readers start their consumers anew."""
+        if self._is_closed:  # an attempt that did not hear of it
+            await self.client.close()
         for listener in list(self._listeners):
             listener()
 
@@ -255,8 +267,9 @@ async def connect(
     finally:
         if not first.done():
             first.cancel()
+            await connection.close()
             await asyncio.gather(first, return_exceptions=True)
-            await connection.client.close()
+            await connection.close()  # if it was made at the last moment
         if not connection.refused.done():
             connection.refused.cancel()
 

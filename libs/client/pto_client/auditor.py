@@ -1,7 +1,7 @@
 """Audits a log: folds it from zero, and compares with what the schedulers that are there show of their state.
 
-Imports core, ports, proto and runtime. Invariant: it changes nothing; a state is compared at exactly the sequence at
-which it was shown.
+Imports core, ports, proto, runtime and siblings. Invariant: it changes nothing; a state is compared at exactly the
+sequence at which it was shown.
 """
 
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from pto_client.patience import through_an_election
 from pto_core.audit import Audit, Finding
 from pto_core.snapshot import FOLD_VERSION, digests
 from pto_ports.blob_store import BlobDamaged, BlobMissing, BlobStore
@@ -81,7 +82,7 @@ class Auditor:
 
     async def fold(self) -> None:
         """Fold the whole log, compare on the way, and finish the audit. Raises LogUnavailable, UnknownVersion."""
-        reader = await self._log.read()
+        reader = await through_an_election(self._log.read)
         try:
             with gc_paused():
                 await self._read(reader)

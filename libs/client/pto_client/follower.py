@@ -1,23 +1,17 @@
 """Follows one run: every event as it comes, folded into a view.
 
-Imports core, ports and proto only. Invariant: the view has seen exactly the events that were yielded.
+Imports core, ports, proto and siblings only. Invariant: the view has seen exactly the events that were yielded.
 """
 
-import asyncio
-import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from pto_client.patience import through_an_election
 from pto_core.views import RunView
-from pto_ports.event_log import EventLog, LogReader, LogUnavailable, Recorded
+from pto_ports.event_log import EventLog, LogReader, Recorded
 from pto_proto.envelope import Event, ProtocolError, decode_event
 from pto_proto.ids import RunId
 from pto_proto.subjects import run_filter
-
-OPEN_S = 10.0
-"""How long a broker may take to start a reader: servers that have just lost one choose a new leader within 5 s."""
-RETRY_S = 0.5
-"""Pause between two tries."""
 
 
 class Seen(NamedTuple):
@@ -49,15 +43,9 @@ class Follower:
         return self.view.finished is not None
 
     async def open(self) -> None:
-        """Start at the run's first event. Raises LogUnavailable after ``OPEN_S`` without a reader, LogCorrupt."""
-        until = time.monotonic() + OPEN_S
-        while self._reader is None:
-            try:
-                self._reader = await self._log.read(subject=run_filter(self._run))
-            except LogUnavailable:
-                if time.monotonic() >= until:
-                    raise
-                await asyncio.sleep(RETRY_S)
+        """Start at the run's first event. Raises LogUnavailable as ``through_an_election``, LogCorrupt."""
+        if self._reader is None:
+            self._reader = await through_an_election(lambda: self._log.read(subject=run_filter(self._run)))
 
     async def next(self, max_wait_s: float) -> list[Seen]:
         """What is new; an empty list after ``max_wait_s`` without news."""

@@ -34,11 +34,11 @@ Serve = Callable[[Settings, asyncio.Event, Callable[[], None]], Coroutine[Any, A
 DISTRIBUTION = "parallel-task-orchestrator"
 END_S = 15.0
 """How long a service that is up may take to end in order, beside its draining."""
-LEAVE_S = 5.0
+LEAVE_S = 3.0
 """How long what was cancelled may take for its last words, before it is cancelled once more."""
 LEAVE_TRIES = 2
-"""How often: a cancellation that meets an answer on its way can get lost in a library. All of it stays below the 30 s
-after which those who run services kill them.
+"""How often: a cancellation that meets an answer on its way can get lost in a library. Twice all of it, for the service
+and for what it leaves, stays with ``END_S`` below the 30 s after which those who run services kill them.
 """
 EXIT_USAGE = 2
 EXIT_ENVIRONMENT = 3
@@ -85,6 +85,8 @@ async def _serve(name: str, settings: Settings, serve: Serve) -> int:
         get_logger().error("cannot go on", reason=str(error))
         sys.stderr.write(f"pto-{name}: {error}\n")
         return EXIT_ENVIRONMENT
+    finally:
+        await _end(asyncio.all_tasks() - {asyncio.current_task()})
     return 0
 
 
@@ -108,19 +110,27 @@ async def _until_stopped(
         get_logger().warning("did not end in order within its time; what it leaves is found again", seconds=end_s)
     else:
         get_logger().info("stopped while starting")
+    await _end({work})
+    await asyncio.gather(work, return_exceptions=True)
+
+
+async def _end(tasks: "set[asyncio.Task[Any]]") -> None:
+    """Cancel what is left until it has ended; what is deaf ends with the process."""
     for _ in range(LEAVE_TRIES):
-        work.cancel()
-        await asyncio.wait({work}, timeout=LEAVE_S)
-        if work.done():
-            await asyncio.gather(work, return_exceptions=True)
-            return
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            _, tasks = await asyncio.wait(tasks, timeout=LEAVE_S)
+    if not tasks:
+        return
     try:
-        get_logger().error("cannot be ended in order; what it leaves is found again", waits_at=_place(work))
+        waits_at = [_place(task) for task in tasks]
+        get_logger().error("cannot be ended in order; what it leaves is found again", waits_at=waits_at)
     finally:
         os._exit(EXIT_ENVIRONMENT)
 
 
-def _place(work: asyncio.Task[None]) -> str:
+def _place(work: asyncio.Task[Any]) -> str:
     """The line at which a task waits, for whoever has to find out why."""
     coroutine: Any = work.get_coro()
     while inspect.iscoroutine(coroutine.cr_await):

@@ -16,6 +16,7 @@ from pto_cli.host import Host, blob_cache
 from pto_cli.model_flags import SIMULATED, ModelChoice
 from pto_cli.problems import Unavailable, WrongUse
 from pto_cli.registry import LOCAL_ONLY, Dispatchers, Endpoint, RunFolder, run_folder
+from pto_client.patience import through_an_election
 from pto_ports.blob_store import BlobStore
 from pto_ports.event_log import LogCorrupt
 from pto_proto.ids import LANE_LOCAL
@@ -48,10 +49,10 @@ class Access:
     host: Host | None = None
     folder: RunFolder | None = None
 
-    async def end_services(self) -> None:
+    async def end_services(self, within_s: float) -> None:
         """End those that this process hosts, in order; its broker goes on."""
         if self.host is not None:
-            await self.host.end_services()
+            await self.host.end_services(within_s)
 
     async def close(self) -> None:
         """End the session and, if there is one, the host."""
@@ -74,7 +75,7 @@ async def open_remote(url: str, environment: Mapping[str, str]) -> Access:
     settings = read_settings({**environment, "NATS_URL": url}, "requester")
     session = await open_session(settings.url, **settings.access())
     try:
-        await session.view.last_seq()
+        await through_an_election(session.view.last_seq)
     except LogCorrupt as error:
         await session.close()
         raise Unavailable(f"the broker at {url} is not set up: `orchestrator bootstrap` does that") from error
@@ -160,7 +161,12 @@ async def open_run(run: str) -> Access:
             return await host_run(folder, work_dir=folder.path, capacity=1, with_services=False)
         endpoint = folder.read_endpoint()
         if endpoint is not None:
-            session = await open_session(endpoint.url, user=endpoint.user, password=endpoint.password)
+            try:
+                session = await open_session(endpoint.url, user=endpoint.user, password=endpoint.password)
+            except BusError:
+                if folder.read_endpoint() == endpoint and folder.is_hosted():
+                    raise
+                continue  # whoever hosted it has left meanwhile
             return Access(session=session, blobs=open_blob_cache(), folder=folder)
         await asyncio.sleep(ATTACH_PAUSE_S)
     raise NoSuchRun(f"run {run!r} is held by another command that is just starting or ending; try again")

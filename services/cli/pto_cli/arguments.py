@@ -8,7 +8,7 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from pto_cli.flags import Misused, Parser
@@ -76,20 +76,32 @@ async def reach(typed: Namespace) -> "AsyncIterator[Access]":
 
 @asynccontextmanager
 async def reach_view(typed: Namespace) -> "AsyncIterator[tuple[Access, Follower]]":
-    """The run as far as the log goes. Raises WrongUse when the log knows nothing of it."""
+    """The run as far as the log goes. Raises WrongUse when the log knows nothing of it; HostGone."""
+    from pto_cli.conduct import HostGone
+
+    async with AsyncExitStack() as held:
+        try:
+            found = await _caught_up(typed, held)
+        except HostGone:
+            found = await _caught_up(typed, held)  # by its store
+        yield found
+
+
+async def _caught_up(typed: Namespace, held: AsyncExitStack) -> "tuple[Access, Follower]":
+    """What is opened is left to ``held``, unless this raises."""
     from pto_cli.conduct import catch_up
     from pto_client.follower import Follower
     from pto_proto.ids import RunId
 
-    async with reach(typed) as access:
+    async with AsyncExitStack() as opened:
+        access = await opened.enter_async_context(reach(typed))
         follower = Follower(access.session.view, RunId(typed.run))
-        try:
-            view = await catch_up(follower)
-            if view.id is None:
-                raise WrongUse(f"the log knows no run {typed.run!r}")
-            yield access, follower
-        finally:
-            await follower.close()
+        opened.push_async_callback(follower.close)
+        view = await catch_up(access, follower)
+        if view.id is None:
+            raise WrongUse(f"the log knows no run {typed.run!r}")
+        held.push_async_exit(opened.pop_all())
+    return access, follower
 
 
 def granted(refused: list[str] | None) -> None:

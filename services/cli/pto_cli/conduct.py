@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Literal
 from pto_cli.absent import Lookout
 from pto_cli.access import Access
 from pto_cli.job import Job
+from pto_cli.problems import Unavailable
 from pto_cli.progress import Progress
 from pto_cli.registry import DELIVERING, RunFolder
 from pto_cli.review import awaits_review
 from pto_client.follower import Follower
 from pto_client.requester import ask
 from pto_core.views import RunView
+from pto_ports.event_log import LogUnavailable
 from pto_proto.ids import RunId
 from pto_proto.requests import Request
 from pto_proto.subjects import run_filter
@@ -64,13 +66,27 @@ async def ask_and_wait(access: Access, follower: Follower, request: Request) -> 
     return None
 
 
-async def catch_up(follower: Follower, progress: Progress | None = None) -> RunView:
-    """Read all that is in the log so far."""
+class HostGone(Unavailable):
+    """The command that hosted the run has ended while its log was read; from now on the store tells."""
+
+    def __init__(self) -> None:
+        super().__init__("the command that hosted the run has just ended; try again")
+
+
+async def catch_up(access: Access, follower: Follower, progress: Progress | None = None) -> RunView:
+    """Read all that is in the log so far. Raises HostGone, LogUnavailable."""
     if progress is not None:
         follower.on_seen = progress.take
-    await follower.open()
+    try:
+        await follower.open()
+    except LogUnavailable as away:
+        if check_host(access, is_news=False):
+            raise
+        raise HostGone from away
     while not follower.caught_up:
-        await follower.next(TICK_S)
+        news = await follower.next(TICK_S)
+        if not check_host(access, is_news=bool(news)):
+            raise HostGone
         if progress is not None:
             progress.show(follower.view)
     return follower.view
@@ -108,12 +124,12 @@ async def follow(
             progress.say(line)
         progress.show(view)
         on_change(view)
-        if not check_host(access, bool(news)):
+        if not check_host(access, is_news=bool(news)):
             return "host-gone"
     return "interrupted"
 
 
-def check_host(access: Access, is_news: bool) -> bool:
+def check_host(access: Access, *, is_news: bool) -> bool:
     """Whether the run is still hosted, if this machine does that. Raises what ended a service of this process."""
     if access.host is not None:
         access.host.check()
@@ -125,7 +141,7 @@ def _left(access: Access, stop: asyncio.Event) -> End:
     """How it ends when nobody answered for the plan."""
     if stop.is_set():
         return "interrupted"
-    return "awaiting" if check_host(access, False) else "host-gone"
+    return "awaiting" if check_host(access, is_news=False) else "host-gone"
 
 
 async def fetch_output(access: Access, run: RunId, out_dir: Path) -> None:

@@ -183,14 +183,14 @@ class Host:
         await self.end_services()
         self.stop_broker()
 
-    async def end_services(self) -> None:
+    async def end_services(self, within_s: float = STOP_S) -> None:
         """End the services in order. Harmless when they have ended."""
         import asyncio
 
         if self._stop is not None:
             self._stop.set()
         if self._services:
-            _, late = await asyncio.wait(self._services, timeout=STOP_S)
+            _, late = await asyncio.wait(self._services, timeout=within_s)
             for service in late:
                 service.cancel()
             await asyncio.gather(*self._services, return_exceptions=True)

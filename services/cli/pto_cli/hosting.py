@@ -26,6 +26,11 @@ from pto_proto.ids import RunId
 from pto_proto.requests import BudgetChangeRequested, Request, RunResumeRequested
 from pto_runtime.logs import configure_logs
 
+DELIVERED_S = 30.0
+"""How long the services of a run that has ended may take to bring what they still have to where it belongs: one that
+was just resumed for that starts first.
+"""
+
 
 async def host(
     folder: RunFolder,
@@ -59,7 +64,7 @@ async def host(
         try:
             if verbose:
                 await show_live(access, RunId(note.run))
-            view = await catch_up(follower, progress)
+            view = await catch_up(access, follower, progress)
             await _make_it_go_on(access, follower, job, max_cost_usd)
             end = await _follow(access, follower, job, progress, stop, _tell_once(folder, on_known), review)
             if end == "ended":
@@ -80,7 +85,7 @@ async def deliver(access: Access, folder: RunFolder, view: RunView, out_dir: Pat
     keep_note(view)
     write_finished(folder, view)
     await fetch_output(access, RunId(folder.path.name), out_dir)
-    await access.end_services()
+    await access.end_services(DELIVERED_S)
     keep_note(view, is_delivered=True)
 
 

@@ -30,7 +30,7 @@ async def run_there(prepared: Prepared, stop: asyncio.Event) -> int:
     try:
         job = await make_job(prepared.request(), new_request_id(), access.blobs, *prepared.sources())
         follower = Follower(access.session.view, job.request.run)
-        await catch_up(follower, progress)
+        await catch_up(access, follower, progress)
         if stop.is_set():
             return EXIT_INTERRUPTED
         await submit(access, job)

@@ -87,7 +87,7 @@ async def _cancel_idle(typed: Namespace, stop: asyncio.Event) -> int:
         follower = Follower(access.session.view, RunId(typed.run))
         keep_note = NoteKeeper(folder)
         try:
-            await catch_up(follower)
+            await catch_up(access, follower)
             granted(await ask_and_wait(access, follower, RunCancelRequested(run=RunId(typed.run), reason=typed.reason)))
             keep_note(follower.view)
             end = await follow(access, follower, Quiet(), stop, on_change=keep_note)

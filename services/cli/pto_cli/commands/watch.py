@@ -34,7 +34,7 @@ async def _watch(typed: Namespace, stop: asyncio.Event) -> int:
 
 async def _watch_once(typed: Namespace, stop: asyncio.Event, *, is_second: bool = False) -> int | None:
     """The exit code; None: the host has gone before the end was seen."""
-    from pto_cli.conduct import catch_up, follow
+    from pto_cli.conduct import HostGone, catch_up, follow
     from pto_cli.ending import exit_code, say_end
     from pto_cli.progress import make_progress
     from pto_client.follower import Follower
@@ -44,7 +44,7 @@ async def _watch_once(typed: Namespace, stop: asyncio.Event, *, is_second: bool 
         follower = Follower(access.session.view, RunId(typed.run))
         progress = make_progress(json=typed.json, verbose=typed.verbose, quiet=is_second)
         try:
-            view = await catch_up(follower, progress)
+            view = await catch_up(access, follower, progress)
             if view.id is None:
                 raise WrongUse(f"the log knows no run {typed.run!r}")
             if access.host is not None and view.finished is None:
@@ -53,6 +53,10 @@ async def _watch_once(typed: Namespace, stop: asyncio.Event, *, is_second: bool 
             end = await follow(access, follower, progress, stop)
             if end == "host-gone" and not is_second:
                 return None
+        except HostGone:
+            if is_second:
+                raise
+            return None
         finally:
             progress.close()
             await follower.close()
