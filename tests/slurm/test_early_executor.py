@@ -1,13 +1,15 @@
 """Jobs that come before their order, on the node: they wait for it, and do nothing else."""
 
 import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pto_harness import Cancel
 from pto_slurm_node.executor import NOT_YET, Node, run_attempt
-from pto_slurm_node.spool import EARLY, ORDER, Spool, events_in, read_json, write_json
+from pto_slurm_node.spool import EARLY, INTERRUPTED, ORDER, Spool, events_in, put_event, read_json, write_json
 
 NAME = "pto-" + "e" * 24
 NODE = Node({"SLURM_JOB_ID": "7", "SLURMD_NODENAME": "n1"})
@@ -22,11 +24,16 @@ def spool(tmp_path: Path) -> Spool:
     return spool
 
 
+def order_of(spool: Spool, command: str) -> dict[str, Any]:
+    work = spool.run("run-1") / "work"
+    task = {"workspace": f"{work}/w", "out": f"{work}/out", "log": f"{work}/log", "command": command, "env": {}}
+    return {"task": {**task, "marker": f"PTO_ATTEMPT_ID={NAME}"}}
+
+
 def test_a_job_before_its_order_does_it_when_it_comes(spool: Spool) -> None:
-    folder, work = spool.attempt("run-1", NAME), spool.run("run-1") / "work"
+    folder = spool.attempt("run-1", NAME)
     write_json(folder / EARLY, {"wait_s": 60})
-    task = {"workspace": f"{work}/w", "out": f"{work}/out", "log": f"{work}/log", "command": "echo done", "env": {}}
-    order = {"task": {**task, "marker": f"PTO_ATTEMPT_ID={NAME}"}}
+    order = order_of(spool, "echo done")
     seen: list[list[Path]] = []
 
     def give() -> None:
@@ -58,3 +65,24 @@ def test_a_job_whose_order_does_not_come_has_done_nothing(spool: Spool, why: str
 def test_a_job_without_an_announcement_waits_for_nothing(spool: Spool) -> None:
     assert run_attempt(spool.attempt("run-1", NAME), spool.results, NODE, Cancel()) == 0
     assert "is not there" in read_json(spool.results / f"{NAME}.7.0.result.json")["reason"]
+
+
+def test_what_is_told_to_end_says_so_before_its_result(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SLURM tells all processes: the task may be gone while another thread still writes that it was told."""
+    folder, cancel, said = spool.attempt("run-1", NAME), Cancel(), list[str]()
+    go = folder / "go"
+    write_json(folder / ORDER, order_of(spool, f"while [ ! -e {go} ]; do sleep 0.05; done; exit 143"))
+
+    def put_slowly(*event: Any) -> None:
+        if event[2] == INTERRUPTED:
+            go.touch()
+            time.sleep(1)
+        put_event(*event)
+        said.append(event[2])
+
+    monkeypatch.setattr("pto_slurm_node.executor.put_event", put_slowly)
+    timer = threading.Timer(0.5, cancel.request, ["signal SIGTERM"])
+    timer.start()
+    assert run_attempt(folder, spool.results, NODE, cancel) == 0
+    assert said == ["started", "interrupted", "result"]
+    timer.join()

@@ -33,7 +33,7 @@ from pto_slurm_node.spool import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 MAX_SHOWN_BYTES = 4 * 1024 * 1024
 """Of a task's output in the job's own: it is for looking on; the whole log is the harness's."""
@@ -96,8 +96,8 @@ def run_attempt(attempt: Path, results: Path, node: Node, cancel: Cancel) -> int
     except OSError as error:
         sys.stderr.write(f"the spool cannot be written: {error}\n")
         return CANNOT_WRITE
-    cancel.listen(lambda: note_interruption(results, fence, node, cancel))
-    result = result_of(attempt / ORDER, attempt, fence, node, cancel, Shown())
+    with noting_interruption(results, fence, node, cancel):
+        result = result_of(attempt / ORDER, attempt, fence, node, cancel, Shown())
     return put_result(results, fence, result)
 
 
@@ -156,10 +156,19 @@ def _by_whose_word(result: dict[str, Any], cancel: Cancel) -> dict[str, Any]:
     return {**result, "outcome": "cancelled", "failure": "cancelled", "reason": cancel.reason, "hint": ""}
 
 
-def note_interruption(results: Path, fence: Fence, node: Node, cancel: Cancel) -> None:
-    """Say that this job was told to end, before it does."""
-    with contextlib.suppress(OSError):
-        put_event(results, fence, INTERRUPTED, {"node": node.name, "at": time.time(), "reason": cancel.reason})
+@contextlib.contextmanager
+def noting_interruption(results: Path, fence: Fence, node: Node, cancel: Cancel) -> Iterator[None]:
+    """If the attempt is told to end meanwhile, say so before it does; what another thread says is waited for."""
+
+    def note() -> None:
+        with contextlib.suppress(OSError):
+            put_event(results, fence, INTERRUPTED, {"node": node.name, "at": time.time(), "reason": cancel.reason})
+
+    cancel.listen(note)
+    try:
+        yield
+    finally:
+        cancel.unlisten(note)
 
 
 def put_result(results: Path, fence: Fence, result: dict[str, Any]) -> int:

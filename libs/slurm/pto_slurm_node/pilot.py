@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from pto_harness import Cancel
-from pto_slurm_node.executor import CANNOT_WRITE, DONE, note_interruption, put_result, result_of
+from pto_slurm_node.executor import CANNOT_WRITE, DONE, noting_interruption, put_result, result_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,9 +110,9 @@ class Pilot:
         doing = self._doing = Doing(claim.entry.name, cancel)
         pass_on = doing.pass_on(self._cancel)
         self._cancel.listen(pass_on)
-        cancel.listen(lambda: note_interruption(self._spool.results, fence, self._node, cancel))
         try:
-            result = result_of(self._pool.order(claim), folder, fence, self._node, cancel)
+            with noting_interruption(self._spool.results, fence, self._node, cancel):
+                result = result_of(self._pool.order(claim), folder, fence, self._node, cancel)
         finally:
             self._cancel.unlisten(pass_on)
             self._doing = None
