@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from pto_bus.connect import connect
+from pto_bus.mirror import wait_for_mirror
 from pto_bus.session import open_session
 from pto_core.reading import fold_message
 from pto_core.snapshot import digest
@@ -83,6 +85,9 @@ class Archive:
         return found.state, messages
 
     async def view(self) -> list[Recorded]:
+        connection = await connect(self.broker.url, user="bootstrap", password=self.broker.password)
+        assert await wait_for_mirror(connection)
+        await connection.close()
         session = await open_session(self.broker.url, user="viewer", password=self.broker.password)
         reader = await session.view.read()
         messages: list[Recorded] = []

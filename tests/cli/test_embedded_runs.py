@@ -133,14 +133,17 @@ def test_ctrl_c_says_how_to_go_on_and_resume_repeats_nothing(
 
 def test_a_detached_run_is_seen_and_stopped_by_other_commands(cli: Cli, tmp_path: Path) -> None:
     run = cli("run", "--plan", write(tmp_path, LONG.replace("2.5", "60")), "--detach", "-o", "out").stdout.strip()
-    assert runs(cli)[0] | {"created": ""} == {
+    deadline = time.monotonic() + 30
+    while (found := runs(cli)[0])["state"] == "planning" and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert found | {"created": ""} == {
         "run": run, "name": "Long", "state": "running", "created": "", "output_dir": str(tmp_path / "out"),
     }  # fmt: skip
     assert "slow" in cli("status", run).stdout
     assert "there is nothing to resume" in cli("resume", run, code=2).stderr
     assert "is being cancelled" in cli("cancel", run, "--reason", "enough").stdout
     assert "cancelled" in cli("watch", run, code=1).stdout
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while runs(cli)[0]["state"] != "cancelled" and time.monotonic() < deadline:
         time.sleep(0.2)
     assert runs(cli)[0]["state"] == "cancelled"
@@ -151,7 +154,9 @@ def test_an_interrupted_run_can_be_cancelled_in_all_its_lanes(cli: Cli, tmp_path
     run = cli("run", "--plan", write(tmp_path, LONG.replace("2.5", "60")), "--detach", "-o", "out").stdout.strip()
     folder = tmp_path / "state/parallel-orchestrator/runs" / run
     os.kill(json.loads((folder / "endpoint.json").read_text())["pid"], signal.SIGKILL)
-    time.sleep(0.3)
+    deadline = time.monotonic() + 30
+    while runs(cli)[0]["state"] != "interrupted" and time.monotonic() < deadline:
+        time.sleep(0.1)
     assert runs(cli)[0]["state"] == "interrupted"
     note = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps({**note, "lanes": ["docker", "local"]}))

@@ -1,8 +1,8 @@
 """What is typed is checked whole: every mistake at once, one sentence each, exit 2."""
 
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -192,8 +192,9 @@ def test_help_is_quick_and_complete() -> None:
     words = [str(Path(sys.executable).parent / "orchestrator"), "--help"]
     times = []
     for _ in range(3):
-        began = time.monotonic()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-        times.append(time.monotonic() - began)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)  # whatever else runs
     assert min(times) < 0.25
     assert all(flag.name in said for flag in FLAGS)

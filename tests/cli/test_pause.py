@@ -66,6 +66,7 @@ def test_what_runs_goes_on_and_nothing_more_starts(
 
 def test_a_run_that_nobody_hosts_cannot_be_paused_and_is_told_so(cli: Cli, tmp_path: Path, go: Path) -> None:
     run = cli("run", "--plan", write(tmp_path, PLAN), "--detach", "-o", "out").stdout.strip()
+    wait_for(cli, run, "first", "running")
     endpoint = json.loads((tmp_path / "state/parallel-orchestrator/runs" / run / "endpoint.json").read_text())
     os.kill(endpoint["pid"], signal.SIGKILL)
     deadline = time.monotonic() + PATIENCE_S
