@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.fakes.services import ServiceProcess, wait_until_up
 
 from pto_bus.bootstrap import bootstrap
 from pto_bus.broker import Broker
@@ -55,21 +56,12 @@ class Site:
             "PTO_AWS_CLUSTER": "ml-training", "PTO_AWS_BUCKET": "ml-data", "PTO_SLURM_SPOOL": str(folder / "spool"),
             "PTO_WORK_DIR": str(folder / "runs/{run}"), "PTO_SLURM_POLL_S": "0.5", "PTO_SLURM_SUBMIT_RATE": "50",
         }  # fmt: skip
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.processes: dict[str, ServiceProcess] = {}
 
     def start(self, service: str) -> None:
         environment = self.head if service.startswith("dispatcher") else self.laptop | {"PTO_USER": ""}
-        with (self.folder / f"{service}.log").open("ab") as log:
-            self.processes[service] = subprocess.Popen(
-                [BIN / f"pto-{service}"], env=environment, stdout=log, stderr=log, cwd=self.folder
-            )
-
-    def wait_until_up(self, service: str, times: int) -> None:
-        """What was stopped before it is up leaves everything to its next start."""
-        log, until = self.folder / f"{service}.log", time.monotonic() + 60
-        while log.read_text().count("dispatcher is up") < times:
-            assert time.monotonic() < until, log.read_text()[-2000:]
-            time.sleep(0.1)
+        log = self.folder / f"{service}.log"
+        self.processes[service] = ServiceProcess(service, log, env=environment, cwd=self.folder)
 
     def run(self, *words: str) -> str:
         done = subprocess.run(
@@ -103,15 +95,16 @@ def test_outputs_come_back_to_whoever_asked(site: Site, fake_credentials: None) 
     dispatcher = "dispatcher-parallelcluster"
     for service in ("scheduler", "planner", "consolidator", dispatcher):
         site.start(service)
+    wait_until_up(site.processes.values())
     run = RunId(
         site.run(
             "run", "--plan", "plan.json", "--aws", "--aws-cluster-name=ml-training", "-m", "4", "--nats-url",
             site.broker.url, "--detach", "-o", "out",
         ).split()[-1]
     )  # fmt: skip
-    for kill in range(KILLS):
+    for _ in range(KILLS):
         time.sleep(4)
-        site.wait_until_up(dispatcher, kill + 1)
+        site.processes[dispatcher].wait_until_up()  # before, it would leave everything to its next start
         site.processes[dispatcher].kill()
         site.processes[dispatcher].wait()
         site.start(dispatcher)
@@ -121,7 +114,7 @@ def test_outputs_come_back_to_whoever_asked(site: Site, fake_credentials: None) 
     assert (summary["status"], summary["counts"]) == ("succeeded", {"succeeded": 12})
     made = {path.name: path.read_text() for path in (site.folder / "back").rglob("t*.txt")}
     assert made == {f"t{n}.txt": f"{n}\n" for n in range(12)}
-    site.wait_until_up(dispatcher, KILLS + 1)
+    site.processes[dispatcher].wait_until_up()
     site.processes[dispatcher].send_signal(signal.SIGTERM)
     site.processes[dispatcher].wait(30)
     bucket = open_bucket("ml-data", REGION, endpoint_url=site.head["AWS_ENDPOINT_URL"])

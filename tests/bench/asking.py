@@ -173,9 +173,9 @@ class Client:
                 raise NotAsExpected(f"no news of run {story.run} for {PATIENCE_S:g} s: {dict(story.outcomes)}")
             for recorded in news:
                 story.take(recorded, meter.since_start())
-            if story.all_known and not story.all_known_s:
-                meter.stop()
-                story.all_known_s = meter.seconds
+                if story.all_known and not story.all_known_s:
+                    meter.stop()
+                    story.all_known_s = meter.seconds
 
 
 def new_run() -> RunId:

@@ -113,7 +113,7 @@ async def _story(
     await asyncio.sleep(AWAY_S)
     before, restarted = trace.executed().total(), time.perf_counter()
     _start(site, victims)
-    await trace.wait_for(before + 1)
+    await trace.wait_for(min(before + 1, n))
     first_new_s = time.perf_counter() - restarted
     await watcher.until_finished(run, timeout_s=LIMIT_S)
     meter.stop()

@@ -52,7 +52,7 @@ async def test_the_workloads_run_and_say_what_they_found() -> None:
         assert found[name]["over_lower"] >= 1, "nothing beats the bound"
     for name in ("W1", "W2", "W3", "W4"):
         record = found[name]
-        assert 0 < record["submitted_s"] < record["seconds"] < record["run_finished_s"]
+        assert 0 < record["submitted_s"] < record["seconds"] <= record["run_finished_s"]
     assert found["W6"]["procs"] >= 2, "the command and its broker"
     assert 0 < found["W6"]["broker_pss_mb"] < found["W6"]["pss_mb"]
     assert found["W7"]["lost"] == 0

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.fakes.services import ServiceProcess, wait_until_up
 
 from pto_bus.broker import Broker
 from pto_bus.topology import single_host_accounts
@@ -30,13 +31,12 @@ class Site:
             **os.environ, "NATS_URL": self.broker.url, "PTO_PASSWORD": "pw", "PTO_WORK_DIR": str(folder / "work/{run}"),
             "XDG_STATE_HOME": str(folder / "state"),
         }  # fmt: skip
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[ServiceProcess] = []
 
     def start_services(self) -> None:
         for service in SERVICES:
-            with (self.folder / f"{service}.log").open("ab") as log:
-                command = [BIN / f"pto-{service}"]
-                self.processes.append(subprocess.Popen(command, env=self.environment, stdout=log, stderr=log))
+            self.processes.append(ServiceProcess(service, self.folder / f"{service}.log", env=self.environment))
+        wait_until_up(self.processes)
 
     def cli(self, *words: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
         command, own = [str(BIN / "orchestrator"), *words], {**self.environment, **environment}

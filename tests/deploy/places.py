@@ -49,7 +49,7 @@ class Place:
         self._starts = 0
 
     async def up(self, prepare: Callable[[Keyed], Awaitable[None]] = nothing) -> None:
-        """As ``make up``: what is missing is made, what is there is kept."""
+        """As ``make up``: what is missing is made, what is there is kept, and who is started is waited for."""
         made = self.state / "accounts" / "accounts.json"
         accounts = self.state / "accounts" if made.exists() else accounts_in(self.state / "accounts")
         if not (self.state / "nats" / "tls").exists():
@@ -67,6 +67,8 @@ class Place:
         self.processes = Processes(self.folder, self.broker)
         for service in USERS:
             self.start(service)
+        for service in USERS:
+            await self._until_ready(service)
 
     def down(self) -> None:
         if self.processes is not None:
@@ -92,8 +94,15 @@ class Place:
         assert self.processes is not None
         assert self.processes.end(USERS[service]) == 0, self.processes.logs()
         self.start(service)
-        await until(lambda: self._is_ready(service), READY_S)
+        await self._until_ready(service)
         self.replaced.append(service)
+
+    async def _until_ready(self, service: str) -> None:
+        try:
+            await until(lambda: self._is_ready(service), READY_S)
+        except TimeoutError as late:
+            assert self.processes is not None
+            raise AssertionError(f"{service} is not ready after {READY_S:g} s:\n{self.processes.logs()}") from late
 
     def _is_ready(self, service: str) -> bool:
         try:

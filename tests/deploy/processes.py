@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.fakes.services import ServiceProcess, wait_until_up
+
 from .servers import Keyed
 
 BIN = Path(sys.executable).parent
@@ -18,16 +20,18 @@ class Processes:
     def __init__(self, folder: Path, broker: Keyed) -> None:
         self.folder = folder
         self.broker = broker
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._running: dict[str, ServiceProcess] = {}
+        self._commands: list[subprocess.Popen[str]] = []
 
     def start(self, service: str, *, user: str = "", broker: Keyed | None = None, **environment: str) -> None:
         """``pto-<service>`` as this account (its own name), at this broker."""
         user = user or service
-        with (self.folder / f"{user}.log").open("ab") as log:
-            self._running[user] = subprocess.Popen(
-                [BIN / f"pto-{service}"], env={**self._environment(broker or self.broker, user), **environment},
-                cwd=self.folder, stdout=log, stderr=log,
-            )  # fmt: skip
+        own = {**self._environment(broker or self.broker, user), **environment}
+        self._running[user] = ServiceProcess(service, self.folder / f"{user}.log", env=own, cwd=self.folder)
+
+    def wait_until_up(self) -> None:
+        """Until all that were started are up; not for a scheduler that stands by."""
+        wait_until_up(self._running.values())
 
     def end(self, user: str, how: signal.Signals = signal.SIGTERM) -> int:
         process = self._running.pop(user)
@@ -38,22 +42,37 @@ class Processes:
         return self._running.pop(user).wait(timeout_s)
 
     def orchestrator(self, *words: str, user: str = "requester", code: int | None = 0, timeout_s: float = 90) -> str:
+        return self.end_of(self.command(*words, user=user), code=code, timeout_s=timeout_s)
+
+    def command(self, *words: str, user: str = "requester") -> "subprocess.Popen[str]":
+        """``orchestrator WORDS``, which goes on."""
+        process = subprocess.Popen(
+            [BIN / "orchestrator", *words], env=self._environment(self.broker, user), cwd=self.folder,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self._commands.append(process)
+        return process
+
+    def end_of(self, command: "subprocess.Popen[str]", *, code: int | None = 0, timeout_s: float = 90) -> str:
+        """What it says until it ends, with this code."""
         try:
-            done = subprocess.run(
-                [BIN / "orchestrator", *words], env=self._environment(self.broker, user), cwd=self.folder,
-                capture_output=True, text=True, timeout=timeout_s, check=False,
-            )  # fmt: skip
+            out, err = command.communicate(timeout=timeout_s)
         except subprocess.TimeoutExpired as late:
-            raise AssertionError(f"{late}\n{late.stdout!r}\n{late.stderr!r}\n{self.logs()}") from late
-        assert code in (None, done.returncode), (
-            f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}\n{self.logs()}"
+            command.kill()
+            out, err = command.communicate()
+            raise AssertionError(f"{late}\n{out}\n{err}\n{self.logs()}") from late
+        assert code in (None, command.returncode), (
+            f"{command.args!r}: {command.returncode}\n{out}\n{err}\n{self.logs()}"
         )
-        return done.stdout + done.stderr
+        return out + err
 
     def logs(self) -> str:
         return "\n".join(f"--- {path.name}\n{path.read_text()[-2000:]}" for path in self.folder.glob("*.log"))
 
     def close(self) -> None:
+        for command in self._commands:
+            command.kill()
+            command.wait()
         for process in self._running.values():
             process.send_signal(signal.SIGTERM)
         for process in self._running.values():

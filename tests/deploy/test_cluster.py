@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.fakes.ports import free_port
@@ -69,14 +70,22 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
         server.end(signal.SIGKILL)
 
 
+async def info_of(connection: Connection, stream: str) -> dict[str, Any]:
+    """What the cluster says of a stream, as soon as that has a leader who can say it."""
+    async with asyncio.timeout(30):
+        while True:
+            with suppress(LogUnavailable, ApiError):
+                return await connection.api(f"STREAM.INFO.{stream}", timeout_s=2)
+            await asyncio.sleep(0.2)
+
+
 async def leader_of(connection: Connection, *, but: str = "") -> str:
     """Name of the server that leads the log."""
     async with asyncio.timeout(30):
         while True:
-            with suppress(LogUnavailable, ApiError):
-                leader = (await connection.api("STREAM.INFO.PTO", timeout_s=2)).get("cluster", {}).get("leader", but)
-                if leader != but:
-                    return str(leader)
+            leader = (await info_of(connection, "PTO")).get("cluster", {}).get("leader", but)
+            if leader != but:
+                return str(leader)
             await asyncio.sleep(0.2)
 
 
@@ -84,7 +93,7 @@ async def leader_of(connection: Connection, *, but: str = "") -> str:
 async def test_a_run_loses_and_doubles_nothing_when_the_leader_is_killed(cluster: Cluster, tmp_path: Path) -> None:
     bootstrapper = await cluster.connect("bootstrap")
     for stream in STREAMS:
-        assert (await bootstrapper.api(f"STREAM.INFO.{stream}"))["config"]["num_replicas"] == 3
+        assert (await info_of(bootstrapper, stream))["config"]["num_replicas"] == 3
     ran = tmp_path / "ran"  # outside of all workspaces: what was started twice is seen, whatever the log says
     tasks = [{"id": f"t{i}", "command": f"sleep 0.05; echo t{i} >> '{ran}'; echo > done"} for i in range(TASKS)]
     plan = {"name": "many", "tasks": tasks}
@@ -93,13 +102,16 @@ async def test_a_run_loses_and_doubles_nothing_when_the_leader_is_killed(cluster
     try:
         for service in SERVICES:
             processes.start(service)
+        processes.wait_until_up()
         processes.start("scheduler", user="scheduler-2")
         run = processes.orchestrator(
             "run", "--plan", "plan.json", "-m", "8", "--on-conflict", "keep-both", "--detach"
         ).split()[-1]
-        watching = asyncio.create_task(
-            asyncio.to_thread(processes.orchestrator, "watch", run, timeout_s=120 + TASKS / 4)
-        )
+        watch = processes.command("watch", run)
+        assert watch.stdout is not None
+        async with asyncio.timeout(60):  # who begins to watch while there is no leader is told so
+            assert await asyncio.to_thread(watch.stdout.readline), processes.end_of(watch)
+        watching = asyncio.create_task(asyncio.to_thread(processes.end_of, watch, timeout_s=120 + TASKS / 4))
         for _ in range(2):
             await asyncio.sleep(3)
             leader = await leader_of(bootstrapper)
@@ -141,6 +153,7 @@ async def test_copies_of_all_stores_of_one_moment_are_restored_elsewhere(cluster
     try:
         for service in SERVICES:
             processes.start(service)
+        processes.wait_until_up()
         run = processes.orchestrator("run", "--plan", "plan.yaml", "--detach").split()[-1]
         for server in cluster.servers.values():
             server.end()
@@ -154,6 +167,7 @@ async def test_copies_of_all_stores_of_one_moment_are_restored_elsewhere(cluster
         processes = Processes(tmp_path / "elsewhere", there)
         for service in SERVICES:
             processes.start(service)
+        processes.wait_until_up()
         processes.orchestrator("watch", run)
         assert "all is well" in processes.orchestrator("audit", "--blobs")
     finally:

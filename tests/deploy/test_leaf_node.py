@@ -4,20 +4,24 @@ import asyncio
 import json
 import signal
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import nats
 import pytest
+from nats.aio.client import Client
 from tests.fakes.ports import free_port
 
 from pto_bus.accounts import LEAVES, credentials_file
 from pto_bus.connect import connect
 from pto_bus.errors import NotAllowed
-from pto_bus.session import open_session
+from pto_bus.session import Session, open_session
 from pto_bus.topology import Account
-from pto_ports.event_log import Outgoing
+from pto_ports.event_log import LogReader, Outgoing, Recorded
 from pto_proto.ids import LANE_LOCAL, Lane
 from pto_proto.subjects import lane_filter
+from pto_runtime.clock import SystemClock
+from pto_runtime.reading import patiently
 
 from .processes import Processes
 from .servers import Keyed, Server, accounts_in, make_certificates
@@ -25,6 +29,8 @@ from .servers import Keyed, Server, accounts_in, make_certificates
 ELSEWHERE = Lane("docker")
 FINISHED = "pto.task-finished.local.run-0001"
 RELAY = "relay-here"
+INFO = "$JS.API.STREAM.INFO.PTO"
+LINKED_S = 20.0
 
 
 @pytest.fixture
@@ -47,20 +53,49 @@ async def leaf(hub: Keyed, tmp_path: Path) -> AsyncIterator[Keyed]:
     variables = {"NATS_HUB": hub.server.variables["NATS_HUB"]}
     server = Server(tmp_path / "leaf", "leaf.conf", tls=hub.server.tls, users=users, name="leaf", **variables).start()
     server.url = server.url.replace("tls", "nats")
-    server.wait_log("Leafnode connection created")
-    yield Keyed(server, hub.folder)
-    server.end()
+    keyed = Keyed(server, hub.folder)
+    try:
+        session = await open_local_dispatcher(keyed)
+        async with asyncio.timeout(LINKED_S):  # it takes clients before it knows what the broker answers
+            await patiently(session.log.last_seq, SystemClock())
+        await session.close()
+        yield keyed
+    finally:
+        server.end()
+
+
+async def open_local_dispatcher(leaf: Keyed) -> Session:
+    user = "dispatcher-local"
+    return await open_session(leaf.url, user=user, credentials=credentials_file(leaf.folder, user))
+
+
+async def first(reader: LogReader, count: int) -> list[Recorded]:
+    """The next messages, at least so many: they may come one by one."""
+    found: list[Recorded] = []
+    async with asyncio.timeout(LINKED_S):
+        while len(found) < count:
+            found += await reader.next(3)
+    return found
+
+
+async def wait_until_linked(client: Client) -> None:
+    """Until what dispatchers may ask is answered through a leaf node that has just been started."""
+    async with asyncio.timeout(LINKED_S):
+        while True:
+            with suppress(nats.errors.NoRespondersError, nats.errors.TimeoutError):
+                await client.request(INFO, b"", timeout=1)
+                return
+            await asyncio.sleep(0.05)
 
 
 async def test_a_dispatcher_behind_a_leaf_node_does_what_it_may_and_no_more(hub: Keyed, leaf: Keyed) -> None:
-    key = credentials_file(leaf.folder, "dispatcher-local")
-    session = await open_session(leaf.url, user="dispatcher-local", credentials=key)
+    session = await open_local_dispatcher(leaf)
     batch = [Outgoing(FINISHED, b"x", "1"), Outgoing(FINISHED, b"y", "2")]
     assert await session.log.append(batch) == 2
     assert await session.log.last_seq() == 2
     assert [message.data for message in await session.log.read_run("pto.*.*.run-0001")] == [b"x", b"y"]
     reader = await session.log.read(subject=lane_filter(LANE_LOCAL))
-    assert [message.seq for message in await reader.next(3)] == [1, 2]
+    assert [message.seq for message in await first(reader, 2)] == [1, 2]
     digest = await session.blobs.put(b"z" * 700_000)
     assert await session.blobs.get(digest) == b"z" * 700_000
     heard: list[bytes] = []
@@ -76,7 +111,7 @@ async def test_a_dispatcher_behind_a_leaf_node_does_what_it_may_and_no_more(hub:
     scheduler = await hub.connect("scheduler")
     await viewer.close()
     for subject in (FINISHED.replace("local", "docker"), "pto.run-accepted._.run-0001"):
-        own = await open_session(leaf.url, user="dispatcher-local", credentials=key)
+        own = await open_local_dispatcher(leaf)
         with pytest.raises(NotAllowed):
             await own.log.append([Outgoing(subject, b"x", "")])
         await own.close()
@@ -118,14 +153,14 @@ async def test_a_stolen_relay_key_does_nothing_but_what_its_dispatchers_may(hub:
     users = leaf.server.folder / "users.conf"
     users.write_text("users: [{user: thief, password: thief}]")  # a leaf node that lets everything pass
     leaf.server.start()
-    leaf.server.wait_log("Leafnode connection created", 2)
     thief = await nats.connect(leaf.url, user="thief", password="thief", inbox_prefix="_INBOX_dispatcher-local")
+    await wait_until_linked(thief)  # from now on silence is a refusal
     for subject in others:
         with pytest.raises((nats.errors.NoRespondersError, nats.errors.TimeoutError)):
             await thief.request(subject, b"{}", timeout=0.3)
     for target in ("pto.run-accepted._.run-0001", FINISHED.replace("local", "docker"), "pto.req.run-requested.eva"):
-        await thief.publish("$JS.API.STREAM.INFO.PTO", b"", reply=target)
-    assert (await thief.request("$JS.API.STREAM.INFO.PTO", b"", timeout=5)).data
+        await thief.publish(INFO, b"", reply=target)
+    assert (await thief.request(INFO, b"", timeout=5)).data
     await thief.close()
     bootstrapper = await hub.connect("bootstrap")
     state = (await bootstrapper.api("STREAM.INFO.PTO"))["state"]
@@ -143,6 +178,7 @@ async def test_a_run_goes_on_through_a_leaf_node_that_comes_and_goes(hub: Keyed,
         for service in ("scheduler", "planner", "consolidator"):
             processes.start(service)
         processes.start("dispatcher-local", broker=leaf, PTO_CA="")
+        processes.wait_until_up()
         run = processes.orchestrator("run", "--plan", "plan.json", "-m", "3", "--detach").split()[-1]
         for how in (signal.SIGTERM, signal.SIGKILL):
             await asyncio.sleep(0.7)

@@ -10,7 +10,8 @@ from pto_bus.topology import Account, Sizes
 from .processes import SERVICES, Processes
 from .servers import Keyed, Server, accounts_in, make_certificates
 
-PLAN = "tasks: [{id: a, command: sleep 30}, {id: b, noop: true}, {id: c, noop: true}]"
+PLAN = "tasks: [{id: a, command: sleep 600}, {id: b, noop: true}, {id: c, noop: true}]"
+"""The first task ends by its cancellation."""
 QUOTAS = {"PTO_QUOTA_REQUESTS": "4", "PTO_QUOTA_TASKS": "3", "PTO_QUOTA_BYTES": "20000"}
 
 
@@ -33,6 +34,7 @@ async def test_a_requester_changes_own_runs_alone_and_is_told_of_quotas(keyed: K
     try:
         for service in SERVICES:
             processes.start(service, **QUOTAS)
+        processes.wait_until_up()
         run = processes.orchestrator("run", "--plan", "plan.yaml", "--detach", user="alice").strip()
         for words in (["cancel", run], ["pause", run]):
             said = processes.orchestrator(*words, user="bob", code=2)

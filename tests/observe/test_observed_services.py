@@ -63,6 +63,11 @@ def site(tmp_path: Path, collector: str) -> Iterator[ObservedSite]:
     running.close()
 
 
+def used_slots(site: ObservedSite) -> float:
+    """As the scheduler shows it; 0 until it knows of the dispatcher."""
+    return site.metrics("scheduler").get("pto_slots_used", {}).get(("dispatcher-local", "local"), 0)
+
+
 def test_metrics_health_and_traces_of_a_run(site: ObservedSite, tmp_path: Path) -> None:
     site.start_all()
     plan = {
@@ -74,6 +79,7 @@ def test_metrics_health_and_traces_of_a_run(site: ObservedSite, tmp_path: Path) 
     }
     run = site.run_plan(plan, traceparent=ASKER)
 
+    site.wait_for(lambda: site.metrics("scheduler")["pto_log_lag_messages"] == {(): 0.0}, "a log that is read")
     scheduler, dispatcher = site.metrics("scheduler"), site.metrics("dispatcher-local")
 
     assert scheduler["pto_leading"] == {(): 1.0}
@@ -81,7 +87,6 @@ def test_metrics_health_and_traces_of_a_run(site: ObservedSite, tmp_path: Path) 
     assert scheduler["pto_slots"][("dispatcher-local", "local")] == 16.0
     assert scheduler["pto_slots_used"][("dispatcher-local", "local")] == 0.0
     assert scheduler["pto_tasks_ready"][("local",)] == 0.0
-    assert scheduler["pto_log_lag_messages"] == {(): 0.0}
     assert scheduler["pto_tick_seconds_count"][()] >= 3
     assert dispatcher["pto_attempts_finished_total"] == {
         ("", "local", "succeeded"): 1.0, ("task", "local", "failed"): 1.0,
@@ -102,7 +107,7 @@ def test_metrics_health_and_traces_of_a_run(site: ObservedSite, tmp_path: Path) 
 def test_readiness_follows_the_broker_and_liveness_does_not(site: ObservedSite) -> None:
     site.start_all()
     assert site.get("planner", "/readyz") == (200, {"status": "ready"})
-    assert site.get("scheduler", "/readyz") == LEADS
+    site.wait_for(lambda: site.get("scheduler", "/readyz") == LEADS, "a leader")  # it is up before it has the lease
 
     site.broker.stop()
     status, said = site.get("planner", "/readyz")
@@ -114,12 +119,15 @@ def test_readiness_follows_the_broker_and_liveness_does_not(site: ObservedSite) 
     site.wait_for(lambda: site.get("planner", "/readyz")[0] == 200, "readiness after the broker came back")
 
 
-def test_a_log_that_answers_and_takes_nothing_makes_who_writes_unready(site: ObservedSite) -> None:
+def test_a_log_that_answers_and_takes_nothing_makes_who_writes_unready(site: ObservedSite, tmp_path: Path) -> None:
     site.start_all()
-    site.run_plan({"name": "stuck", "tasks": [{"id": "a", "command": "sleep 1"}]}, is_followed=False)
-    site.wait_for(lambda: site.metrics("scheduler")["pto_slots_used"][("dispatcher-local", "local")] == 1, "a start")
+    go = tmp_path / "go"
+    held = f"until test -e '{go}'; do sleep 0.05; done"
+    site.run_plan({"name": "stuck", "tasks": [{"id": "a", "command": held}]}, is_followed=False)
+    site.wait_for(lambda: used_slots(site) == 1, "a start")
 
     site.change(LOG_STREAM, max_bytes=1)
+    go.touch()
     for writer in ("scheduler", "dispatcher-local"):  # one has a request to answer, the other an end to report
         if writer == "scheduler":
             site.run_plan({"name": "refused", "tasks": [{"id": "a", "command": "true"}]}, is_followed=False)
@@ -145,7 +153,7 @@ def test_a_log_that_answers_and_takes_nothing_makes_who_writes_unready(site: Obs
 def test_silent_dispatcher_shows_as_unknown_attempts(site: ObservedSite) -> None:
     site.start_all()
     site.run_plan({"name": "quiet", "tasks": [{"id": "long", "command": "sleep 300"}]}, is_followed=False)
-    site.wait_for(lambda: site.metrics("scheduler")["pto_slots_used"][("dispatcher-local", "local")] == 1, "a start")
+    site.wait_for(lambda: used_slots(site) == 1, "a start")
     site.freeze("dispatcher-local")
 
     site.wait_for(lambda: site.metrics("scheduler")["pto_attempts_unknown"][()] == 1, "an unknown attempt", 40)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.fakes.ports import free_port
+from tests.fakes.services import UP, UP_S, ServiceProcess, wait_until_up
 
 from pto_bus.broker import Broker
 from pto_bus.topology import single_host_accounts
@@ -32,14 +34,16 @@ class Site:
             **os.environ, "NATS_URL": self.broker.url, "PTO_PASSWORD": PASSWORD, "PTO_WORK_DIR": str(folder / "work/{run}"),
             "XDG_STATE_HOME": str(folder / "state"), "HOME": str(folder),
         }  # fmt: skip
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.processes: dict[str, ServiceProcess] = {}
         self.run([str(BIN / "orchestrator"), "bootstrap", "--nats-url", self.broker.url], PTO_USER="bootstrap")
 
     def start(self, service: str) -> None:
-        log = (self.folder / f"{service}.log").open("ab")
-        self.processes[service] = subprocess.Popen(
-            [BIN / f"pto-{service}"], env=self.environment, stdout=log, stderr=log
-        )
+        self.processes[service] = ServiceProcess(service, self.folder / f"{service}.log", env=self.environment)
+
+    def start_all(self) -> None:
+        for service in SERVICES:
+            self.start(service)
+        wait_until_up(self.processes.values())
 
     def run(self, command: list[str], *, code: int = 0, **environment: str) -> str:
         done = subprocess.run(
@@ -81,8 +85,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 @pytest.mark.slow
 def test_a_bare_client_gets_the_same_project_as_the_command_line(site: Site, tmp_path: Path) -> None:
-    for service in SERVICES:
-        site.start(service)
+    site.start_all()
     said = site.request("Create a calculator function", "calc-request-1")
     assert "succeeded" in said
     site.orchestrator("fetch", "calc-request-1", "-o", "out/remote")
@@ -108,8 +111,7 @@ def test_a_bare_client_gets_the_same_project_as_the_command_line(site: Site, tmp
 def test_every_service_can_be_killed_while_a_run_goes_on(site: Site, tmp_path: Path) -> None:
     plan = {"name": "slow", "tasks": [{"id": f"t{i}", "command": f"sleep 0.3; echo {i} > t{i}.txt"} for i in range(12)]}
     (tmp_path / "plan.json").write_text(json.dumps(plan))
-    for service in SERVICES:
-        site.start(service)
+    site.start_all()
     run = site.orchestrator(
         "run", "--plan", "plan.json", "-m", "3", "--detach", "--nats-url", site.broker.url, "-o", "out/killed"
     ).split()[-1]
@@ -129,22 +131,34 @@ def test_every_service_can_be_killed_while_a_run_goes_on(site: Site, tmp_path: P
     )
 
 
+def until_shell(log: str, count: int, *texts: str) -> str:
+    """A line of shell that waits until so many lines of the log hold one of these texts."""
+    patterns = " ".join(f"-e '{text}'" for text in texts)
+    loop = f"until test $(grep -c {patterns} {log}) -ge {count}; do sleep 0.05; done"
+    return f"timeout {UP_S:g} bash -c {shlex.quote(loop)}"
+
+
 @pytest.mark.slow
 def test_the_how_to_works_as_written(tmp_path: Path) -> None:
     """The page's commands in one shell, on another port, with its last outputs checked."""
     text = (ROOT / "docs/howto/separate-services.md").read_text()
     blocks = [block.split("```")[0] for block in text.split("```sh")[1:]]
     script = "set -e\ntrap 'kill $(jobs -p); wait' EXIT\n" + "\n".join(blocks).replace("4222", str(free_port()))
-    script = script.replace("nats.conf &", "nats.conf 2> nats.log & sleep 0.5").replace(
-        "docs/examples", f"{ROOT}/docs/examples"
-    )
+    for step, log, lines in (
+        ("nats-server -c nats.conf &", "nats.log", ("Server is ready",)),
+        ("pto-scheduler & pto-planner & pto-dispatcher-local & pto-consolidator &", "services.log", UP),
+    ):
+        assert step in script
+        script = script.replace(step, f"{{ {step} }} 2> {log}; {until_shell(log, step.count('&'), *lines)}")
+    script = script.replace("docs/examples", f"{ROOT}/docs/examples")
     environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "XDG_STATE_HOME": str(tmp_path / "state")}
     for name in ("PTO_USER", "PTO_PASSWORD", "NATS_URL"):
         environment.pop(name, None)
     done = subprocess.run(
         ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    logs = "".join(path.read_text()[-4000:] for path in tmp_path.glob("*.log"))
+    assert done.returncode == 0, done.stdout + done.stderr + logs
     summaries = [
         json.loads((tmp_path / "out" / name / "execution_summary.json").read_text())
         for name in ("calc", "calculator-1")
