@@ -59,6 +59,13 @@ class CommandLine:
         assert process.returncode == code, said
         return said
 
+    def wait_for_a_run(self, process: subprocess.Popen[str]) -> None:
+        """Until it has noted its run, or has ended."""
+        until = time.monotonic() + 120
+        while process.poll() is None and not [*self.folder.glob("state/parallel-orchestrator/runs/*/run.json")]:
+            assert time.monotonic() < until, "no run has begun"
+            time.sleep(0.05)
+
     def runs(self) -> list[dict[str, str]]:
         return [json.loads(line) for line in self.run("list", "--json").splitlines()]
 
@@ -98,11 +105,15 @@ def test_killed_again_and_again_it_ends_the_same(command_line: CommandLine, fake
     run, killed = "", 0
     for _ in range(KILLS):
         process = command_line.start(*words)
-        time.sleep(chance.uniform(1, 3.5))
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            killed += 1
-        said, _ = process.communicate()
+        try:
+            if not run:
+                command_line.wait_for_a_run(process)
+            time.sleep(chance.uniform(1, 3.5))
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                killed += 1
+            said, _ = process.communicate()
         runs = command_line.runs()
         run = runs[0]["run"] if runs else ""
         if runs and runs[0]["state"] == "succeeded":

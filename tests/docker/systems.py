@@ -78,6 +78,11 @@ class DockerSite:
                 [BIN / f"pto-{service}"], env=self.environment, stdout=log, stderr=log
             )
 
+    def wait_until_up(self, dispatcher: str, times: int) -> None:
+        """Until it has said so in this many starts."""
+        log = self.folder / f"{dispatcher}.log"
+        wait_for(f"{dispatcher} to be up", lambda: log.read_text().count("dispatcher is up") >= times)
+
     def kill(self, service: str) -> None:
         self.processes[service].kill()
         self.processes[service].wait()
@@ -139,6 +144,19 @@ class DockerSite:
         return subprocess.run(
             ["docker", *host, *words], check=True, capture_output=True, text=True, timeout=60
         ).stdout.strip()
+
+    def told(self, event: str, since: float, *labels: str) -> list[str]:
+        """Names of this system's containers that the engine tells this event of, since then; one entry per event."""
+        words = ["events", "--since", f"{since:.3f}", "--until", f"{time.time():.3f}", "--filter", f"event={event}"]
+        for label in (f"pto.owner={self.owner}", *labels):
+            words += ["--filter", f"label={label}"]
+        return self.docker(*words, "--format", "{{.Actor.Attributes.name}}").split()
+
+    def let_go(self, run: str, *tasks: str) -> None:
+        """Make the file in the workspaces of their first attempts that their commands wait for: ``go``."""
+        for task in tasks:
+            (workspace,) = self.folder.glob(f"work/{run}/executor_*/{task}.1")
+            (workspace / "go").touch()
 
     def containers(self, *, running: bool = False) -> list[str]:
         words = ["ps", "-q", "--no-trunc", "--filter", f"label=pto.owner={self.owner}"]

@@ -1,9 +1,11 @@
 """Agents and planners in containers: the same project as without, and credentials where they are needed and nowhere else."""
 
 import json
+import os
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +63,15 @@ class Watch(threading.Thread):
 
 
 def holding(secrets: tuple[str, ...], *folders: Path) -> list[str]:
-    """Files below these folders that hold any of the secrets."""
+    """Files below these folders that hold any of the secrets; what is removed meanwhile holds nothing."""
     words = [secret.encode() for secret in secrets]
-    files = [path for folder in folders for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
-    return [str(path) for path in files if any(word in path.read_bytes() for word in words)]
+    found = []
+    for folder, _, names in (step for top in folders for step in os.walk(top)):  # goes on where a folder is gone
+        for path in (Path(folder, name) for name in names):
+            with suppress(FileNotFoundError):
+                if path.is_file() and not path.is_symlink() and any(word in path.read_bytes() for word in words):
+                    found.append(str(path))
+    return found
 
 
 def watched(site: DockerSite, secrets: tuple[str, ...], **fields: Any) -> dict[str, Any]:
@@ -97,10 +104,10 @@ def test_real_agents_and_their_planner_work_in_containers_and_keys_stay_there(
     assert summary["usage"]["output_tokens"] > 0
     assert api.answered
     assert all(request.keys == ("canary",) and not request.leaked for request in api.requests)
+    wait_for("all containers to be deleted", lambda: not site.containers())
     assert not holding((KEY,), site.folder)
     plan = json.loads((next(site.folder.glob("work/*/planner/execution_plan.json"))).read_text())
     assert {task["id"] for task in plan["tasks"]} == {task["id"] for task in summary["tasks"]}
-    wait_for("all containers to be deleted", lambda: not site.containers())
     assert not holding((KEY,), Path("/dev/shm"))
 
 
@@ -157,12 +164,14 @@ def test_variables_that_a_plan_passes_on_are_not_in_the_engines_records(make_sit
     site: DockerSite = make_site(DEPLOY_TOKEN="it's a-canary-value", PTO_DOCKER_NETWORK="none")
     site.start()
     task = {
-        "id": "t", "command": "echo token $DEPLOY_TOKEN; printenv DEPLOY_TOKEN | wc -c > size; sleep 3",
+        "id": "t",
+        "command": "echo token $DEPLOY_TOKEN; printenv DEPLOY_TOKEN | wc -c > size; while [ ! -e go ]; do sleep 0.1; done",
         "env": ["DEPLOY_TOKEN"], "outputs": ["size"], "checks": ["test -n \"$DEPLOY_TOKEN\""],
     }  # fmt: skip
     run = site.begin({"name": "pass", "tasks": [task]})
     (container,) = wait_for("its container", lambda: site.containers(running=True))
     assert "canary" not in site.docker("inspect", container)
+    site.let_go(run, "t")
     summary = site.end(run)
     assert summary["status"] == "succeeded"
     assert not holding(("a-canary-value",), site.folder)

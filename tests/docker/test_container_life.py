@@ -51,6 +51,8 @@ class ScriptedDaemon:
         self.told: frozenset[str] = frozenset()
         self.output = [("stdout", b"one\n"), ("stderr", b"two\n"), ("stdout", b"three\n")]
         self.ended = asyncio.Event()
+        self.at_start: Callable[[], object] = self.end_soon
+        """What happens when it runs: it ends by itself unless the test says otherwise."""
 
     async def _do(self, call: str, work: Callable[[], Any]) -> Any:
         self.calls.append(call)
@@ -77,9 +79,12 @@ class ScriptedDaemon:
         def work() -> None:
             assert self.state == "created", "started twice"
             self.state = "running"
-            asyncio.get_running_loop().call_later(0.05, self.finish)
+            self.at_start()
 
         await self._do("start", work)
+
+    def end_soon(self) -> None:
+        asyncio.get_running_loop().call_later(0.05, self.finish)
 
     def finish(self, code: int | None = None) -> None:
         if self.state == "running":
@@ -196,9 +201,10 @@ async def test_an_end_long_after_the_daemon_was_away_is_its_own(later_s: float, 
             if self.calls.count("wait") == 2:
                 clock._slept += later_s
             else:
-                await self.ended.wait()
+                self.finish()
 
     daemon, clock = Back(), FastClock()
+    daemon.at_start = lambda: None
     container = Container(daemon, clock, "pto-1", BODY, feed=lambda stream, data: None)  # type: ignore[arg-type]
     _, watch = await container.run(Cancel())
     assert (watch.lost_ms is None) == is_its_own
@@ -218,7 +224,7 @@ async def test_one_that_was_found_is_never_made_again(state: str) -> None:
     daemon = ScriptedDaemon()
     daemon.state, daemon.labels = state, BODY["Labels"]
     if state == "running":
-        asyncio.get_running_loop().call_later(0.05, daemon.finish)
+        daemon.end_soon()
     elif state == "exited":
         daemon.ended.set()
     found = Seen(id="c1", name="pto-1", labels=BODY["Labels"], status=state)
@@ -245,23 +251,31 @@ async def test_a_cancel_before_the_start_starts_nothing() -> None:
 async def test_it_is_told_to_end_until_the_daemon_hears_it(limit_s: float, why: str) -> None:
     daemon = ScriptedDaemon(stop=["away", "away"])
     cancel = Cancel()
-    if not limit_s:
-        asyncio.get_running_loop().call_later(0.01, lambda: cancel.request("enough"))
+    daemon.at_start = lambda: limit_s or cancel.request("enough")
     seen, watch, _, _ = await live(daemon, cancel, limit_s)
     assert (watch.why, seen.exit_code) == (why, 143)
     assert daemon.calls.count("stop") == 3
 
 
-async def test_that_its_memory_was_used_up_may_be_told_after_its_end() -> None:
+@pytest.mark.parametrize("exit_code", [137, 1, 0])
+async def test_that_its_memory_was_used_up_may_be_told_after_its_end(exit_code: int) -> None:
     daemon = ScriptedDaemon()
-    daemon.exit_code, daemon.told = 137, frozenset({"oom"})
+    daemon.exit_code, daemon.told = exit_code, frozenset({"oom"})
     seen, watch, _, _ = await live(daemon)
     assert (seen.oom_killed, watch.was_killed) == (True, False)
 
 
+@pytest.mark.parametrize(("exit_code", "was_killed"), [(143, True), (0, False)])
+async def test_one_that_was_told_to_end_and_ended_well_has_done_its_work(exit_code: int, was_killed: bool) -> None:
+    daemon = ScriptedDaemon()
+    daemon.exit_code, daemon.told = exit_code, frozenset({"kill"})
+    seen, watch, _, _ = await live(daemon)
+    assert (seen.oom_killed, watch.was_killed) == (False, was_killed)
+
+
 async def test_one_that_disappears_is_nobodys_fault() -> None:
     daemon = ScriptedDaemon()
-    asyncio.get_running_loop().call_later(0.02, lambda: (setattr(daemon, "state", ""), daemon.ended.set()))
+    daemon.at_start = lambda: (setattr(daemon, "state", ""), daemon.ended.set())
     with pytest.raises(Failed) as caught:
         await live(daemon)
     assert caught.value.failure == "infra"

@@ -1,6 +1,7 @@
 """Containers that do what they must not: each is held, and each is told for what it is."""
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ PLAN: dict[str, dict[str, Any]] = {
     "network": {"command": "python3 -c \"import socket; socket.create_connection(('192.0.2.1', 80), 3)\""},
     "forks": {"command": "i=0; while [ $i -lt 10000 ]; do sleep 60 & i=$((i+1)); done"},
     "memory": {"command": "tail /dev/zero", "resources": {"memory": "64M"}},
-    "memory-of-a-child": {"command": "tail /dev/zero; echo went on", "resources": {"memory": "64M"}},
+    "memory-of-a-child": {"command": "tail /dev/zero; while [ ! -e go ]; do sleep 0.1; done; echo went on", "resources": {"memory": "64M"}},
     "temporary": {"command": "dd if=/dev/zero of=/tmp/big bs=1M count=4096"},
     "disk": {"command": "i=0; while dd if=/dev/zero of=big.$i bs=1M count=16 2>/dev/null; do i=$((i+1)); sleep 0.2; done"},
     "hole": {"command": "truncate -s 1T hole", "outputs": ["hole"]},
@@ -40,7 +41,12 @@ def test_each_is_contained_and_told_by_its_class(make_site: Any) -> None:
     site: DockerSite = make_site(PTO_DOCKER_NETWORK="none", PTO_DOCKER_WORKSPACE="96M")
     site.start()
     tasks = [{"id": name, "retries": 0, **fields} for name, fields in PLAN.items()]
-    summary = site.run({"name": "hostile", "tasks": tasks}, code=1)
+    began = time.time()
+    run = site.begin({"name": "hostile", "tasks": tasks})
+    child = "memory-of-a-child"
+    wait_for("the kill of a child", lambda: site.told("oom", began, f"pto.task={child}"), 180)
+    site.let_go(run, child)
+    summary = site.end(run, code=1)
     ends = {task["id"]: task["attempts"][-1] for task in summary["tasks"]}
     assert {name: end["failure"] for name, end in ends.items()} == CLASSES, ends
     assert {name: len(task["attempts"]) for name, task in zip(ends, summary["tasks"], strict=True)} == dict.fromkeys(
@@ -105,8 +111,8 @@ def test_what_runs_on_after_a_cancel_is_killed(site: DockerSite) -> None:
 def test_fifty_containers_run_at_once(site: DockerSite) -> None:
     tasks = [{"id": f"t{number}", "command": "sleep 600", "resources": {"memory": "32M"}} for number in range(50)]
     run = site.begin({"name": "fifty", "tasks": tasks})
-    wait_for("fifty running containers", lambda: len(site.containers(running=True)) == 50, 120)
+    wait_for("fifty running containers", lambda: len(site.containers(running=True)) == 50, 300)
     site.orchestrator("cancel", run)
     summary = site.end(run, code=1)
     assert summary["counts"] == {"cancelled": 50}
-    wait_for("all containers to be deleted", lambda: not site.containers())
+    wait_for("all containers to be deleted", lambda: not site.containers(), 180)

@@ -20,6 +20,7 @@ from pto_dispatcher_docker.limits import (
     DRAIN_S,
     ESCAPED_BYTES,
     FIRST_PAUSE_S,
+    LATE_DONE_S,
     LATE_KILL_S,
     LATE_S,
     LINE_BYTES,
@@ -183,17 +184,20 @@ class Container:
                 self._say("running", "the container engine answers again")
 
     async def _told_of(self, seen: Seen) -> frozenset[str]:
-        """What the daemon tells of a failed container beside its state: whether somebody else told it to end, a person
-        or the daemon itself when it is stopped; and whether it used up its memory, which its state may not say yet.
+        """What the daemon tells of a container beside its state: whether it used up its memory, which its state never
+        says when the daemon heard of that after the end; and of a failed one, whether somebody else told it to end, a
+        person or the daemon itself when it is stopped.
         """
-        if not seen.exit_code or seen.oom_killed or self._why != "exited" or self._is_unwatched:
+        if seen.oom_killed or self._why != "exited" or self._is_unwatched:
             return frozenset()
-        late_s = LATE_KILL_S if seen.exit_code == KILLED else LATE_S
+        late_s = LATE_KILL_S if seen.exit_code == KILLED else LATE_S if seen.exit_code else LATE_DONE_S
+        since_ms = min(seen.started_ms, seen.finished_ms)  # the start of a short one may be noted after its end
         try:
-            return await self._daemon.told_of(self._id, seen.started_ms, seen.finished_ms + int(late_s * 1000))
+            told = await self._daemon.told_of(self._id, since_ms, seen.finished_ms + int(late_s * 1000))
         except (DaemonAway, DaemonRefused) as away:
             self._note_away(away)
             return frozenset()
+        return told if seen.exit_code else told - {"kill"}
 
     async def _look(self) -> Seen:
         """The container as it is, as soon as anybody can say that. Raises Failed if there is none."""

@@ -23,8 +23,10 @@ DRAIN_S = 10.0
 """How long the rest of the output is read after the end; it lies on the daemon's disk and comes at once."""
 LATE_S = 0.5
 """After the end of a container the daemon still tells what befell it."""
+LATE_DONE_S = 0.05
+"""The same of one that ended well: it takes the daemon about as long to say that it ended, so this delays nothing."""
 LATE_KILL_S = 2.0
-"""The same of one that was killed: where a machine is busy, that its memory was used up comes later than its end."""
+"""And of one that was killed: where a machine is busy, that its memory was used up comes later than its end."""
 STOP_GRACE_S = 5
 """Between SIGTERM and SIGKILL for commands: as long as on every backend."""
 AGENT_GRACE_S = 10
