@@ -155,10 +155,10 @@ until_true() { # TENTHS OF A SECOND, COMMAND
 
 is_gone() { ! is_alive "$1"; }
 
-end_process() { # PID FILE: TERM first; a slurmd that cannot reach its controller ignores that
+end_process() { # PID FILE, TENTHS OF A SECOND (20): TERM first; a slurmd that cannot reach its controller ignores that
     if is_alive "$1"; then
         kill "$(cat "$1")" 2>/dev/null || :
-        until_true 20 is_gone "$1" || kill -KILL "$(cat "$1")" 2>/dev/null || :
+        until_true "${2:-20}" is_gone "$1" || kill -KILL "$(cat "$1")" 2>/dev/null || :
     fi
     rm -f "$1"
 }
@@ -178,7 +178,7 @@ start_controller() {
     until_true 100 answers || { tail -n 3 "$dir/log/slurmctld.log" >&2; fail "slurmctld does not answer"; }
 }
 
-stop_controller() { end_process "$dir/run/slurmctld.pid"; }
+stop_controller() { end_process "$dir/run/slurmctld.pid" 150; } # it writes its state: without that new jobs are lost
 
 start_node() { # NAME
     is_alive "$dir/run/slurmd.$1.pid" || slurmd -N "$1" || fail "slurmd of $1 did not start; see $dir/log/slurmd.$1.log"

@@ -3,11 +3,13 @@
 import threading
 import time
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
 
 from pto_harness import Cancel
+from pto_slurm_node import executor
 from pto_slurm_node.executor import NOT_YET, Node, run_attempt
 from pto_slurm_node.spool import EARLY, INTERRUPTED, ORDER, Spool, events_in, put_event, read_json, write_json
 
@@ -50,14 +52,24 @@ def test_a_job_before_its_order_does_it_when_it_comes(spool: Spool) -> None:
 
 
 @pytest.mark.parametrize("why", ["time", "signal", "withdrawn"])
-def test_a_job_whose_order_does_not_come_has_done_nothing(spool: Spool, why: str) -> None:
+def test_a_job_whose_order_does_not_come_has_done_nothing(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
     folder, cancel = spool.attempt("run-1", NAME), Cancel()
     write_json(folder / EARLY, {"wait_s": 0.5 if why == "time" else 60})
     deeds = {"signal": lambda: cancel.request("signal SIGTERM"), "withdrawn": (folder / EARLY).unlink}
-    timer = threading.Timer(0.5, deeds.get(why, lambda: None))
-    timer.start()
+    naps: list[float] = []
+
+    def nap(seconds: float) -> None:
+        """It happens after the first look: else it would never have been announced."""
+        naps.append(seconds)
+        if len(naps) == 1:
+            deeds.get(why, lambda: None)()
+        sleep(seconds)
+
+    monkeypatch.setattr(executor.time, "sleep", nap)
     assert run_attempt(folder, spool.results, NODE, cancel) == NOT_YET
-    timer.join()
+    assert naps, "it was waited for"
     assert [event.kind for event in events_in(spool.results)] == ["blocked"]
     assert not [path for path in folder.iterdir() if path.name != EARLY]
 

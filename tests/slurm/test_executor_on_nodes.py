@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.slurm.testbed import SlurmTestbed
+from tests.slurm.testbed import SlurmTestbed, holders
 
 from pto_proto.ids import RunId, TaskId
 from pto_slurm.answers import Submitted, answer_of
@@ -140,10 +140,7 @@ def test_secrets_are_nowhere_but_in_their_file(site):
     site.ended(job)
     assert site.spool.job_log(RUN, attempt.name, "out").read_text() == "***\n0\n"
     assert CANARY not in said
-    for root in (site.spool.root, site.testbed.folder):
-        for file in root.rglob("*"):
-            if file.is_file() and file != path:
-                assert CANARY.encode() not in file.read_bytes(), file
+    assert holders(CANARY, site.spool.root, site.testbed.folder) == [path]
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.slurm.gates import Gates
 from tests.slurm.slurm_lane import SlurmLane
 from tests.slurm.testbed import SlurmTestbed
 
@@ -72,10 +73,11 @@ async def test_gpus_and_places_are_asked_for(lane: SlurmLane) -> None:
     assert await lane.blobs.get(end.log) == b"2 3 gpu n4\n"
 
 
-async def test_lines_are_shown_while_a_task_runs(lane: SlurmLane) -> None:
-    await lane.start("loud", command="for i in 1 2 3 4 5 6; do echo line $i; sleep 0.5; done")
+async def test_lines_are_shown_while_a_task_runs(lane: SlurmLane, gates: Gates) -> None:
+    await lane.start("loud", command=f"for i in 1 2 3 4 5 6; do echo line $i; {gates.wait()}; sleep 0.5; done")
     await lane.until(lambda: ("loud", "line 1") in lane.lines)
     assert not lane.ends("loud")
+    gates.open()
     await lane.end("loud")
     assert [text for task, text in lane.lines if task == "loud"] == [f"line {number}" for number in range(1, 7)]
     await lane.run_task("short", command="echo at once")
@@ -115,11 +117,12 @@ async def test_jobs_that_can_never_start_are_given_up(lane: SlurmLane) -> None:
     assert lane.jobs(order) == [] or lane.jobs(order)[0][1] == "CANCELLED"
 
 
-async def test_a_slot_has_one_job_at_a_time(lane: SlurmLane) -> None:
-    first = await lane.start("first", slot=0, command="sleep 2")
+async def test_a_slot_has_one_job_at_a_time(lane: SlurmLane, gates: Gates) -> None:
+    first = await lane.start("first", slot=0, command=gates.wait())
     second = await lane.start("second", slot=0)
     await lane.state(first, "RUNNING")
     assert lane.jobs(second) == []
+    gates.open()
     await lane.end("first")
     await lane.end("second")
     assert lane.jobs(first)[0][1] == "COMPLETED"
@@ -145,8 +148,11 @@ async def test_nothing_is_left_of_what_the_log_knows(lane: SlurmLane) -> None:
     lane.forget("gone")
     spool = lane.folder / "spool"
 
-    def left() -> list[str]:
+    def is_empty() -> bool:
         places = ("ledger/attempts", "results", "runs")
-        return [str(path) for place in places for path in (spool / place).rglob("*") if path.is_file()]
+        try:
+            return not [path for place in places for path in (spool / place).rglob("*") if path.is_file()]
+        except FileNotFoundError:  # what is just being removed was there
+            return False
 
-    await lane.until(lambda: not left(), 10)
+    await lane.until(is_empty, 10)

@@ -12,6 +12,7 @@ from tests.slurm.testbed import SlurmTestbed, require_slurm
 from pto_proto import events as ev
 from pto_proto.plans import SlurmOptions
 from pto_slurm import evidence
+from pto_slurm.verdicts import THERE
 from pto_slurm_lane import sighting
 
 pytestmark = pytest.mark.slow
@@ -56,6 +57,12 @@ async def test_accounting_tells_how_jobs_ended_while_nobody_looked(
     testbed.client("scancel", jobs["cancelled"])
     testbed.client("scontrol", "update", f"jobid={jobs['late']}", "deadline=now+30", "partition=compute")
     await lane.until(lambda: not any(lane.jobs(order) for order in orders.values()))
+
+    def is_known() -> bool:  # accounting is asked once a minute, and hears of an end later than squeue shows it
+        said = testbed.client("sacct", "-X", "-n", "-P", "-o", "State", "-j", ",".join(jobs.values())).splitlines()
+        return len(said) == len(jobs) and not {*said} & {*THERE}
+
+    await lane.until(is_known)
     await lane.restart()
     ends = {task: await lane.end(task, seconds=45) for task in orders}  # sooner than without accounting
     assert {task: end.reason.partition(":")[0] for task, end in ends.items()} == {

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.slurm.gates import Gates
 from tests.slurm.slurm_lane import SlurmLane
 from tests.slurm.testbed import SlurmTestbed
 
@@ -107,27 +108,37 @@ async def test_attempt_submitted_twice_runs_once(lane: SlurmLane) -> None:
     await lane.open()
     assert (await lane.run_task("a", **counted(lane, 1))).outcome == "succeeded"
     assert len(runs(lane)) == 1
-    states = sorted(state for _, state in lane.jobs(lane.orders["a", 1]))
-    assert states in (["CANCELLED", "COMPLETED"], ["COMPLETED", "COMPLETED"])
+    well = (["CANCELLED", "COMPLETED"], ["COMPLETED", "COMPLETED"])
+    await lane.until(lambda: sorted(state for _, state in lane.jobs(lane.orders["a", 1])) in well)
 
 
-async def test_the_job_that_works_is_followed_though_it_said_nothing_yet(lane: SlurmLane) -> None:
-    """Of two jobs the one with the claim counts: the end of the other one, which is cancelled, is not the attempt's."""
+async def test_the_job_that_works_is_followed_though_it_said_nothing_yet(lane: SlurmLane, gates: Gates) -> None:
+    """Of two jobs the one with the claim counts: the end of the other one, which is cancelled, is not the attempt's.
+
+    It is the attempt's by its comment, and has the claim before it has that: no look sees two jobs and no claim.
+    """
     slowly = f"""{ONCE}
         folder=${{@: -1}}; again=()
         for word in "${{@:1:$#-5}}"; do
-            case $word in --dependency=* | --partition=*) ;; *) again+=("$word") ;; esac
+            case $word in
+                --dependency=* | --partition=*) ;;
+                --comment=*) comment=${{word#--}} ;;
+                *) again+=("$word") ;;
+            esac
         done
         "$REAL" "$@" >/dev/null
         {{
             sleep 3
-            job=$("$REAL" "${{again[@]}}" --wrap="sleep 4; exec sh ${{*: -5}}")
+            job=$("$REAL" "${{again[@]}}" --comment=other --wrap="{gates.wait()}; exec sh ${{*: -5}}")
             echo -n "$(basename "$folder").$job.0" > "$folder/claim"
+            scontrol update "jobid=$job" "$comment"
         }} >/dev/null 2>&1 &
         {TIMED_OUT}"""
     lane.fake("sbatch", slowly)
     await lane.open()
-    await lane.start("a", slurm="down", **counted(lane))
+    order = await lane.start("a", slurm="down", **counted(lane))
+    await lane.until(lambda: "CANCELLED" in [state for _, state in lane.jobs(order)])
+    gates.open()
     end = await lane.end("a")
     assert end.outcome == "succeeded", (end.reason, end.tail, lane.queue())
     assert len(runs(lane)) == 1
@@ -167,16 +178,18 @@ async def test_cancel_of_an_attempt_that_may_have_a_job(lane: SlurmLane) -> None
     await lane.until(lambda: [state for _, state in lane.jobs(order)] == ["CANCELLED"])
 
 
-async def test_sbatch_that_could_not_ask_is_called_again(lane: SlurmLane) -> None:
+async def test_sbatch_that_could_not_ask_is_called_again(lane: SlurmLane, gates: Gates) -> None:
     lane.fake("sbatch", f'[ -e "$HERE/no-munge" ] || exec "$REAL" "$@"\n{NO_MUNGE}')
     await lane.open()
-    await lane.start("first", command="sleep 4")
+    await lane.start("first", command=gates.wait())
     await lane.until(lambda: bool(lane.states("first")))
     (lane.folder / "bin" / "no-munge").touch()
     await lane.start("second")
     await lane.until(lambda: lane.states("second") == ["waiting"])
     (lane.folder / "bin" / "no-munge").unlink()
-    assert (await lane.end("second", seconds=20)).outcome == "succeeded"  # the first one's end is a reason to ask again
+    gates.open()
+    # The first one's end is a reason to ask again, before the time for that comes (FULL_S).
+    assert (await lane.end("second", seconds=28)).outcome == "succeeded"
     (waiting,) = [entry for entry in lane.said["second", 1] if getattr(entry, "state", "") == "waiting"]
     assert "Did you start munged?" in getattr(waiting, "detail", "")
 
@@ -346,7 +359,7 @@ async def test_what_was_not_submitted_is_cancelled_without_a_controller(lane: Sl
     await asyncio.sleep(0.5)
     for task, order in (("second", second), ("third", third)):
         assert await lane.backend.stop(order, "asked to")
-        assert (await lane.end(task, seconds=2)).outcome == "cancelled"
+        assert (await lane.end(task)).outcome == "cancelled"
         assert lane.jobs(order) == []
     for job, _ in lane.jobs(first):  # it may have been submitted before the first look failed
         lane.testbed.client("scancel", job)

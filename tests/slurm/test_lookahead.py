@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from tests.chaos.asking import Requester, Watcher
 from tests.chaos.plans import APPEND, TRACE
+from tests.slurm.gates import Gates
 from tests.slurm.slurm_lane import SITE
 from tests.slurm.slurm_site import DISPATCHER, LANE, SERVICES, SlurmSite
 from tests.slurm.testbed import SlurmTestbed
@@ -109,7 +110,7 @@ class Ahead:
 
     def records(self) -> list[Path]:
         """What the dispatcher keeps of early jobs."""
-        return list(self.site.spool.glob("ledger/early/attempts/*"))
+        return list(self.site.spool.glob("ledger/early/attempts/[!.]*.json"))  # and no file that is being written
 
     def traced(self) -> Counter[str]:
         """How often each task did its work."""
@@ -142,10 +143,10 @@ def chain(*commands: str) -> Plan:
     return Plan(name="chain", tasks=tuple(tasks))
 
 
-async def test_children_wait_in_the_queue_for_their_parents(ahead: Ahead) -> None:
-    run, began = "chain-of-four", time.monotonic()
-    make = f"{APPEND}; sleep 3; cat in.txt >out.txt 2>/dev/null; echo $PTO_TASK >>$PTO_TASK.txt"
-    await ahead.begin(run, chain(make, make, make, f"{APPEND}; cat a.txt b.txt c.txt >all.txt"))
+async def test_children_wait_in_the_queue_for_their_parents(ahead: Ahead, gates: Gates) -> None:
+    run = "chain-of-four"
+    make = f"{APPEND}; cat in.txt >out.txt 2>/dev/null; echo $PTO_TASK >>$PTO_TASK.txt"
+    await ahead.begin(run, chain(f"{gates.wait()}; {make}", make, make, f"{APPEND}; cat a.txt b.txt c.txt >all.txt"))
     second = await ahead.waiting(run, "b")
     third = await ahead.waiting(run, "c")
     (first,) = ahead.jobs(run, "a")
@@ -155,18 +156,19 @@ async def test_children_wait_in_the_queue_for_their_parents(ahead: Ahead) -> Non
     assert not ahead.jobs(run, "d"), "no more than two of a run"
     early = {entry.task for entry in await ahead.entries(run, ev.TaskStarted, ev.JobStateChanged)} - {"_plan"}
     assert early == {"a"}, "nothing is told of a job before its task's turn"
+    gates.open()
     assert await ahead.done(run) == "succeeded"
-    print(f"chain of four, look-ahead of two: {time.monotonic() - began:.1f} s")
     jobs = await ahead.started(run)
     assert (jobs["b"], jobs["c"]) == ([second.id], [third.id])
     assert ahead.traced() == Counter("abcd")
     assert not ahead.records()
 
 
-async def test_child_of_a_failed_parent_never_runs(ahead: Ahead) -> None:
+async def test_child_of_a_failed_parent_never_runs(ahead: Ahead, gates: Gates) -> None:
     run = "failing-parent"
-    await ahead.begin(run, chain("sleep 4; exit 3", APPEND), max_retries=0)
+    await ahead.begin(run, chain(f"{gates.wait()}; exit 3", APPEND), max_retries=0)
     child = await ahead.waiting(run, "b")
+    gates.open()
     assert await ahead.done(run) in ("failed", "partial")
     assert not ahead.traced()
     assert [job.id for job in ahead.jobs(run, "b")] == [child.id]
@@ -175,12 +177,13 @@ async def test_child_of_a_failed_parent_never_runs(ahead: Ahead) -> None:
     await ahead.until(lambda: not ahead.records(), "the end of what was kept of the early job")
 
 
-async def test_parent_that_is_tried_again_has_another_child(ahead: Ahead) -> None:
+async def test_parent_that_is_tried_again_has_another_child(ahead: Ahead, gates: Gates) -> None:
     run = "retried-parent"
     flag = ahead.site.folder / "failed-once"
-    fails_once = f"{APPEND}; sleep 3; test -e {flag} || {{ touch {flag}; exit 1; }}"
+    fails_once = f"{APPEND}; test -e {flag} || {{ {gates.wait()}; touch {flag}; exit 1; }}"
     await ahead.begin(run, chain(fails_once, APPEND), max_retries=2)
     before = await ahead.waiting(run, "b")
+    gates.open()
     assert await ahead.done(run) == "succeeded"
     assert ahead.traced() == Counter({"a": 2, "b": 1})
     jobs = ahead.jobs(run, "b")
@@ -267,20 +270,26 @@ async def test_early_jobs_do_not_wait_with_a_paused_run(ahead: Ahead) -> None:
     assert (await ahead.started(run))["b"] != [before.id]
 
 
-async def test_job_whose_turn_does_not_come_in_time_has_done_nothing(ahead: Ahead) -> None:
+async def test_job_whose_turn_does_not_come_in_time_has_done_nothing(ahead: Ahead, gates: Gates) -> None:
     """Another task has the only executor; and once the dispatcher sleeps while the early job gives up."""
     run = "late-turn"
     ahead.site.variables["PTO_SLURM_ORDER_WAIT_S"] = "1"
-    parent = TaskSpec(id=TaskId("a"), command=f"{APPEND}; sleep 3", env=(TRACE,), estimate_s=100)
-    other = TaskSpec(id=TaskId("x"), command=f"{APPEND}; sleep 4", env=(TRACE,), estimate_s=50)
-    child = TaskSpec(id=TaskId("b"), command=f"{APPEND}; sleep 3", env=(TRACE,), depends_on=(TaskId("a"),))
+    a, x, b = (f"{APPEND}; {gates.wait(task)}" for task in "axb")
+    parent = TaskSpec(id=TaskId("a"), command=a, env=(TRACE,), estimate_s=100)
+    other = TaskSpec(id=TaskId("x"), command=x, env=(TRACE,), estimate_s=50)
+    child = TaskSpec(id=TaskId("b"), command=b, env=(TRACE,), depends_on=(TaskId("a"),))
     last = TaskSpec(id=TaskId("c"), command=APPEND, env=(TRACE,), depends_on=(TaskId("b"), TaskId("x")))
     await ahead.begin(run, Plan(name="late", tasks=(parent, other, child, last)), ahead=1)
     before = await ahead.waiting(run, "b")
+    gates.open("a")
     await ahead.until(lambda: ahead.jobs(run, "b")[0].state == "FAILED", "the job that gave up")
+    gave_up = f'"void":["{before.id}"]'  # who does not know it yet submits a job of c that waits for this one in vain
+    await ahead.until(lambda: any(gave_up in path.read_text() for path in ahead.records()), "word of its end")
+    gates.open("x")
     after = await ahead.waiting(run, "c")
     await ahead.until(lambda: "b" in ahead.traced(), "the second task")
     ahead.site.freeze(DISPATCHER.name)
+    gates.open("b")
     await ahead.until(lambda: ahead.jobs(run, "c")[0].state == "FAILED", "the job that gave up")
     ahead.site.thaw(DISPATCHER.name)
     assert await ahead.done(run) == "succeeded"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.slurm.gates import Gates
 from tests.slurm.slurm_lane import SITE, SlurmLane
 from tests.slurm.testbed import SlurmTestbed
 
@@ -208,15 +209,17 @@ async def test_what_a_pilot_takes_while_it_is_looked_for_is_found(
     assert attempt.job == "7"
 
 
-async def test_a_dispatcher_that_has_no_pilots_any_more_goes_on_with_theirs(lane: PilotLane) -> None:
+async def test_a_dispatcher_that_has_no_pilots_any_more_goes_on_with_theirs(lane: PilotLane, gates: Gates) -> None:
     counted = "echo x >> ../../../count"
     for number in range(2):
-        await lane.start(f"long{number}", command=f"{counted}; sleep 3")
+        await lane.start(f"long{number}", command=f"{counted}; {gates.wait()}")
     await lane.until(lambda: all("TaskStarted" in lane.kinds(f"long{number}") for number in range(2)))
     await lane.start("waiting", command=counted)
+    await lane.until(lambda: any(lane.folder.glob("spool/pilots/*/ready/[!.]*")))
     await lane.kill()
     lane._settings["pilots"] = 0
     await lane.restart()
+    gates.open()
     ends = await all_ended(lane, ["long0", "long1", "waiting"])
     assert {end.outcome for end in ends.values()} == {"succeeded"}
     (count,) = (lane.folder / "spool" / "runs").glob("*/count")

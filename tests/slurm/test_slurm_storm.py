@@ -14,8 +14,9 @@ import pytest
 from tests.chaos.asking import Requester, Watcher
 from tests.chaos.checker import check_log
 from tests.chaos.plans import command_plan
+from tests.slurm.gates import Gates
 from tests.slurm.slurm_site import DISPATCHER, LANE, SERVICES, Census, SlurmSite
-from tests.slurm.testbed import SlurmTestbed
+from tests.slurm.testbed import SlurmTestbed, holders
 
 from pto_proto.ids import TaskId
 from pto_proto.plans import Plan, TaskSpec
@@ -108,7 +109,7 @@ async def do(deed: str, site: SlurmSite, draw: random.Random) -> None:
 
 @pytest.mark.slow
 async def test_values_of_variables_are_nowhere_but_in_their_file(
-    site: SlurmSite, requester: Requester, watcher: Watcher
+    site: SlurmSite, requester: Requester, watcher: Watcher, gates: Gates
 ) -> None:
     """What a plan passes through by name is in a file that nobody else can read, and gone when the task has ended."""
     canary = "canary-7f3a9c51"
@@ -116,12 +117,12 @@ async def test_values_of_variables_are_nowhere_but_in_their_file(
     site.start_all(SERVICES)
     await watcher.wait(lambda: watcher.kinds["DispatcherUp"] >= 3, 60, "the start of the services")
     told = site.folder / "told"
-    command = f'printf %s "$TOKEN" | cksum > {told}; echo token $TOKEN; sleep 6'
+    command = f'printf %s "$TOKEN" | cksum > {told}; echo token $TOKEN; {gates.wait()}'
     plan = Plan(tasks=(TaskSpec(id=TaskId("one"), command=command, env=("TOKEN",)),))
     await requester.run("secret-one", plan, executors=1, backend=LANE)
     await watcher.wait(told.exists, 60, "the task")
     shown = [site.testbed.client("scontrol", "show", "job", "-o"), site.testbed.client("squeue", "--json")]
-    holding = [path for path in files(site.spool, site.testbed.folder) if canary.encode() in path.read_bytes()]
+    holding = holders(canary, site.spool, site.testbed.folder)
     assert [path.name for path in holding] == ["secrets.json"], holding
     assert holding[0].stat().st_mode & 0o777 == 0o600
     assert holding[0].parent.stat().st_mode & 0o777 == 0o700
@@ -131,11 +132,8 @@ async def test_values_of_variables_are_nowhere_but_in_their_file(
             assert canary.encode() not in entry.read_bytes()
         except OSError:
             continue
+    gates.open()
     await watcher.until_finished("secret-one")
-    await asyncio.sleep(2)
-    everywhere = files(site.spool, site.testbed.folder, site.folder / "store", site.folder / DISPATCHER.name)
-    assert not [path for path in everywhere if canary.encode() in path.read_bytes()]
-
-
-def files(*folders: Path) -> list[Path]:
-    return [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    await watcher.wait(lambda: not holding[0].exists(), 20, "the end of the file")
+    everywhere = (site.spool, site.testbed.folder, site.folder / "store", site.folder / DISPATCHER.name)
+    assert not holders(canary, *everywhere)

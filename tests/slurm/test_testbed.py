@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from tests.slurm.gates import Gates
 from tests.slurm.testbed import SCRIPT, SlurmTestbed
 
 SEED_REQUESTS = [
@@ -64,13 +65,14 @@ def environment_of(pid: str) -> bytes:
     return b""
 
 
-def test_down_leaves_no_step_that_waits_for_its_controller(tmp_path: Path) -> None:
+def test_down_leaves_no_step_that_waits_for_its_controller(tmp_path: Path, gates: Gates) -> None:
     testbed = SlurmTestbed.start(tmp_path / "c", nodes=1)
     ended = tmp_path / "ended"
     try:
-        testbed.client("sbatch", "--parsable", "-o", "/dev/null", "--wrap", f"sleep 2; touch {ended}")
+        testbed.client("sbatch", "--parsable", "-o", "/dev/null", "--wrap", f"{gates.wait()}; touch {ended}")
         until(lambda: steps_of(testbed))
         testbed.do("stop-controller")
+        gates.open()
         until(ended.exists)
         time.sleep(0.5)
         assert steps_of(testbed), "its step has nobody to tell the end to"
