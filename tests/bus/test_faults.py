@@ -194,6 +194,28 @@ async def test_a_closed_connection_looks_for_no_broker_even_if_it_did_not_hear_o
     await _until(lambda: asyncio.all_tasks() <= others)
 
 
+async def test_a_closed_connection_that_is_made_again_is_closed_again(broker: Any, connect_as: ConnectAs) -> None:
+    connection = await connect_as("scheduler")
+    connect_again, trying, may_go = connection.client._connect_to_server, asyncio.Event(), asyncio.Event()
+
+    async def connect_deaf(*server: Any) -> None:
+        trying.set()
+        while not may_go.is_set():
+            with suppress(asyncio.CancelledError):
+                await may_go.wait()
+        await connect_again(*server)
+
+    connection.client._connect_to_server = connect_deaf  # type: ignore[method-assign]
+    others = asyncio.all_tasks()
+    broker.broker.restart(kill=True)
+    await asyncio.wait_for(trying.wait(), 20)
+    await connection.close()
+    may_go.set()
+    await _until(lambda: asyncio.all_tasks() <= others and connection.client.is_closed)
+    transport = connection.client._transport._io_writer.transport  # type: ignore[union-attr]
+    assert transport.is_closing()
+
+
 async def test_append_without_a_broker_says_that_nothing_was_stored(broker: Any, connect_as: ConnectAs) -> None:
     log = NatsEventLog(await connect_as("scheduler"))
     broker.broker.kill()

@@ -74,8 +74,8 @@ run_service("sample", serve)
 CANNOT_BE_CANCELLED = (
     HEAD
     + """
-import pto_runtime.service
-pto_runtime.service.LEAVE_S = 0.05
+import pto_runtime.ending
+pto_runtime.ending.LEAVE_S = 0.05
 async def items():
     await asyncio.Event().wait()
     yield
@@ -94,8 +94,8 @@ run_service("sample", serve)
 LEAVES_TASKS = (
     HEAD
     + """
-import pto_runtime.service
-pto_runtime.service.LEAVE_S = 0.2
+import pto_runtime.ending
+pto_runtime.ending.LEAVE_S = 0.2
 async def work(is_deaf):
     while True:
         try:

@@ -66,7 +66,9 @@ class Connection:
         self._asked = 0
         self._inbox = ""
         self._listeners: list[Callable[[], None]] = []
-        self._is_closed = False
+        self._has_left = False
+        """Whether it is closed and not just closing."""
+        self._closing: asyncio.Task[None] | None = None
 
     @property
     def is_up(self) -> bool:
@@ -154,10 +156,13 @@ class Connection:
     async def close(self) -> None:
         """End the connection; what was sent is flushed if the broker is there."""
         self._listeners.clear()
+        self._has_left = False  # what goes wrong while it closes is no reason to end anybody
         try:
             await self.client.close()
+            if not self.client.is_closed:  # it connected again meanwhile
+                await self.client.close()
         finally:
-            self._is_closed = True
+            self._has_left = True
 
     async def on_error(self, error: Exception) -> None:
         """nats-py's asynchronous errors: only a refused action or user matters here, the rest is retried anyway.
@@ -165,7 +170,7 @@ class Connection:
         nats-py's attempts to connect end by being cancelled. A cancellation that met an answer on its way got lost, and
         they would go on for ever, and with them the process that waits for its tasks: so the next one ends here.
         """
-        if self._is_closed:
+        if self._has_left:
             raise asyncio.CancelledError
         text = str(error).lower()
         if "permissions violation" in text:
@@ -196,8 +201,9 @@ class Connection:
 
     async def on_reconnected(self) -> None:
         """nats-py connected again: readers start their consumers anew."""
-        if self._is_closed:  # an attempt that did not hear of it
-            await self.client.close()
+        if self._has_left:  # an attempt that did not hear of it; it cannot close what it is part of
+            self._closing = asyncio.create_task(self.client.close())
+            return
         for listener in list(self._listeners):
             listener()
 

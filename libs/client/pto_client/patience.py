@@ -17,13 +17,25 @@ RETRY_S = 0.5
 """Pause between two tries."""
 
 
-async def through_an_election(ask: Callable[[], Awaitable[Answer]]) -> Answer:
-    """What the log says. Raises LogUnavailable when it was away for ``PATIENCE_S``."""
+async def through_an_election(
+    ask: Callable[[], Awaitable[Answer]],
+    *,
+    is_there: Callable[[], bool] = lambda: True,
+    on_wait: Callable[[LogUnavailable], None] = lambda away: None,
+) -> Answer:
+    """What the log says. Raises LogUnavailable when it was away for ``PATIENCE_S``, or there is no broker any more.
+
+    ``on_wait`` hears of the first answer that did not come.
+    """
     until = time.monotonic() + PATIENCE_S
+    is_told = False
     while True:
         try:
             return await ask()
-        except LogUnavailable:
-            if time.monotonic() >= until:
+        except LogUnavailable as away:
+            if time.monotonic() >= until or not is_there():
                 raise
+            if not is_told:
+                is_told = True
+                on_wait(away)
             await asyncio.sleep(RETRY_S)

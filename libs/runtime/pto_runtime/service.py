@@ -6,7 +6,6 @@ foreseen.
 """
 
 import asyncio
-import inspect
 import os
 import secrets
 import signal
@@ -21,6 +20,7 @@ import uvloop
 
 from pto_ports.event_log import LogCorrupt
 from pto_proto.envelope import UnknownVersion
+from pto_runtime.ending import end_tasks, other_tasks, places
 from pto_runtime.gc_pause import relax_gc
 from pto_runtime.logs import bind_contextvars, configure_logs, get_logger
 from pto_runtime.process_limits import widen_limits
@@ -33,12 +33,8 @@ Serve = Callable[[Settings, asyncio.Event, Callable[[], None]], Coroutine[Any, A
 """Serves until the event is set; calls the function when it is up."""
 DISTRIBUTION = "parallel-task-orchestrator"
 END_S = 15.0
-"""How long a service that is up may take to end in order, beside its draining."""
-LEAVE_S = 3.0
-"""How long what was cancelled may take for its last words, before it is cancelled once more."""
-LEAVE_TRIES = 2
-"""How often: a cancellation that meets an answer on its way can get lost in a library. Twice all of it, for the service
-and for what it leaves, stays with ``END_S`` below the 30 s after which those who run services kill them.
+"""How long a service that is up may take to end in order, beside its draining; with what ``end_tasks`` takes, less than
+the 30 s after which those who run services kill them.
 """
 EXIT_USAGE = 2
 EXIT_ENVIRONMENT = 3
@@ -86,14 +82,14 @@ async def _serve(name: str, settings: Settings, serve: Serve) -> int:
         sys.stderr.write(f"pto-{name}: {error}\n")
         return EXIT_ENVIRONMENT
     finally:
-        await _end(asyncio.all_tasks() - {asyncio.current_task()})
+        await _leave()
     return 0
 
 
 async def _until_stopped(
     serving: Coroutine[Any, Any, None], stop: asyncio.Event, up: asyncio.Event, end_s: float
 ) -> None:
-    """Serve to the end, which after ``stop`` takes ``end_s`` at most: who still waits for a broker is left.
+    """Serve to the end, which after ``stop`` takes ``end_s`` at most: who still waits is left to ``_leave``.
 
     Nothing is waited for before the service is ``up``: it has nothing to bring to an end yet.
     """
@@ -110,32 +106,21 @@ async def _until_stopped(
         get_logger().warning("did not end in order within its time; what it leaves is found again", seconds=end_s)
     else:
         get_logger().info("stopped while starting")
-    await _end({work})
-    await asyncio.gather(work, return_exceptions=True)
 
 
-async def _end(tasks: "set[asyncio.Task[Any]]") -> None:
-    """Cancel what is left until it has ended; what is deaf ends with the process."""
-    for _ in range(LEAVE_TRIES):
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            _, tasks = await asyncio.wait(tasks, timeout=LEAVE_S)
-    if not tasks:
+async def _leave() -> None:
+    """End all that is left in the loop; a task that cannot be ended ends with the process."""
+    deaf = await end_tasks(other_tasks)
+    if not deaf:
         return
     try:
-        waits_at = [_place(task) for task in tasks]
-        get_logger().error("cannot be ended in order; what it leaves is found again", waits_at=waits_at)
+        get_logger().error(
+            "cannot be ended in order; what it leaves is found again",
+            waits_at=[places(task) for task in deaf],
+            exc_info=sys.exc_info()[1],
+        )
     finally:
         os._exit(EXIT_ENVIRONMENT)
-
-
-def _place(work: asyncio.Task[Any]) -> str:
-    """The line at which a task waits, for whoever has to find out why."""
-    coroutine: Any = work.get_coro()
-    while inspect.iscoroutine(coroutine.cr_await):
-        coroutine = coroutine.cr_await
-    return f"{coroutine.cr_code.co_filename}:{coroutine.cr_frame.f_lineno}"
 
 
 @asynccontextmanager

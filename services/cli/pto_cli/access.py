@@ -14,11 +14,11 @@ from pto_bus.errors import BusError, StoreInUse
 from pto_bus.session import Session, open_session
 from pto_cli.host import Host, blob_cache
 from pto_cli.model_flags import SIMULATED, ModelChoice
-from pto_cli.problems import Unavailable, WrongUse
+from pto_cli.problems import Unavailable, WrongUse, complain
 from pto_cli.registry import LOCAL_ONLY, Dispatchers, Endpoint, RunFolder, run_folder
-from pto_client.patience import through_an_election
+from pto_client.patience import PATIENCE_S, through_an_election
 from pto_ports.blob_store import BlobStore
-from pto_ports.event_log import LogCorrupt
+from pto_ports.event_log import LogCorrupt, LogUnavailable
 from pto_proto.ids import LANE_LOCAL
 from pto_runtime.settings import read_settings
 
@@ -49,10 +49,9 @@ class Access:
     host: Host | None = None
     folder: RunFolder | None = None
 
-    async def end_services(self, within_s: float) -> None:
-        """End those that this process hosts, in order; its broker goes on."""
-        if self.host is not None:
-            await self.host.end_services(within_s)
+    async def end_services(self, within_s: float) -> bool:
+        """End those that this process hosts; its broker goes on. Whether they ended in order."""
+        return self.host is None or await self.host.end_services(within_s)
 
     async def close(self) -> None:
         """End the session and, if there is one, the host."""
@@ -71,15 +70,25 @@ def open_blob_cache() -> "DirectoryBlobStore":
 
 
 async def open_remote(url: str, environment: Mapping[str, str]) -> Access:
-    """The broker at this address, as the account in the environment. Raises BusError, BadSettings, Unavailable."""
+    """The broker at this address, as the account in the environment.
+
+    Raises BusError, BadSettings, Unavailable; LogUnavailable when its log answers nothing for ``PATIENCE_S``.
+    """
     settings = read_settings({**environment, "NATS_URL": url}, "requester")
     session = await open_session(settings.url, **settings.access())
     try:
-        await through_an_election(session.view.last_seq)
-    except LogCorrupt as error:
+        await through_an_election(session.view.last_seq, on_wait=_say_that_it_waits)
+        blobs = _backed(session.blobs, settings) if settings.aws_bucket else session.blobs
+    except BaseException as error:
         await session.close()
-        raise Unavailable(f"the broker at {url} is not set up: `orchestrator bootstrap` does that") from error
-    return Access(session=session, blobs=_backed(session.blobs, settings) if settings.aws_bucket else session.blobs)
+        if isinstance(error, LogCorrupt):
+            raise Unavailable(f"the broker at {url} is not set up: `orchestrator bootstrap` does that") from error
+        raise
+    return Access(session=session, blobs=blobs)
+
+
+def _say_that_it_waits(away: LogUnavailable) -> None:
+    complain([f"{away}; trying for {PATIENCE_S:g} s"])
 
 
 def _backed(blobs: BlobStore, settings: "Settings") -> BlobStore:
@@ -157,17 +166,19 @@ async def open_run(run: str) -> Access:
     if not folder.store.is_dir():
         raise NoSuchRun(f"there is no run {run!r} here; `orchestrator list` shows the runs, --nats-url asks a broker")
     for _ in range(ATTACH_TRIES):
-        if not folder.is_hosted():
-            return await host_run(folder, work_dir=folder.path, capacity=1, with_services=False)
         endpoint = folder.read_endpoint()
-        if endpoint is not None:
-            try:
+        try:
+            if endpoint is not None:
                 session = await open_session(endpoint.url, user=endpoint.user, password=endpoint.password)
-            except BusError:
-                if folder.read_endpoint() == endpoint and folder.is_hosted():
-                    raise
-                continue  # whoever hosted it has left meanwhile
-            return Access(session=session, blobs=open_blob_cache(), folder=folder)
+                return Access(session=session, blobs=open_blob_cache(), folder=folder)
+            if not folder.is_hosted():
+                return await host_run(folder, work_dir=folder.path, capacity=1, with_services=False)
+        except StoreTaken:
+            pass  # another command was quicker
+        except BusError:
+            if endpoint is None or folder.read_endpoint() == endpoint:
+                raise
+            continue  # whoever hosted it has left meanwhile
         await asyncio.sleep(ATTACH_PAUSE_S)
     raise NoSuchRun(f"run {run!r} is held by another command that is just starting or ending; try again")
 

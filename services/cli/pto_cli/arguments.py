@@ -83,24 +83,23 @@ async def reach_view(typed: Namespace) -> "AsyncIterator[tuple[Access, Follower]
         try:
             found = await _caught_up(typed, held)
         except HostGone:
+            await held.aclose()
             found = await _caught_up(typed, held)  # by its store
         yield found
 
 
 async def _caught_up(typed: Namespace, held: AsyncExitStack) -> "tuple[Access, Follower]":
-    """What is opened is left to ``held``, unless this raises."""
+    """What is opened is left to ``held``."""
     from pto_cli.conduct import catch_up
     from pto_client.follower import Follower
     from pto_proto.ids import RunId
 
-    async with AsyncExitStack() as opened:
-        access = await opened.enter_async_context(reach(typed))
-        follower = Follower(access.session.view, RunId(typed.run))
-        opened.push_async_callback(follower.close)
-        view = await catch_up(access, follower)
-        if view.id is None:
-            raise WrongUse(f"the log knows no run {typed.run!r}")
-        held.push_async_exit(opened.pop_all())
+    access = await held.enter_async_context(reach(typed))
+    follower = Follower(access.session.view, RunId(typed.run))
+    held.push_async_callback(follower.close)
+    view = await catch_up(access, follower)
+    if view.id is None:
+        raise WrongUse(f"the log knows no run {typed.run!r}")
     return access, follower
 
 

@@ -54,13 +54,13 @@ async def submit(access: Access, job: Job) -> None:
 
 
 async def ask_and_wait(access: Access, follower: Follower, request: Request) -> list[str] | None:
-    """Ask; returns why it was refused (nothing: granted), None if nobody answered in ``ANSWER_S``."""
+    """Ask; returns why it was refused (nothing: granted), None if nobody answered in ``ANSWER_S``. Raises HostGone."""
     request_id = new_request_id()
     requester = access.session.connection.user
     await ask(access.session.queue, request, requester=requester, request_id=request_id, now=now_ms())
     deadline = time.monotonic() + ANSWER_S
     while time.monotonic() < deadline:
-        await follower.next(TICK_S)
+        await _next(access, follower)
         if request_id in follower.view.answers:
             return follower.refusal_of(request_id)
     return None
@@ -78,18 +78,22 @@ async def catch_up(access: Access, follower: Follower, progress: Progress | None
     if progress is not None:
         follower.on_seen = progress.take
     try:
-        await follower.open()
+        await follower.open(lambda: check_host(access, is_news=False))
     except LogUnavailable as away:
         if check_host(access, is_news=False):
             raise
         raise HostGone from away
     while not follower.caught_up:
-        news = await follower.next(TICK_S)
-        if not check_host(access, is_news=bool(news)):
-            raise HostGone
+        await _next(access, follower)
         if progress is not None:
             progress.show(follower.view)
     return follower.view
+
+
+async def _next(access: Access, follower: Follower) -> None:
+    news = await follower.next(TICK_S)
+    if not check_host(access, is_news=bool(news)):
+        raise HostGone
 
 
 async def follow(

@@ -183,17 +183,19 @@ class Host:
         await self.end_services()
         self.stop_broker()
 
-    async def end_services(self, within_s: float = STOP_S) -> None:
-        """End the services in order. Harmless when they have ended."""
+    async def end_services(self, within_s: float = STOP_S) -> bool:
+        """End the services; whether they ended in order. Harmless when they have ended."""
         import asyncio
 
-        if self._stop is not None:
-            self._stop.set()
-        if self._services:
-            _, late = await asyncio.wait(self._services, timeout=within_s)
-            for service in late:
-                service.cancel()
-            await asyncio.gather(*self._services, return_exceptions=True)
+        if self._stop is None:
+            return True
+        from pto_runtime.ending import end_tasks
+
+        self._stop.set()
+        _, late = await asyncio.wait(self._services, timeout=within_s)
+        await end_tasks(lambda: {service for service in late if not service.done()})
+        await asyncio.gather(*(service for service in self._services if service.done()), return_exceptions=True)
+        return not late
 
     def stop_broker(self) -> None:
         """End the broker; what it stored stays. At once, because all that it acknowledged is on disk."""

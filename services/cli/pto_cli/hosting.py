@@ -80,13 +80,16 @@ async def host(
 
 
 async def deliver(access: Access, folder: RunFolder, view: RunView, out_dir: Path) -> None:
-    """Bring what an ended run made to where it belongs, end its services, and note it. Raises as ``fetch_output``."""
+    """Bring what an ended run made to where it belongs, end its services, and note it. Raises as ``fetch_output``.
+
+    If a service did not end in time it may still have something: ``resume`` delivers again then.
+    """
     keep_note = NoteKeeper(folder)
     keep_note(view)
     write_finished(folder, view)
     await fetch_output(access, RunId(folder.path.name), out_dir)
-    await access.end_services(DELIVERED_S)
-    keep_note(view, is_delivered=True)
+    if await access.end_services(DELIVERED_S):
+        keep_note(view, is_delivered=True)
 
 
 async def _make_it_go_on(access: Access, follower: Follower, job: Job | None, max_cost_usd: float | None) -> None:

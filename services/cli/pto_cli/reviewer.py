@@ -119,8 +119,8 @@ class _Conversation:
         from pto_cli.conduct import TICK_S, check_host
 
         news = await self._follower.next(TICK_S)
-        is_hosted = check_host(self._access, is_news=bool(news))
-        return is_hosted and not self._stop.is_set() and awaits_review(self._follower.view)
+        is_open = not self._stop.is_set() and awaits_review(self._follower.view)
+        return is_open and check_host(self._access, is_news=bool(news))
 
     async def _take(self, lines: Lines, word: str) -> None:
         if word in ("a", "approve"):
