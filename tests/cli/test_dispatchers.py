@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from pto_bus.topology import dispatcher_user, single_host_accounts
+from pto_cli.access import host_run
 from pto_cli.dispatchers import serving, told_settings
 from pto_cli.engines import service_settings
 from pto_cli.model_flags import SIMULATED
 from pto_cli.prepare import prepare
-from pto_cli.registry import Dispatchers, RunFolder, RunNote
+from pto_cli.registry import Dispatchers, RunFolder, RunNote, run_folder
 from pto_proto.ids import Lane
 from pto_runtime.settings import BadSettings, Settings
 from pto_runtime.variables import SETTINGS
@@ -140,3 +141,15 @@ def test_clusters_of_one_run_have_spools_of_their_own(tmp_path: Path) -> None:
     assert told == [tmp_path / "run-one/slurm" / lane for lane in lanes[1:]]
     alone = told_settings(base, lanes[1], Dispatchers(lanes=lanes[:2]), {}).slurm_folder
     assert alone == tmp_path / "run-one/slurm"
+
+
+async def test_a_setting_that_cannot_be_used_is_said_and_nothing_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.setenv("PTO_DOCKER_MEMORY", "much")
+    folder = run_folder("run-0001")
+    dispatchers = Dispatchers(lanes=(Lane("docker"),))
+    with pytest.raises(BadSettings, match="PTO_DOCKER_MEMORY"):
+        await host_run(folder, work_dir=tmp_path, capacity=1, with_services=True, dispatchers=dispatchers)
+    assert not folder.is_hosted()

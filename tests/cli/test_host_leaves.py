@@ -1,5 +1,6 @@
 """Commands that read a run while the process that hosts it leaves: its store tells from then on."""
 
+import asyncio
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -7,8 +8,9 @@ from typing import Any
 import pytest
 
 from pto_cli import conduct
-from pto_cli.conduct import HostGone, ask_and_wait, catch_up
+from pto_cli.conduct import ask_and_wait, catch_up
 from pto_cli.main import run
+from pto_cli.problems import HostGone
 from pto_client.follower import Follower
 from pto_memory import MemoryEventLog
 from pto_ports.event_log import LogReader, LogUnavailable
@@ -51,8 +53,9 @@ class Mute(MemoryEventLog):
 
 @pytest.mark.parametrize("log", [Away(), Mute()])
 async def test_who_reads_notices_that_the_host_has_left(log: MemoryEventLog) -> None:
-    with pytest.raises(HostGone):
-        await catch_up(left(), Follower(log, RUN))
+    async with asyncio.timeout(5):  # less than the patience with a broker that is there
+        with pytest.raises(HostGone):
+            await catch_up(left(), Follower(log, RUN))
 
 
 async def test_who_asks_notices_that_the_host_has_left(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.fakes.services import ServiceProcess
+
 from pto_bus.broker import Broker
 from pto_bus.session import open_session
 from pto_bus.topology import single_host_accounts
@@ -50,7 +52,7 @@ class DockerSite:
             "PTO_CAPACITY": "50", **({"PTO_DOCKER_SOCKET": socket} if socket else {}),
             **environment,
         }  # fmt: skip
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.processes: dict[str, ServiceProcess] = {}
         self._set_up()
 
     def _set_up(self) -> None:
@@ -73,15 +75,8 @@ class DockerSite:
 
     def start(self, *services: str) -> None:
         for service in services or SERVICES:
-            log = (self.folder / f"{service}.log").open("ab")
-            self.processes[service] = subprocess.Popen(
-                [BIN / f"pto-{service}"], env=self.environment, stdout=log, stderr=log
-            )
-
-    def wait_until_up(self, dispatcher: str, times: int) -> None:
-        """Until it has said so in this many starts."""
-        log = self.folder / f"{dispatcher}.log"
-        wait_for(f"{dispatcher} to be up", lambda: log.read_text().count("dispatcher is up") >= times)
+            log = self.folder / f"{service}.log"
+            self.processes[service] = ServiceProcess(service, log, env=self.environment)
 
     def kill(self, service: str) -> None:
         self.processes[service].kill()

@@ -118,6 +118,6 @@ def test_a_stopped_dispatcher_leaves_its_containers_to_the_next_one(site: Docker
     assert site.processes[DISPATCHER].wait(20) == 0
     assert len(site.containers(running=True)) == 1
     site.start(DISPATCHER)
-    site.wait_until_up(DISPATCHER, 2)
+    site.processes[DISPATCHER].wait_until_up()
     site.let_go(run, "t")
     assert attempts(site.end(run)) == {"t": 1}

@@ -71,6 +71,25 @@ async def serve(settings, stop, on_up):
 run_service("sample", serve)
 """
 )
+HAS_LAST_WORDS = (
+    HEAD
+    + """
+async def answer(questions):
+    while True:
+        (await questions.get()).set_result("kept")
+async def serve(settings, stop, on_up):
+    questions = asyncio.Queue()
+    connection = asyncio.create_task(answer(questions))
+    print("starting", flush=True)
+    try:
+        await asyncio.Event().wait()
+    finally:
+        asked = asyncio.get_running_loop().create_future()
+        questions.put_nowait(asked)
+        print(await asked, flush=True)
+run_service("sample", serve)
+"""
+)
 CANNOT_BE_CANCELLED = (
     HEAD
     + """
@@ -155,6 +174,15 @@ def test_who_is_still_starting_ends_at_once() -> None:
         assert process.stdout.readline() == "starting\n"
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0  # END_S is longer
+
+
+def test_last_words_find_the_connection_still_there() -> None:
+    with service(HAS_LAST_WORDS) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "starting\n"
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=20)
+        assert (process.returncode, out) == (0, "kept\n")
 
 
 def test_a_cancellation_that_got_lost_is_sent_again() -> None:

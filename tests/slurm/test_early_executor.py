@@ -3,7 +3,6 @@
 import threading
 import time
 from pathlib import Path
-from time import sleep
 from typing import Any
 
 import pytest
@@ -58,18 +57,18 @@ def test_a_job_whose_order_does_not_come_has_done_nothing(
     folder, cancel = spool.attempt("run-1", NAME), Cancel()
     write_json(folder / EARLY, {"wait_s": 0.5 if why == "time" else 60})
     deeds = {"signal": lambda: cancel.request("signal SIGTERM"), "withdrawn": (folder / EARLY).unlink}
-    naps: list[float] = []
+    looks: list[Path] = []
 
-    def nap(seconds: float) -> None:
+    def look(path: Path) -> Any:
         """It happens after the first look: else it would never have been announced."""
-        naps.append(seconds)
-        if len(naps) == 1:
-            deeds.get(why, lambda: None)()
-        sleep(seconds)
+        looks.append(path)
+        announced = read_json(path)
+        deeds.get(why, lambda: None)()
+        return announced
 
-    monkeypatch.setattr(executor.time, "sleep", nap)
+    monkeypatch.setattr(executor, "read_json", look)
     assert run_attempt(folder, spool.results, NODE, cancel) == NOT_YET
-    assert naps, "it was waited for"
+    assert looks == [folder / EARLY], "it was waited for"
     assert [event.kind for event in events_in(spool.results)] == ["blocked"]
     assert not [path for path in folder.iterdir() if path.name != EARLY]
 
@@ -82,8 +81,9 @@ def test_a_job_without_an_announcement_waits_for_nothing(spool: Spool) -> None:
 def test_what_is_told_to_end_says_so_before_its_result(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     """SLURM tells all processes: the task may be gone while another thread still writes that it was told."""
     folder, cancel, said = spool.attempt("run-1", NAME), Cancel(), list[str]()
-    go = folder / "go"
-    write_json(folder / ORDER, order_of(spool, f"while [ ! -e {go} ]; do sleep 0.05; done; exit 143"))
+    runs, go = folder / "runs", folder / "go"
+    command = f"touch {runs}; while [ ! -e {go} ]; do sleep 0.05; done; exit 143"
+    write_json(folder / ORDER, order_of(spool, command))
 
     def put_slowly(*event: Any) -> None:
         if event[2] == INTERRUPTED:
@@ -92,9 +92,15 @@ def test_what_is_told_to_end_says_so_before_its_result(spool: Spool, monkeypatch
         put_event(*event)
         said.append(event[2])
 
-    monkeypatch.setattr("pto_slurm_node.executor.put_event", put_slowly)
-    timer = threading.Timer(0.5, cancel.request, ["signal SIGTERM"])
-    timer.start()
+    def tell() -> None:
+        until = time.monotonic() + 30
+        while not runs.exists() and time.monotonic() < until:
+            time.sleep(0.05)
+        cancel.request("signal SIGTERM")
+
+    monkeypatch.setattr(executor, "put_event", put_slowly)
+    teller = threading.Thread(target=tell)
+    teller.start()
     assert run_attempt(folder, spool.results, NODE, cancel) == 0
     assert said == ["started", "interrupted", "result"]
-    timer.join()
+    teller.join()

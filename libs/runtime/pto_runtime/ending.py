@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-LEAVE_S = 5.0
+LEAVE_S = 3.0
 """How long what was cancelled may take for its last words, before it is cancelled once more."""
 LEAVE_TRIES = 2
 """How often: a cancellation that meets an answer on its way can get lost in a library."""
@@ -21,7 +21,7 @@ async def end_tasks(running: Callable[[], "set[asyncio.Task[Any]]"]) -> "set[asy
             for task in tasks:
                 task.cancel()
             done, _ = await asyncio.wait(tasks, timeout=LEAVE_S)
-            await asyncio.gather(*done, return_exceptions=True)
+            await asyncio.gather(*done, return_exceptions=True)  # what went wrong on the way out is nobody's news
     return running()
 
 

@@ -33,8 +33,8 @@ Serve = Callable[[Settings, asyncio.Event, Callable[[], None]], Coroutine[Any, A
 """Serves until the event is set; calls the function when it is up."""
 DISTRIBUTION = "parallel-task-orchestrator"
 END_S = 15.0
-"""How long a service that is up may take to end in order, beside its draining; with what ``end_tasks`` takes, less than
-the 30 s after which those who run services kill them.
+"""How long a service that is up may take to end in order, beside its draining; with what ``end_tasks`` takes for it and
+for what it leaves, less than the 30 s after which those who run services kill them.
 """
 EXIT_USAGE = 2
 EXIT_ENVIRONMENT = 3
@@ -89,7 +89,7 @@ async def _serve(name: str, settings: Settings, serve: Serve) -> int:
 async def _until_stopped(
     serving: Coroutine[Any, Any, None], stop: asyncio.Event, up: asyncio.Event, end_s: float
 ) -> None:
-    """Serve to the end, which after ``stop`` takes ``end_s`` at most: who still waits is left to ``_leave``.
+    """Serve to the end, which after ``stop`` takes ``end_s`` at most: who still waits is cancelled.
 
     Nothing is waited for before the service is ``up``: it has nothing to bring to an end yet.
     """
@@ -106,6 +106,8 @@ async def _until_stopped(
         get_logger().warning("did not end in order within its time; what it leaves is found again", seconds=end_s)
     else:
         get_logger().info("stopped while starting")
+    # Alone, because its last words need the connection whose tasks are still there.
+    await end_tasks(lambda: set() if work.done() else {work})
 
 
 async def _leave() -> None:

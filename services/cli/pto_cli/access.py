@@ -161,7 +161,10 @@ async def host_run(
 
 
 async def open_run(run: str) -> Access:
-    """An embedded run for reading and asking: attached to its host, or on its store. Raises NoSuchRun, BusError."""
+    """An embedded run for reading and asking: attached to its host, or on its store.
+
+    Raises NoSuchRun, Unavailable, BusError.
+    """
     folder = run_folder(run)
     if not folder.store.is_dir():
         raise NoSuchRun(f"there is no run {run!r} here; `orchestrator list` shows the runs, --nats-url asks a broker")
@@ -180,7 +183,7 @@ async def open_run(run: str) -> Access:
                 raise
             continue  # whoever hosted it has left meanwhile
         await asyncio.sleep(ATTACH_PAUSE_S)
-    raise NoSuchRun(f"run {run!r} is held by another command that is just starting or ending; try again")
+    raise Unavailable(f"run {run!r} is held by another command that is just starting or ending; try again")
 
 
 async def set_up_broker(url: str, environment: Mapping[str, str], accounts: Path | None, replicas: int) -> None:

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 from pto_cli.flags import Misused, Parser
-from pto_cli.problems import EXIT_USAGE, Unavailable, WrongUse, code_of_refusal
+from pto_cli.problems import EXIT_USAGE, HostGone, Unavailable, WrongUse, code_of_refusal
 
 if TYPE_CHECKING:
     from pto_cli.access import Access
@@ -77,8 +77,6 @@ async def reach(typed: Namespace) -> "AsyncIterator[Access]":
 @asynccontextmanager
 async def reach_view(typed: Namespace) -> "AsyncIterator[tuple[Access, Follower]]":
     """The run as far as the log goes. Raises WrongUse when the log knows nothing of it; HostGone."""
-    from pto_cli.conduct import HostGone
-
     async with AsyncExitStack() as held:
         try:
             found = await _caught_up(typed, held)

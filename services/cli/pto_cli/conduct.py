@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from pto_cli.absent import Lookout
 from pto_cli.access import Access
 from pto_cli.job import Job
-from pto_cli.problems import Unavailable
+from pto_cli.problems import HostGone
 from pto_cli.progress import Progress
 from pto_cli.registry import DELIVERING, RunFolder
 from pto_cli.review import awaits_review
@@ -64,13 +64,6 @@ async def ask_and_wait(access: Access, follower: Follower, request: Request) -> 
         if request_id in follower.view.answers:
             return follower.refusal_of(request_id)
     return None
-
-
-class HostGone(Unavailable):
-    """The command that hosted the run has ended while its log was read; from now on the store tells."""
-
-    def __init__(self) -> None:
-        super().__init__("the command that hosted the run has just ended; try again")
 
 
 async def catch_up(access: Access, follower: Follower, progress: Progress | None = None) -> RunView:

@@ -147,7 +147,6 @@ class Host:
 
         relax_gc()
         widen_limits()
-        self._stop = asyncio.Event()
         base = replace(
             service_settings(self._models, os.environ),
             url=self.url,
@@ -161,6 +160,7 @@ class Host:
         for lane, serve in serving(self._dispatchers):
             told = told_settings(base, lane, self._dispatchers, os.environ)
             found.append((dispatcher_user(lane), replace(told, capacity=max(self._capacity, SPARE_CAPACITY)), serve))
+        self._stop = asyncio.Event()
         for user, settings, serve in found:
             named = replace(settings, user=user, instance=user)
             self._services.append(asyncio.create_task(serve(named, self._stop, lambda: None), name=user))
@@ -194,8 +194,8 @@ class Host:
         self._stop.set()
         _, late = await asyncio.wait(self._services, timeout=within_s)
         await end_tasks(lambda: {service for service in late if not service.done()})
-        await asyncio.gather(*(service for service in self._services if service.done()), return_exceptions=True)
-        return not late
+        ends = await asyncio.gather(*(service for service in self._services if service.done()), return_exceptions=True)
+        return not late and not any(isinstance(end, BaseException) for end in ends)
 
     def stop_broker(self) -> None:
         """End the broker; what it stored stays. At once, because all that it acknowledged is on disk."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pto_cli.problems import EXIT_INTERRUPTED
+from pto_cli.problems import EXIT_ENVIRONMENT, EXIT_INTERRUPTED, complain
 
 SHOW_CURSOR = "\x1b[?25h"
 """The live picture hides it."""
@@ -48,9 +48,22 @@ def run_loop(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> int:
 
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, on_signal, number)
-        return await work(stop)
+        try:
+            return await work(stop)
+        finally:
+            await _end_what_is_left()
 
     return uvloop.run(guarded())
+
+
+async def _end_what_is_left() -> None:
+    """The loop would wait for it without end."""
+    from pto_runtime.ending import end_tasks, other_tasks, places
+
+    if deaf := await end_tasks(other_tasks):
+        complain([f"cannot be ended in order, and is cut off: {places(task)}" for task in deaf])
+        sys.stdout.flush()
+        os._exit(EXIT_ENVIRONMENT)
 
 
 def _leave_at_once() -> None:

@@ -29,6 +29,13 @@ class Unavailable(Exception):
     """The environment does not allow it; the message says what is missing. Trying again later may help."""
 
 
+class HostGone(Unavailable):
+    """The command that hosted the run has left while this one asked; from now on the store tells."""
+
+    def __init__(self) -> None:
+        super().__init__("the command that hosted the run has just left; try again")
+
+
 def code_of_refusal(reasons: Iterable[str]) -> int:
     """The exit code for what the scheduler refused: a quota is no mistake in what was typed."""
     return EXIT_ENVIRONMENT if all(reason.startswith(QUOTA) for reason in reasons) else EXIT_USAGE

@@ -7,7 +7,7 @@ import asyncio
 from argparse import Namespace
 
 from pto_cli.arguments import command_parser, parse, reach
-from pto_cli.problems import EXIT_ENVIRONMENT, EXIT_OK, EXIT_USAGE, WrongUse, complain
+from pto_cli.problems import EXIT_ENVIRONMENT, EXIT_OK, EXIT_USAGE, HostGone, WrongUse, complain
 
 
 def main(words: list[str]) -> int:
@@ -34,7 +34,7 @@ async def _watch(typed: Namespace, stop: asyncio.Event) -> int:
 
 async def _watch_once(typed: Namespace, stop: asyncio.Event, *, is_second: bool = False) -> int | None:
     """The exit code; None: the host has gone before the end was seen."""
-    from pto_cli.conduct import HostGone, catch_up, follow
+    from pto_cli.conduct import catch_up, follow
     from pto_cli.ending import exit_code, say_end
     from pto_cli.progress import make_progress
     from pto_client.follower import Follower
