@@ -1,11 +1,9 @@
 """Agents and planners in containers: the same project as without, and credentials where they are needed and nowhere else."""
 
 import json
-import os
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import pytest
 import yaml
 from fakes.containers import DockerEngine
 from fakes.messages_api import FakeMessagesApi, scenario_from, serving_in_thread
+from tests.fakes.canaries import holders
 
 from systems import DockerSite, wait_for
 
@@ -62,18 +61,6 @@ class Watch(threading.Thread):
             self.leaks.add(what)
 
 
-def holding(secrets: tuple[str, ...], *folders: Path) -> list[str]:
-    """Files below these folders that hold any of the secrets; what is removed meanwhile holds nothing."""
-    words = [secret.encode() for secret in secrets]
-    found = []
-    for folder, _, names in (step for top in folders for step in os.walk(top)):  # goes on where a folder is gone
-        for path in (Path(folder, name) for name in names):
-            with suppress(FileNotFoundError):
-                if path.is_file() and not path.is_symlink() and any(word in path.read_bytes() for word in words):
-                    found.append(str(path))
-    return found
-
-
 def watched(site: DockerSite, secrets: tuple[str, ...], **fields: Any) -> dict[str, Any]:
     watch = Watch(site, secrets)
     watch.start()
@@ -105,10 +92,10 @@ def test_real_agents_and_their_planner_work_in_containers_and_keys_stay_there(
     assert api.answered
     assert all(request.keys == ("canary",) and not request.leaked for request in api.requests)
     wait_for("all containers to be deleted", lambda: not site.containers())
-    assert not holding((KEY,), site.folder)
+    assert not holders(KEY, below=(site.folder,))
     plan = json.loads((next(site.folder.glob("work/*/planner/execution_plan.json"))).read_text())
     assert {task["id"] for task in plan["tasks"]} == {task["id"] for task in summary["tasks"]}
-    assert not holding((KEY,), Path("/dev/shm"))
+    assert not holders(KEY, below=(Path("/dev/shm"),))
 
 
 @pytest.mark.slow
@@ -123,7 +110,7 @@ def test_claude_code_works_in_the_full_image(make_site: Any, docker_engine: Dock
     summary = site.end(site.ask(REQUIREMENT, engine="claude-code", planner_backend="docker"))
     assert summary["status"] == "succeeded", summary
     assert all(request.keys == ("canary",) and not request.leaked for request in api.requests if request.keys)
-    assert not holding((KEY,), site.folder)
+    assert not holders(KEY, below=(site.folder,))
 
 
 @pytest.mark.slow
@@ -145,7 +132,7 @@ def test_keys_of_bedrock_are_resolved_on_the_host(make_site: Any, api: FakeMessa
     summary = watched(site, secrets)
     assert summary["status"] == "succeeded", summary
     assert all(request.keys == ("aws-canary",) for request in api.requests)
-    assert holding(secrets, site.folder) == [str(site.folder / "keys.json")]
+    assert holders(*secrets, below=(site.folder,)) == [site.folder / "keys.json"]
 
 
 @pytest.mark.slow
@@ -174,6 +161,6 @@ def test_variables_that_a_plan_passes_on_are_not_in_the_engines_records(make_sit
     site.let_go(run, "t")
     summary = site.end(run)
     assert summary["status"] == "succeeded"
-    assert not holding(("a-canary-value",), site.folder)
+    assert not holders("a-canary-value", below=(site.folder,))
     (size,) = [path for path in (site.folder / "out" / run).rglob("size") if "executor" not in str(path)]
     assert size.read_text().strip() == str(len("it's a-canary-value") + 1)

@@ -76,13 +76,3 @@ def own_tests(out: Path) -> Result:
         cwd=out, env={"PYTHONPATH": "src", "PATH": "/usr/local/bin:/usr/bin:/bin"},
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
-
-
-def holding(secret: str, *folders: Path) -> list[str]:
-    """Files and names below these folders that hold the secret."""
-    found = []
-    for folder in folders:
-        for path in folder.rglob("*"):
-            if secret in path.name or (path.is_file() and secret.encode() in path.read_bytes()):
-                found.append(str(path))
-    return found

@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.fakes.canaries import holders
 
-from playing import ACCESS_KEY, KEY, ORCHESTRATOR, REQUIREMENT, SECRET_KEY, Api, holding, orchestrator
+from playing import ACCESS_KEY, KEY, ORCHESTRATOR, REQUIREMENT, SECRET_KEY, Api, orchestrator
 
 TOKEN = "token-canary-7f3a"
 
@@ -76,7 +77,7 @@ def test_key_of_the_api_is_nowhere(api: Api, environment: dict[str, str], tmp_pa
         tmp_path, environment, REQUIREMENT, "--real", "-v", "-m", "3", "-o", "out", secrets=(KEY,)
     )
     assert KEY not in said
-    assert not holding(KEY, tmp_path)
+    assert not holders(KEY, below=(tmp_path,))
     assert "nats-server" in watch.seen
     assert not watch.leaks
     assert all(request.keys == ("canary",) and not request.leaked for request in api.requests)
@@ -101,6 +102,6 @@ def test_typed_credentials_stay_in_the_process(way: str, aws: Api, environment: 
             time.sleep(0.1)
     for secret in secrets:
         assert secret not in said
-        assert not holding(secret, tmp_path)
+        assert not holders(secret, below=(tmp_path,))
     assert aws.requests
     assert all(request.keys == ("aws-canary",) for request in aws.requests)

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.slurm.testbed import SlurmTestbed, holders
+from tests.fakes.canaries import holders
+from tests.slurm.testbed import SlurmTestbed
 
 from pto_proto.ids import RunId, TaskId
 from pto_slurm.answers import Submitted, answer_of
@@ -140,7 +141,7 @@ def test_secrets_are_nowhere_but_in_their_file(site):
     site.ended(job)
     assert site.spool.job_log(RUN, attempt.name, "out").read_text() == "***\n0\n"
     assert CANARY not in said
-    assert holders(CANARY, site.spool.root, site.testbed.folder) == [path]
+    assert holders(CANARY, below=(site.spool.root, site.testbed.folder)) == [path]
 
 
 @pytest.mark.slow

@@ -14,9 +14,10 @@ import pytest
 from tests.chaos.asking import Requester, Watcher
 from tests.chaos.checker import check_log
 from tests.chaos.plans import command_plan
+from tests.fakes.canaries import holders
 from tests.slurm.gates import Gates
 from tests.slurm.slurm_site import DISPATCHER, LANE, SERVICES, Census, SlurmSite
-from tests.slurm.testbed import SlurmTestbed, holders
+from tests.slurm.testbed import SlurmTestbed
 
 from pto_proto.ids import TaskId
 from pto_proto.plans import Plan, TaskSpec
@@ -122,7 +123,7 @@ async def test_values_of_variables_are_nowhere_but_in_their_file(
     await requester.run("secret-one", plan, executors=1, backend=LANE)
     await watcher.wait(told.exists, 60, "the task")
     shown = [site.testbed.client("scontrol", "show", "job", "-o"), site.testbed.client("squeue", "--json")]
-    holding = holders(canary, site.spool, site.testbed.folder)
+    holding = holders(canary, below=(site.spool, site.testbed.folder))
     assert [path.name for path in holding] == ["secrets.json"], holding
     assert holding[0].stat().st_mode & 0o777 == 0o600
     assert holding[0].parent.stat().st_mode & 0o777 == 0o700
@@ -136,4 +137,4 @@ async def test_values_of_variables_are_nowhere_but_in_their_file(
     await watcher.until_finished("secret-one")
     await watcher.wait(lambda: not holding[0].exists(), 20, "the end of the file")
     everywhere = (site.spool, site.testbed.folder, site.folder / "store", site.folder / DISPATCHER.name)
-    assert not holders(canary, *everywhere)
+    assert not holders(canary, below=tuple(everywhere))

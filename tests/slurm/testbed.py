@@ -4,8 +4,6 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
-from contextlib import suppress
-from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -63,22 +61,6 @@ class SlurmTestbed:
         )
         assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
-
-
-def holders(text: str, *folders: Path) -> list[Path]:
-    """Files below these folders that hold the text; what is removed meanwhile, as by a controller, holds nothing."""
-    found = []
-    for place, _, names in chain.from_iterable(os.walk(folder, onerror=_unless_gone) for folder in folders):
-        for path in (Path(place) / name for name in names):
-            with suppress(FileNotFoundError):
-                if path.is_file() and text.encode() in path.read_bytes():
-                    found.append(path)
-    return found
-
-
-def _unless_gone(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):
-        raise error
 
 
 def free_ports() -> int:
