@@ -63,10 +63,10 @@ class Trace:
             await asyncio.sleep(LOOK_S)
         return True
 
-    async def wait_for(self, lines: int) -> None:
-        """Until there are so many executions. Raises NotAsExpected."""
-        if not await self.wait(lambda executed: executed.total() >= lines):
-            raise NotAsExpected(f"{lines} executions did not come within {LIMIT_S:g} s: {self.executed().total()}")
+    async def wait_for(self, count: int, of: Callable[[Counter[str]], int] = Counter.total) -> None:
+        """Until there are so many executions (``of=len``: tasks that ran). Raises NotAsExpected."""
+        if not await self.wait(lambda executed: of(executed) >= count):
+            raise NotAsExpected(f"{count} did not come within {LIMIT_S:g} s: {of(self.executed())}")
 
 
 async def restarts(name: str, options: Options) -> AsyncIterator[Record]:
@@ -111,9 +111,9 @@ async def _story(
     half_s = meter.since_start()
     _kill(site, victims)
     await asyncio.sleep(AWAY_S)
-    before, restarted = trace.executed().total(), time.perf_counter()
+    before, ran, restarted = trace.executed().total(), len(trace.executed()), time.perf_counter()
     _start(site, victims)
-    await trace.wait_for(min(before + 1, n))
+    await trace.wait_for(min(ran + 1, n), of=len)
     first_new_s = time.perf_counter() - restarted
     await watcher.until_finished(run, timeout_s=LIMIT_S)
     meter.stop()

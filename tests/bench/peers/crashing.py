@@ -111,9 +111,9 @@ async def _story(scene: Scene, start: Callable[..., Process]) -> Record:
     coordinator.kill()
     coordinator.wait()
     await asyncio.sleep(AWAY_S)
-    before, restarted = trace.executed().total(), time.perf_counter()
+    before, ran, restarted = trace.executed().total(), len(trace.executed()), time.perf_counter()
     start(scene, is_again=True)
-    await trace.wait_for(min(before + 1, scene.n))
+    await trace.wait_for(min(ran + 1, scene.n), of=len)
     first_new_s = time.perf_counter() - restarted
     await trace.wait(lambda executed: len(executed) >= scene.n, LOST_S)
     meter.stop()
