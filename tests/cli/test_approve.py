@@ -9,7 +9,7 @@ import nats
 import pytest
 
 from pty_session import PtySession
-from typing_in import ORCHESTRATOR, Cli, runs, summary, task_states, write
+from typing_in import ORCHESTRATOR, Cli, runs, summary, task_states, wait_for_state, write
 
 PLAN = """\
 name: Steps
@@ -237,18 +237,18 @@ def test_a_run_in_the_background_waits_for_an_answer(cli: Cli, tmp_path: Path) -
     done = cli("run", "--plan", write(tmp_path, PLAN), "--approve", "--detach", "-o", "out", code=4)
     run = done.stdout.strip()
     assert f"`orchestrator approve {run}`" in done.stderr
-    wait_for(cli, "awaiting-approval")
+    wait_for_state(cli, "awaiting-approval")
     assert f"run {run} is paused" in cli("pause", run, "--reason", "lunch").stdout
     assert "is approved" in cli("approve", run).stdout
     assert "does not wait for approval, it is running, paused" in cli("approve", run, code=2).stderr
     assert "goes on" in cli("resume", run).stdout
     cli("watch", run)
-    wait_for(cli, "succeeded")
+    wait_for_state(cli, "succeeded")
 
 
 def test_a_program_answers_by_publishing_a_request(cli: Cli, tmp_path: Path) -> None:
     run = cli("run", "--plan", write(tmp_path, PLAN), "--approve", "--detach", "-o", "out", code=4).stdout.strip()
-    wait_for(cli, "awaiting-approval")
+    wait_for_state(cli, "awaiting-approval")
     digest = json.loads(cli("status", run, "--json").stdout)["plan_digest"]
     endpoint = json.loads((tmp_path / "state/parallel-orchestrator/runs" / run / "endpoint.json").read_text())
     tasks = [{"id": "a", "noop": True}, {"id": "b", "noop": True, "depends_on": ["a", "nowhere"]}]
@@ -269,7 +269,7 @@ def test_a_program_answers_by_publishing_a_request(cli: Cli, tmp_path: Path) -> 
     asyncio.run(publish(1, plan_digest="0" * 64))
     asyncio.run(publish(2, plan_digest=digest, plan={"tasks": tasks}))
     asyncio.run(publish(3, plan_digest=digest, plan={"tasks": tasks[:1]}))
-    wait_for(cli, "succeeded")
+    wait_for_state(cli, "succeeded")
     entries = [
         entry
         for line in cli("events", run, "--json").stdout.splitlines()
@@ -297,12 +297,3 @@ def test_wrong_use_is_told(cli: Cli, words: list[str], said: str) -> None:
 def test_a_run_that_asks_nobody_has_nothing_to_approve(cli: Cli, tmp_path: Path) -> None:
     cli("run", "--plan", write(tmp_path, EDITED), "-o", "out", "-q")
     assert "has already ended as succeeded" in cli("approve", the_run(cli)[0], code=2).stderr
-
-
-def wait_for(cli: Cli, state: str) -> None:
-    import time
-
-    deadline = time.monotonic() + 30
-    while the_run(cli)[1] != state:
-        assert time.monotonic() < deadline, the_run(cli)
-        time.sleep(0.2)

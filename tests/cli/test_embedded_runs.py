@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from typing_in import ORCHESTRATOR, Cli, runs, summary, write
+from typing_in import ORCHESTRATOR, Cli, runs, summary, wait_for_state, write
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 
@@ -133,20 +133,14 @@ def test_ctrl_c_says_how_to_go_on_and_resume_repeats_nothing(
 
 def test_a_detached_run_is_seen_and_stopped_by_other_commands(cli: Cli, tmp_path: Path) -> None:
     run = cli("run", "--plan", write(tmp_path, LONG.replace("2.5", "60")), "--detach", "-o", "out").stdout.strip()
-    deadline = time.monotonic() + 30
-    while (found := runs(cli)[0])["state"] == "planning" and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert found | {"created": ""} == {
+    assert wait_for_state(cli, "running") | {"created": ""} == {
         "run": run, "name": "Long", "state": "running", "created": "", "output_dir": str(tmp_path / "out"),
     }  # fmt: skip
     assert "slow" in cli("status", run).stdout
     assert "there is nothing to resume" in cli("resume", run, code=2).stderr
     assert "is being cancelled" in cli("cancel", run, "--reason", "enough").stdout
     assert "cancelled" in cli("watch", run, code=1).stdout
-    deadline = time.monotonic() + 30
-    while runs(cli)[0]["state"] != "cancelled" and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert runs(cli)[0]["state"] == "cancelled"
+    wait_for_state(cli, "cancelled")
     assert "already ended" in cli("cancel", run, code=2).stderr
 
 
@@ -154,10 +148,7 @@ def test_an_interrupted_run_can_be_cancelled_in_all_its_lanes(cli: Cli, tmp_path
     run = cli("run", "--plan", write(tmp_path, LONG.replace("2.5", "60")), "--detach", "-o", "out").stdout.strip()
     folder = tmp_path / "state/parallel-orchestrator/runs" / run
     os.kill(json.loads((folder / "endpoint.json").read_text())["pid"], signal.SIGKILL)
-    deadline = time.monotonic() + 30
-    while runs(cli)[0]["state"] != "interrupted" and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert runs(cli)[0]["state"] == "interrupted"
+    wait_for_state(cli, "interrupted")
     note = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps({**note, "lanes": ["docker", "local"]}))
     assert f"run {run} is cancelled" in cli("cancel", run).stdout

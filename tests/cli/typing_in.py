@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,15 @@ def write(folder: Path, text: str, name: str = "plan.yaml") -> str:
 
 def runs(cli: Cli) -> list[dict[str, Any]]:
     return [json.loads(line) for line in cli("list", "--json").stdout.splitlines() if line.startswith("{")]
+
+
+def wait_for_state(cli: Cli, state: str) -> dict[str, Any]:
+    """The newest run, once its state is this."""
+    deadline = time.monotonic() + 30
+    while (found := runs(cli)[0])["state"] != state:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.1)
+    return found
 
 
 def summary(folder: Path) -> dict[str, Any]:

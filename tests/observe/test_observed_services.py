@@ -14,6 +14,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from prometheus_client.parser import text_string_to_metric_families
+from tests.chaos.plans import gate
 from tests.observe.observed_site import SERVICES, ObservedSite
 
 from pto_bus.limits import LOG_BYTES
@@ -122,8 +123,7 @@ def test_readiness_follows_the_broker_and_liveness_does_not(site: ObservedSite) 
 def test_a_log_that_answers_and_takes_nothing_makes_who_writes_unready(site: ObservedSite, tmp_path: Path) -> None:
     site.start_all()
     go = tmp_path / "go"
-    held = f"until test -e '{go}'; do sleep 0.05; done"
-    site.run_plan({"name": "stuck", "tasks": [{"id": "a", "command": held}]}, is_followed=False)
+    site.run_plan({"name": "stuck", "tasks": [{"id": "a", "command": gate(go)}]}, is_followed=False)
     site.wait_for(lambda: used_slots(site) == 1, "a start")
 
     site.change(LOG_STREAM, max_bytes=1)

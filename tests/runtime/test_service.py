@@ -148,21 +148,24 @@ def service(code: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
+def signal_after(process: subprocess.Popen[str], line: str, number: int = signal.SIGTERM) -> None:
+    """Send the signal once the service has said this."""
+    assert process.stdout
+    assert process.stdout.readline() == f"{line}\n"
+    process.send_signal(number)
+
+
 def test_a_signal_ends_a_service_in_order() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         with service(WAITS.format(ending_s=0)) as process:
-            assert process.stdout
-            assert process.stdout.readline() == "up\n"
-            process.send_signal(number)
+            signal_after(process, "up", number)
             assert process.stdout.readline() == "ending\n"
             assert process.wait(10) == 0
 
 
 def test_who_waits_for_a_broker_that_is_away_can_be_ended() -> None:
     with service(WAITS_FOR_EVER) as process:
-        assert process.stdout
-        assert process.stdout.readline() == "up\n"
-        process.send_signal(signal.SIGTERM)
+        signal_after(process, "up")
         out, err = process.communicate(timeout=20)
         assert (process.returncode, out) == (0, "left\n")
         assert "did not end in order" in err
@@ -170,35 +173,27 @@ def test_who_waits_for_a_broker_that_is_away_can_be_ended() -> None:
 
 def test_who_is_still_starting_ends_at_once() -> None:
     with service(STARTS_FOR_EVER) as process:
-        assert process.stdout
-        assert process.stdout.readline() == "starting\n"
-        process.send_signal(signal.SIGTERM)
+        signal_after(process, "starting")
         assert process.wait(10) == 0  # END_S is longer
 
 
 def test_last_words_find_the_connection_still_there() -> None:
     with service(HAS_LAST_WORDS) as process:
-        assert process.stdout
-        assert process.stdout.readline() == "starting\n"
-        process.send_signal(signal.SIGTERM)
+        signal_after(process, "starting")
         out, _ = process.communicate(timeout=20)
         assert (process.returncode, out) == (0, "kept\n")
 
 
 def test_a_cancellation_that_got_lost_is_sent_again() -> None:
     with service(CANNOT_BE_CANCELLED.format(times=2)) as process:
-        assert process.stdout
-        assert process.stdout.readline() == "starting\n"
-        process.send_signal(signal.SIGTERM)
+        signal_after(process, "starting")
         assert process.stdout.readline() == "left\n"
         assert process.wait(10) == 0
 
 
 def test_who_cannot_be_cancelled_at_all_is_ended_and_tells_where_it_waited() -> None:
     with service(CANNOT_BE_CANCELLED.format(times=1000)) as process:
-        assert process.stdout
-        assert process.stdout.readline() == "starting\n"
-        process.send_signal(signal.SIGTERM)
+        signal_after(process, "starting")
         out, err = process.communicate(timeout=10)
         assert (process.returncode, out) == (3, "")
         last = json.loads(err.splitlines()[-1])
@@ -215,9 +210,7 @@ def test_what_a_service_leaves_behind_does_not_keep_it() -> None:
 
 def test_a_second_signal_ends_it_at_once() -> None:
     with service(WAITS.format(ending_s=60)) as process:
-        assert process.stdout
-        assert process.stdout.readline() == "up\n"
-        process.terminate()
+        signal_after(process, "up")
         assert process.stdout.readline() == "ending\n"
         process.terminate()
         assert process.wait(10) == 128 + signal.SIGTERM

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.chaos.plans import gate
 
 from pto_harness import Cancel
 from pto_slurm_node import executor
@@ -82,7 +83,7 @@ def test_what_is_told_to_end_says_so_before_its_result(spool: Spool, monkeypatch
     """SLURM tells all processes: the task may be gone while another thread still writes that it was told."""
     folder, cancel, said = spool.attempt("run-1", NAME), Cancel(), list[str]()
     runs, go = folder / "runs", folder / "go"
-    command = f"touch {runs}; while [ ! -e {go} ]; do sleep 0.05; done; exit 143"
+    command = f"touch {runs}; {gate(go)}; exit 143"
     write_json(folder / ORDER, order_of(spool, command))
 
     def put_slowly(*event: Any) -> None:

@@ -42,11 +42,11 @@ class Follower:
         """Whether the run is over."""
         return self.view.finished is not None
 
-    async def open(self, is_there: Callable[[], bool] = lambda: True) -> None:
-        """Start at the run's first event. Raises LogUnavailable as ``through_an_election``, LogCorrupt."""
+    async def open(self, check: Callable[[], None] = lambda: None) -> None:
+        """Start at the run's first event. Raises as ``through_an_election``, LogCorrupt."""
         if self._reader is None:
             subject = run_filter(self._run)
-            self._reader = await through_an_election(lambda: self._log.read(subject=subject), is_there=is_there)
+            self._reader = await through_an_election(lambda: self._log.read(subject=subject), check=check)
 
     async def next(self, max_wait_s: float) -> list[Seen]:
         """What is new; an empty list after ``max_wait_s`` without news."""

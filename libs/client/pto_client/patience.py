@@ -20,12 +20,12 @@ RETRY_S = 0.5
 async def through_an_election(
     ask: Callable[[], Awaitable[Answer]],
     *,
-    is_there: Callable[[], bool] = lambda: True,
+    check: Callable[[], None] = lambda: None,
     on_wait: Callable[[LogUnavailable], None] = lambda away: None,
 ) -> Answer:
-    """What the log says. Raises LogUnavailable when it was away for ``PATIENCE_S``, or there is no broker any more.
+    """What the log says. Raises LogUnavailable when it was away for ``PATIENCE_S``.
 
-    ``on_wait`` hears of the first answer that did not come.
+    ``check`` is called after each answer that did not come and may raise, ``on_wait`` hears of the first one.
     """
     until = time.monotonic() + PATIENCE_S
     is_told = False
@@ -33,7 +33,8 @@ async def through_an_election(
         try:
             return await ask()
         except LogUnavailable as away:
-            if time.monotonic() >= until or not is_there():
+            check()
+            if time.monotonic() >= until:
                 raise
             if not is_told:
                 is_told = True

@@ -5,6 +5,7 @@ Invariant: it ends in bounded time, whatever does not listen.
 
 import asyncio
 import inspect
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -25,12 +26,25 @@ async def end_tasks(running: Callable[[], "set[asyncio.Task[Any]]"]) -> "set[asy
     return running()
 
 
-def other_tasks() -> "set[asyncio.Task[Any]]":
-    """All of this loop but the one that asks."""
+async def end_others(say: Callable[[list[str]], None], code: int) -> None:
+    """End all tasks of this loop but the one that asks: it would wait for them without end.
+
+    If some do not listen, ``say`` hears where they wait, and the process ends at once with this exit code.
+    """
+    deaf = await end_tasks(_others)
+    if not deaf:
+        return
+    try:
+        say([_places(task) for task in deaf])
+    finally:
+        os._exit(code)
+
+
+def _others() -> "set[asyncio.Task[Any]]":
     return {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
 
 
-def places(task: "asyncio.Task[Any]") -> str:
+def _places(task: "asyncio.Task[Any]") -> str:
     """The lines at which a task waits, the outermost first, for whoever has to find out why."""
     found: list[str] = []
     waits: Any = task.get_coro()

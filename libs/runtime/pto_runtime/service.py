@@ -20,7 +20,7 @@ import uvloop
 
 from pto_ports.event_log import LogCorrupt
 from pto_proto.envelope import UnknownVersion
-from pto_runtime.ending import end_tasks, other_tasks, places
+from pto_runtime.ending import end_others, end_tasks
 from pto_runtime.gc_pause import relax_gc
 from pto_runtime.logs import bind_contextvars, configure_logs, get_logger
 from pto_runtime.process_limits import widen_limits
@@ -82,7 +82,7 @@ async def _serve(name: str, settings: Settings, serve: Serve) -> int:
         sys.stderr.write(f"pto-{name}: {error}\n")
         return EXIT_ENVIRONMENT
     finally:
-        await _leave()
+        await end_others(_say_what_is_deaf, EXIT_ENVIRONMENT)
     return 0
 
 
@@ -110,19 +110,10 @@ async def _until_stopped(
     await end_tasks(lambda: set() if work.done() else {work})
 
 
-async def _leave() -> None:
-    """End all that is left in the loop; a task that cannot be ended ends with the process."""
-    deaf = await end_tasks(other_tasks)
-    if not deaf:
-        return
-    try:
-        get_logger().error(
-            "cannot be ended in order; what it leaves is found again",
-            waits_at=[places(task) for task in deaf],
-            exc_info=sys.exc_info()[1],
-        )
-    finally:
-        os._exit(EXIT_ENVIRONMENT)
+def _say_what_is_deaf(waits_at: list[str]) -> None:
+    get_logger().error(
+        "cannot be ended in order; what it leaves is found again", waits_at=waits_at, exc_info=sys.exc_info()[1]
+    )
 
 
 @asynccontextmanager

@@ -21,7 +21,6 @@ from pto_cli.review import awaits_review
 from pto_client.follower import Follower
 from pto_client.requester import ask
 from pto_core.views import RunView
-from pto_ports.event_log import LogUnavailable
 from pto_proto.ids import RunId
 from pto_proto.requests import Request
 from pto_proto.subjects import run_filter
@@ -70,12 +69,7 @@ async def catch_up(access: Access, follower: Follower, progress: Progress | None
     """Read all that is in the log so far. Raises HostGone, LogUnavailable."""
     if progress is not None:
         follower.on_seen = progress.take
-    try:
-        await follower.open(lambda: check_host(access, is_news=False))
-    except LogUnavailable as away:
-        if check_host(access, is_news=False):
-            raise
-        raise HostGone from away
+    await follower.open(lambda: _expect_host(access, is_news=False))
     while not follower.caught_up:
         await _next(access, follower)
         if progress is not None:
@@ -84,8 +78,11 @@ async def catch_up(access: Access, follower: Follower, progress: Progress | None
 
 
 async def _next(access: Access, follower: Follower) -> None:
-    news = await follower.next(TICK_S)
-    if not check_host(access, is_news=bool(news)):
+    _expect_host(access, is_news=bool(await follower.next(TICK_S)))
+
+
+def _expect_host(access: Access, *, is_news: bool) -> None:
+    if not check_host(access, is_news=is_news):
         raise HostGone
 
 

@@ -35,6 +35,8 @@ def run_loop(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> int:
     """Run ``work`` with an event that Ctrl-C and SIGTERM set; a second Ctrl-C ends at once. Returns its exit code."""
     import uvloop
 
+    from pto_runtime.ending import end_others
+
     async def guarded() -> int:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -51,19 +53,14 @@ def run_loop(work: Callable[[asyncio.Event], Coroutine[Any, Any, int]]) -> int:
         try:
             return await work(stop)
         finally:
-            await _end_what_is_left()
+            await end_others(_say_what_is_deaf, EXIT_ENVIRONMENT)
 
     return uvloop.run(guarded())
 
 
-async def _end_what_is_left() -> None:
-    """The loop would wait for it without end."""
-    from pto_runtime.ending import end_tasks, other_tasks, places
-
-    if deaf := await end_tasks(other_tasks):
-        complain([f"cannot be ended in order, and is cut off: {places(task)}" for task in deaf])
-        sys.stdout.flush()
-        os._exit(EXIT_ENVIRONMENT)
+def _say_what_is_deaf(waits_at: list[str]) -> None:
+    complain(f"cannot be ended in order, and is cut off: {place}" for place in waits_at)
+    sys.stdout.flush()
 
 
 def _leave_at_once() -> None:
